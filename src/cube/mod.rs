@@ -1,0 +1,171 @@
+//! The image: samples, wavelengths, mask and georeference of one hyperspectral or multispectral cube.
+//!
+//! Everything that moves between files, engines and metrics is a [`Cube`]. Axis order is always
+//! rows × columns × bands. The samples keep the unit of the file they came from; [`Cube::scaled`]
+//! is where a run divides them into \[0, 1\].
+
+use std::collections::BTreeMap;
+
+use ndarray::{Array2, Array3};
+
+use crate::error::{Error, Result};
+
+/// Numeric type of the samples in a file, remembered so that a result can be written like its source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleType {
+    /// Unsigned 8-bit integer.
+    U8,
+    /// Signed 8-bit integer.
+    I8,
+    /// Unsigned 16-bit integer.
+    U16,
+    /// Signed 16-bit integer.
+    I16,
+    /// Unsigned 32-bit integer.
+    U32,
+    /// Signed 32-bit integer.
+    I32,
+    /// Unsigned 64-bit integer.
+    U64,
+    /// Signed 64-bit integer.
+    I64,
+    /// IEEE half precision.
+    F16,
+    /// IEEE single precision.
+    F32,
+    /// IEEE double precision.
+    F64,
+}
+
+/// What a file says about its image besides the samples. Every field is optional in every format.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Metadata {
+    /// Band centres in nanometres, one a band.
+    pub wavelengths: Option<Vec<f64>>,
+    /// Full width at half maximum of each band in nanometres.
+    pub fwhm: Option<Vec<f64>>,
+    /// Name of each band.
+    pub band_names: Option<Vec<String>>,
+    /// The value that stands for "no data" in the file, in the unit of the samples.
+    pub nodata: Option<f64>,
+    /// The pixel grid on the ground, format by format as text (ENVI: `map info`,
+    /// `coordinate system string`, ...), carried from the MSI to the result unchanged.
+    pub georeference: BTreeMap<String, String>,
+    /// Remaining header fields of the file, kept so that a conversion loses nothing.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// An image of rows × columns × bands.
+#[derive(Debug, Clone)]
+pub struct Cube {
+    /// Samples, rows × columns × bands, in the unit of the file.
+    pub samples: Array3<f32>,
+    /// `true` where a pixel is usable; `None` when every pixel is. Rows × columns.
+    pub valid: Option<Array2<bool>>,
+    /// What the file said about the image.
+    pub metadata: Metadata,
+    /// Numeric type in the file that the samples came from.
+    pub sample_type: SampleType,
+}
+
+impl Cube {
+    /// A cube of single-precision samples without metadata.
+    pub fn new(samples: Array3<f32>) -> Self {
+        Cube {
+            samples,
+            valid: None,
+            metadata: Metadata::default(),
+            sample_type: SampleType::F32,
+        }
+    }
+
+    /// Number of pixel rows.
+    pub fn rows(&self) -> usize {
+        self.samples.dim().0
+    }
+
+    /// Number of pixel columns.
+    pub fn columns(&self) -> usize {
+        self.samples.dim().1
+    }
+
+    /// Number of spectral bands.
+    pub fn bands(&self) -> usize {
+        self.samples.dim().2
+    }
+
+    /// `true` if the pixel at (`row`, `column`) is usable.
+    pub fn is_valid(&self, row: usize, column: usize) -> bool {
+        self.valid.as_ref().is_none_or(|v| v[[row, column]])
+    }
+
+    /// Masks every pixel that holds `value` in any band (NaN masks NaN) and remembers it as the
+    /// no-data value. Masked pixels keep their samples.
+    pub fn mask_value(&mut self, value: f64) {
+        let matches = |x: f32| {
+            if value.is_nan() {
+                x.is_nan()
+            } else {
+                x == value as f32
+            }
+        };
+        let (rows, columns, _) = self.samples.dim();
+        let mut valid = self
+            .valid
+            .take()
+            .unwrap_or_else(|| Array2::from_elem((rows, columns), true));
+        for ((r, c), v) in valid.indexed_iter_mut() {
+            if self
+                .samples
+                .slice(ndarray::s![r, c, ..])
+                .iter()
+                .any(|&x| matches(x))
+            {
+                *v = false;
+            }
+        }
+        self.valid = Some(valid);
+        self.metadata.nodata = Some(value);
+    }
+
+    /// Number of pixels that are masked out.
+    pub fn masked_pixels(&self) -> usize {
+        self.valid
+            .as_ref()
+            .map_or(0, |v| v.iter().filter(|&&ok| !ok).count())
+    }
+
+    /// Checks that the image has pixels and bands and that every sample of a usable pixel is finite.
+    ///
+    /// `name` is the file's name for the message.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file and the first offending row, column and band (counted from 0).
+    pub fn check(&self, name: &str) -> Result<()> {
+        let (rows, columns, bands) = self.samples.dim();
+        if rows == 0 || columns == 0 || bands == 0 {
+            return Err(Error::input(format!(
+                "{name}: the image is empty ({rows} rows x {columns} columns x {bands} bands)"
+            )));
+        }
+        for ((r, c, b), &x) in self.samples.indexed_iter() {
+            if !x.is_finite() && self.is_valid(r, c) {
+                return Err(Error::input(format!(
+                    "{name}: {x} at row {r}, column {c}, band {b} (counted from 0); repair it or mask it with --nodata {x}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Largest sample over the usable pixels, or `None` if there is no usable pixel.
+    pub fn max_valid(&self) -> Option<f32> {
+        let mut max: Option<f32> = None;
+        for ((r, c, _), &x) in self.samples.indexed_iter() {
+            if self.is_valid(r, c) && x.is_finite() {
+                max = Some(max.map_or(x, |m| m.max(x)));
+            }
+        }
+        max
+    }
+}

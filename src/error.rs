@@ -1,0 +1,50 @@
+//! The one error type: what went wrong, in one line, and which exit code it means.
+
+use std::fmt;
+
+/// A failure with the sentence that is shown to the user and the exit code that belongs to it.
+///
+/// Messages are one line, name the file or option, say what was found and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// Misuse or bad input (exit code 2): the user can mend it by calling differently.
+    Input(String),
+    /// The work itself failed (exit code 1): a device, a disk, a check that did not hold.
+    Failed(String),
+    /// Stopped by the user (exit code 130); says what was kept.
+    Interrupted(String),
+}
+
+/// Shorthand for results with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Bad input; see [`Error::Input`].
+    pub fn input(message: impl Into<String>) -> Self {
+        Error::Input(message.into())
+    }
+
+    /// Failed work; see [`Error::Failed`].
+    pub fn failed(message: impl Into<String>) -> Self {
+        Error::Failed(message.into())
+    }
+
+    /// The process exit code of this error: 2, 1 or 130.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Input(_) => 2,
+            Error::Failed(_) => 1,
+            Error::Interrupted(_) => 130,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Input(m) | Error::Failed(m) | Error::Interrupted(m) => f.write_str(m),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

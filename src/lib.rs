@@ -1,0 +1,9 @@
+//! Blind hyperspectral super-resolution by the coordination optimization of Guo et al., CVPR 2023.
+//!
+//! A low-resolution hyperspectral image and a high-resolution multispectral image of one scene go in,
+//! a high-resolution hyperspectral image comes out. `docs/ARCHITECTURE.md` has the plan of the house.
+
+pub mod cube;
+pub mod error;
+
+pub use error::{Error, Result};

@@ -1,0 +1,3 @@
+//! The `hsr-gpu` binary.
+
+fn main() {}
