@@ -3,7 +3,11 @@
 //! A low-resolution hyperspectral image and a high-resolution multispectral image of one scene go in,
 //! a high-resolution hyperspectral image comes out. `docs/ARCHITECTURE.md` has the plan of the house.
 
+pub mod cli;
 pub mod cube;
 pub mod error;
+pub mod random;
+pub mod real;
+pub mod sensor;
 
 pub use error::{Error, Result};

@@ -1,3 +1,5 @@
-//! The `hsr-gpu` binary.
+//! The `hsr-gpu` binary; everything it does is in the library's `cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    hsr_gpu::cli::main()
+}

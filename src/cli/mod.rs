@@ -1,0 +1,84 @@
+//! The command line: one file a command, each a struct of clap arguments with a `run`.
+//!
+//! Progress goes to standard error, results to standard output. Exit codes: 0 done, 1 failed, 2 misuse or bad
+//! input, 130 interrupted.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+/// Blind hyperspectral super-resolution: fuse a low-resolution hyperspectral and a high-resolution
+/// multispectral image of one scene.
+#[derive(Debug, Parser)]
+#[command(name = "hsr-gpu", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How results and progress are shown; common to all commands.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Output {
+    /// Print the result as JSON on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress on standard error
+    #[arg(long, global = true)]
+    pub quiet: bool,
+}
+
+impl Output {
+    /// Prints a result: `value` as JSON under `--json`, else `text`.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if standard output cannot be written.
+    pub fn result(&self, value: &impl serde::Serialize, text: &str) -> Result<()> {
+        let line = if self.json {
+            serde_json::to_string(value).map_err(|e| Error::failed(format!("result as JSON: {e}")))?
+        } else {
+            text.trim_end().to_owned()
+        };
+        match writeln!(std::io::stdout().lock(), "{line}") {
+            // A reader that closed the pipe early (head, less) has what it wanted.
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Error::failed(format!("standard output: {e}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says one line of progress on standard error unless `--quiet`.
+    pub fn say(&self, line: &str) {
+        if !self.quiet {
+            // Nothing sensible is left to do when even standard error is gone.
+            let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    // clap itself ends with exit code 2 on misuse and 0 on --help.
+    let cli = Cli::parse();
+    match cli.command.run(&cli.output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {e}");
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+impl Command {
+    fn run(self, _output: &Output) -> Result<()> {
+        match self {}
+    }
+}

@@ -1,0 +1,4 @@
+//! PSF, SRF and the degradation that they make: what the two cameras did to the scene.
+
+pub mod psf;
+pub mod srf;
