@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod cube;
 pub mod error;
+pub mod io;
 pub mod random;
 pub mod real;
 pub mod sensor;

@@ -1,0 +1,197 @@
+//! Opening and replacing files: what all formats share, so that messages and guarantees are the same.
+//!
+//! Results appear whole or not at all: they are written to a temporary file in the folder of the
+//! target, synced to disk and renamed over it.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Result};
+
+/// A reading error of `path` as one line. An early end is worded as what it is: a truncated file.
+pub(crate) fn read_error(path: &Path, error: &io::Error) -> Error {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::input(format!("{path}: no such file")),
+        io::ErrorKind::PermissionDenied => Error::input(format!("{path}: no permission to read it")),
+        io::ErrorKind::UnexpectedEof => Error::input(format!(
+            "{path}: ends in the middle of its data (truncated); copy or download it again"
+        )),
+        _ => Error::input(format!("{path}: cannot be read: {error}")),
+    }
+}
+
+/// Opens a regular file for reading and gives its length in bytes.
+///
+/// # Errors
+/// [`Error::Input`] if it is missing, not readable, or not a regular file (opening a pipe would wait
+/// for ever, and its length is unknown).
+pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
+    let metadata = fs::metadata(path).map_err(|e| read_error(path, &e))?;
+    if metadata.is_dir() {
+        return Err(Error::input(format!(
+            "{}: is a folder; name a file in it",
+            path.display()
+        )));
+    }
+    if !metadata.is_file() {
+        return Err(Error::input(format!(
+            "{}: is not a regular file; save the data to a file first",
+            path.display()
+        )));
+    }
+    let file = File::open(path).map_err(|e| read_error(path, &e))?;
+    Ok((file, metadata.len()))
+}
+
+/// The folder that holds `path`; `.` for a bare name.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Creates the temporary file that will become `path`.
+fn temporary(path: &Path) -> Result<NamedTempFile> {
+    let folder = folder_of(path);
+    if path.file_name().is_none() || path.is_dir() {
+        return Err(Error::input(format!(
+            "{}: is a folder; give the name of a file to write",
+            path.display()
+        )));
+    }
+    if !folder.is_dir() {
+        return Err(Error::input(format!(
+            "{}: the folder {} does not exist; create it or write elsewhere",
+            path.display(),
+            folder.display()
+        )));
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".hsr-gpu-");
+    // Temporary files are private by default; a result gets the rights that any new file would get.
+    #[cfg(unix)]
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(permissions);
+    builder.tempfile_in(folder).map_err(|e| {
+        Error::input(format!(
+            "{}: cannot create a file in {}: {e}",
+            path.display(),
+            folder.display()
+        ))
+    })
+}
+
+/// Checks, before long work, that `path` can be written later: its folder exists and lets files be
+/// created, and `path` is not a folder itself. Leaves nothing behind and an existing `path` untouched.
+///
+/// # Errors
+/// [`Error::Input`] with the reason.
+pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
+    temporary(path.as_ref()).map(drop)
+}
+
+/// A file that is complete and on disk under a temporary name.
+pub(crate) struct Prepared {
+    file: NamedTempFile,
+    target: PathBuf,
+}
+
+/// Writes what will become `path`; nothing of it is visible under that name before
+/// [`Prepared::publish`].
+///
+/// # Errors
+/// [`Error::Input`] if the folder cannot take files, [`Error::Failed`] if writing fails (disk full).
+pub(crate) fn prepare(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Prepared> {
+    let mut file = temporary(path)?;
+    let failed = |e: io::Error| Error::failed(format!("{}: writing failed: {e}", path.display()));
+    let mut buffered = BufWriter::new(file.as_file_mut());
+    write(&mut buffered).map_err(failed)?;
+    buffered.flush().map_err(failed)?;
+    drop(buffered);
+    file.as_file().sync_all().map_err(failed)?;
+    Ok(Prepared {
+        file,
+        target: path.to_owned(),
+    })
+}
+
+impl Prepared {
+    /// Renames the finished file to its target.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the rename fails; the target then is as it was.
+    pub(crate) fn publish(self) -> Result<()> {
+        let target = self.target;
+        self.file
+            .persist(&target)
+            .map_err(|e| Error::failed(format!("{}: writing failed: {}", target.display(), e.error)))?;
+        // The rename itself lives in the folder; file systems without folder sync say so and lose nothing.
+        #[cfg(unix)]
+        if let Ok(folder) = File::open(folder_of(&target)) {
+            let _unsupported_is_fine = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+/// Replaces `path` by what `write` produces, whole or not at all: temporary file in the same folder,
+/// sync, rename.
+///
+/// # Errors
+/// [`Error::Input`] if the folder cannot take files, [`Error::Failed`] if writing fails; an existing
+/// `path` then is as it was.
+pub fn replace(path: impl AsRef<Path>, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    prepare(path.as_ref(), write)?.publish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_temporary() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("result.npy");
+        fs::write(&target, b"old").unwrap();
+        let error = replace(&target, |w| {
+            w.write_all(b"half")?;
+            Err(io::Error::other("disk full"))
+        })
+        .unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(fs::read(&target).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        replace(&target, |w| w.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_missing_folder_is_misuse() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = check_writable(folder.path().join("none/result.npy")).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("does not exist"));
+        assert_eq!(check_writable(folder.path()).unwrap_err().exit_code(), 2);
+        check_writable(folder.path().join("result.npy")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn results_have_ordinary_rights() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let ours = folder.path().join("ours");
+        let plain = folder.path().join("plain");
+        replace(&ours, |w| w.write_all(b"x")).unwrap();
+        fs::write(&plain, b"x").unwrap();
+        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
+    }
+}
