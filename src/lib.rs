@@ -5,8 +5,10 @@
 
 pub mod cli;
 pub mod cube;
+pub mod engine;
 pub mod error;
 pub mod io;
+pub mod network;
 pub mod random;
 pub mod real;
 pub mod sensor;

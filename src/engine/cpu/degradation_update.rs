@@ -1,0 +1,128 @@
+//! Twin of `shaders/degradation_update.wgsl`: sums the windows' losses and gradients, takes them back to θ, Adam.
+
+use crate::engine::cpu::degradation::Degradation;
+use crate::engine::cpu::hr_network::HrWindow;
+use crate::engine::cpu::network_update::Adam;
+use crate::engine::cpu::psf_blur::LrObservation;
+use crate::engine::{Problem, TrainingSet};
+use crate::real::Real;
+use crate::sensor::{psf, srf};
+
+/// Losses and gradients of θ.
+#[derive(Debug, Clone)]
+pub struct DegradationGradient<T> {
+    /// Unweighted terms 1, 2, 3 of L_θ.
+    pub losses: [T; 3],
+    /// Gradient of each unweighted term, 3 × θ.
+    pub terms: Vec<T>,
+    /// Σ α_t term_t, with zeros where a parameter is not learned.
+    pub total: Vec<T>,
+}
+
+/// Inputs of the update of θ.
+pub struct DegradationPass<'a, T> {
+    /// The run.
+    pub problem: &'a Problem<T>,
+    /// Its data.
+    pub data: &'a TrainingSet<T>,
+    /// θ.
+    pub theta: &'a [T],
+    /// PSF bank and SRF of θ.
+    pub degradation: &'a Degradation<T>,
+    /// Windows of the LR batch.
+    pub lr_batch: &'a [u32],
+    /// Term 3 of each LR pixel.
+    pub observations: &'a [LrObservation<T>],
+    /// Terms 1 and 2 of each HR window.
+    pub windows: &'a [HrWindow<T>],
+}
+
+/// Sums over the batches and takes the gradients back to θ.
+pub fn gradient<T: Real>(pass: &DegradationPass<T>) -> DegradationGradient<T> {
+    let architecture = &pass.problem.architecture;
+    let (bands, b) = (architecture.bands, architecture.msi_bands);
+    let block = pass.problem.geometry.scale * pass.problem.geometry.scale;
+    let (hr, lr) = (pass.windows.len(), pass.observations.len());
+    // Each term is a mean over its own elements.
+    let scale = [
+        1.0 / (hr * bands) as f64,
+        1.0 / (hr * block * b) as f64,
+        1.0 / (lr * b) as f64,
+    ]
+    .map(T::of);
+
+    let mut losses = [T::zero(); 3];
+    let mut to_psf = [[T::zero(); psf::PARAMETERS]; 3];
+    let mut to_srf = [vec![], vec![T::zero(); bands * b], vec![T::zero(); bands * b]];
+    for w in pass.windows {
+        losses[0] += w.blur_loss;
+        losses[1] += w.response_loss;
+        for (sum, &g) in to_psf[0].iter_mut().zip(&w.psf_gradient) {
+            *sum += g;
+        }
+        for (sum, &g) in to_srf[1].iter_mut().zip(&w.srf_gradient) {
+            *sum += g;
+        }
+    }
+    for (o, &window) in pass.observations.iter().zip(pass.lr_batch) {
+        losses[2] += o.loss;
+        for (sum, &g) in to_psf[2].iter_mut().zip(&o.psf_gradient) {
+            *sum += g;
+        }
+        let spectrum = &pass.data.lr_hsi[window as usize * bands..][..bands];
+        for (row, &x) in to_srf[2].chunks_exact_mut(b).zip(spectrum) {
+            for (sum, &s) in row.iter_mut().zip(&o.sign) {
+                *sum += x * s;
+            }
+        }
+    }
+
+    let size = pass.theta.len();
+    let mut terms = vec![T::zero(); 3 * size];
+    for (t, term) in terms.chunks_exact_mut(size).enumerate() {
+        losses[t] *= scale[t];
+        let (psf_part, srf_part) = term.split_at_mut(psf::PARAMETERS);
+        for (g, &sum) in psf_part.iter_mut().zip(&to_psf[t]) {
+            *g = sum * scale[t];
+        }
+        if t > 0 {
+            to_srf[t].iter_mut().for_each(|g| *g *= scale[t]);
+            let parameters = &pass.theta[psf::PARAMETERS..];
+            srf::mixture_backward(parameters, &pass.degradation.srf, &to_srf[t], srf_part, bands, b);
+        }
+    }
+    let mut total = vec![T::zero(); size];
+    for (k, total) in total.iter_mut().enumerate() {
+        if learned(pass.problem, k) {
+            for t in 0..3 {
+                *total += T::of(pass.problem.alpha[t]) * terms[t * size + k];
+            }
+        }
+    }
+    DegradationGradient { losses, terms, total }
+}
+
+/// Whether parameter `k` of θ is learned.
+pub fn learned<T>(problem: &Problem<T>, k: usize) -> bool {
+    match k {
+        0..3 => problem.learn_psf && problem.fixed_psf.is_none(),
+        3..psf::PARAMETERS => problem.learn_centre && problem.fixed_psf.is_none(),
+        _ => problem.learn_srf && problem.fixed_srf.is_none(),
+    }
+}
+
+/// Adam on the learned parameters of θ.
+pub fn update<T: Real>(
+    problem: &Problem<T>,
+    adam: Adam,
+    gradient: &[T],
+    theta: &mut [T],
+    m: &mut [T],
+    v: &mut [T],
+) {
+    for k in 0..theta.len() {
+        if learned(problem, k) {
+            adam.update(gradient[k], &mut theta[k], &mut m[k], &mut v[k]);
+        }
+    }
+}

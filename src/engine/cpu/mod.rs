@@ -1,0 +1,58 @@
+//! The CPU reference engine: every kernel's twin, composed by the same loop, on threads.
+//!
+//! A twin stands in the file of its shader's stem, in the shader's order of operations, generic over `f32` and
+//! `f64`. Sums over pixels are taken in chunks of a fixed number, so the bits do not depend on the number of
+//! threads.
+
+pub mod degradation;
+pub mod degradation_update;
+pub mod hr_network;
+pub mod lr_network;
+pub mod network;
+pub mod network_update;
+pub mod psf_blur;
+pub mod reconstruct;
+mod trainer;
+
+use ndarray::{ArrayView3, ArrayViewMut3};
+
+use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
+use crate::error::Result;
+use crate::network::Architecture;
+use crate::real::Real;
+
+/// The CPU engine. Uses rayon's global thread pool.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CpuEngine;
+
+impl<T: Real> Engine<T> for CpuEngine {
+    fn name(&self) -> String {
+        format!(
+            "CPU, {} threads, {}",
+            rayon::current_num_threads(),
+            std::any::type_name::<T>()
+        )
+    }
+
+    fn trainer<'a>(
+        &'a self,
+        problem: &Problem<T>,
+        data: &TrainingSet<T>,
+        state: TrainingState<T>,
+    ) -> Result<Box<dyn Trainer<T> + 'a>> {
+        Ok(Box::new(trainer::CpuTrainer::new(problem, data, state)))
+    }
+
+    fn reconstruct(
+        &self,
+        architecture: &Architecture,
+        state: &TrainingState<T>,
+        hr_msi: ArrayView3<T>,
+        first_pixel: u32,
+        output: Output,
+        out: ArrayViewMut3<T>,
+    ) -> Result<()> {
+        reconstruct::reconstruct(architecture, state, hr_msi, first_pixel, output, out);
+        Ok(())
+    }
+}

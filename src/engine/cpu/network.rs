@@ -1,0 +1,96 @@
+//! One pixel through the network and back: the twin of `shaders/shared/network.wgsl`.
+
+use crate::network::{Branch, Layer, Layout};
+use crate::real::Real;
+
+/// x for x > 0, slope · x otherwise.
+fn activate<T: Real>(x: T, slope: T) -> T {
+    if x > T::zero() { x } else { slope * x }
+}
+
+/// Derivative of the activation, told from its output: for slopes ≥ 0 output and input have one sign.
+pub fn slope_at<T: Real>(output: T, slope: T) -> T {
+    if output > T::zero() { T::one() } else { slope }
+}
+
+/// Offset of a layer's own inputs in a pixel's row of activations; `None` where the MSI pixel is the input.
+pub fn input_offset(layout: &Layout, layer: &Layer) -> Option<usize> {
+    match (layer.branch, layer.index) {
+        (Branch::Encoder, 0) => None,
+        (_, 0) => Some(layout.abundance),
+        _ => layout
+            .layers
+            .iter()
+            .find(|l| l.branch == layer.branch && l.index + 1 == layer.index)
+            .map(|l| l.activation),
+    }
+}
+
+/// Input `i` of a layer: the preceding outputs, then the concatenated MSI pixel.
+pub fn input<T: Real>(layer: &Layer, offset: Option<usize>, i: usize, row: &[T], msi: &[T]) -> T {
+    match offset {
+        Some(offset) if i < layer.inputs - layer.msi_inputs => row[offset + i],
+        _ => msi[i + layer.msi_inputs - layer.inputs],
+    }
+}
+
+/// Runs one layer on a pixel: `row` is the pixel's row of activations, `msi` its MSI spectrum.
+pub fn forward_layer<T: Real>(layout: &Layout, layer: &Layer, parameters: &[T], row: &mut [T], msi: &[T]) {
+    let offset = input_offset(layout, layer);
+    // The layer's outputs never overlap its inputs: every layer has its own place in the row.
+    let (before, rest) = row.split_at_mut(layer.activation);
+    let out = &mut rest[..layer.stride];
+    out.copy_from_slice(&parameters[layer.bias..layer.bias + layer.stride]);
+    for i in 0..layer.inputs {
+        let a = input(layer, offset, i, before, msi);
+        let weights = &parameters[layer.weight + i * layer.stride..][..layer.stride];
+        for (o, &w) in out.iter_mut().zip(weights) {
+            *o += w * a;
+        }
+    }
+    let slope = T::of(layer.slope);
+    for o in out.iter_mut() {
+        *o = activate(*o, slope);
+    }
+}
+
+/// Runs a branch on a pixel.
+pub fn forward<T: Real>(layout: &Layout, branch: Branch, parameters: &[T], row: &mut [T], msi: &[T]) {
+    for layer in layout.branch(branch) {
+        forward_layer(layout, layer, parameters, row, msi);
+    }
+}
+
+/// Sends `deltas` (gradients to each layer's affine output) one layer down.
+///
+/// Adds Σ_o w(i, o) δ_o, times the slope at the input's own activation, to the input's place in `deltas`.
+pub fn backward_layer<T: Real>(
+    layout: &Layout,
+    layer: &Layer,
+    parameters: &[T],
+    row: &[T],
+    deltas: &mut [T],
+) {
+    let Some(offset) = input_offset(layout, layer) else {
+        return;
+    };
+    let below = layout.layers.iter().find(|l| l.activation == offset);
+    let slope = T::of(below.map_or(1.0, |l| l.slope));
+    for i in 0..layer.inputs - layer.msi_inputs {
+        let weights = &parameters[layer.weight + i * layer.stride..][..layer.stride];
+        let mut sum = T::zero();
+        for (&w, &d) in weights.iter().zip(&deltas[layer.activation..]) {
+            sum += w * d;
+        }
+        deltas[offset + i] += sum * slope_at(row[offset + i], slope);
+    }
+}
+
+/// Band `band` of the linear path for a pixel: Σ_j map(j, band) msi_j + map(b, band).
+pub fn linear_path<T: Real>(map: &[T], stride: usize, band: usize, msi: &[T]) -> T {
+    let mut sum = map[msi.len() * stride + band];
+    for (j, &y) in msi.iter().enumerate() {
+        sum += map[j * stride + band] * y;
+    }
+    sum
+}

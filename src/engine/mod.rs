@@ -1,0 +1,303 @@
+//! What the coordination loop needs of a device, as two traits: an [`Engine`] that reconstructs and makes
+//! trainers, and a [`Trainer`] that holds one training run on the device.
+//!
+//! The loop decides *what* a step is ([`StepPlan`]); the engine knows nothing of patches, epochs or files. Its
+//! training data are windows: for every LR pixel that takes part, its spectrum and the HR pixels around its
+//! block. `engine/cpu` holds the twins that define each kernel, `engine/gpu` the same kernels in WGSL.
+
+pub mod cpu;
+
+use std::sync::Arc;
+
+use ndarray::{ArrayView3, ArrayViewMut3};
+
+use crate::error::Result;
+use crate::network::Architecture;
+use crate::real::Real;
+use crate::sensor::{psf, srf};
+
+/// The two grids and the window of HR pixels that belongs to an LR pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Ratio s of the pixel grids.
+    pub scale: usize,
+    /// PSF side K.
+    pub kernel: usize,
+}
+
+impl Geometry {
+    /// Side S of a window: the smallest square that holds the s×s block and the K×K PSF around it.
+    pub fn window(&self) -> usize {
+        let (start, end) = self.span();
+        (end - start) as usize
+    }
+
+    /// First row and column of a window, relative to the block's first.
+    pub fn window_start(&self) -> isize {
+        self.span().0
+    }
+
+    /// Row and column of the PSF's first element within the window.
+    pub fn kernel_offset(&self) -> usize {
+        (psf::window_start(self.scale, self.kernel) - self.span().0) as usize
+    }
+
+    /// Row and column of the block's first pixel within the window.
+    pub fn block_offset(&self) -> usize {
+        (-self.span().0) as usize
+    }
+
+    fn span(&self) -> (isize, isize) {
+        let start = psf::window_start(self.scale, self.kernel);
+        (
+            start.min(0),
+            (start + self.kernel as isize).max(self.scale as isize),
+        )
+    }
+}
+
+/// Training data: one window an LR pixel.
+#[derive(Debug, Clone)]
+pub struct TrainingSet<T> {
+    /// Spectra of the LR-HSI, windows × B.
+    pub lr_hsi: Vec<T>,
+    /// HR-MSI pixels, windows × S × S × b, rows before columns.
+    pub hr_msi: Vec<T>,
+    /// Number of windows.
+    pub windows: usize,
+}
+
+/// Where ε comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noise {
+    /// Philox normals of this seed.
+    Philox(u64),
+    /// Handed over step by step with [`Trainer::give_noise`]: to lay a step beside an outside implementation.
+    Given,
+    /// ε = 0: the mean is trained alone.
+    Off,
+}
+
+/// What stays the same over a training run.
+#[derive(Debug, Clone)]
+pub struct Problem<T> {
+    /// The network.
+    pub architecture: Architecture,
+    /// The grids.
+    pub geometry: Geometry,
+    /// Weights α₁, α₂, α₃ of the terms of L_θ.
+    pub alpha: [f64; 3],
+    /// Weight β of L_φ.
+    pub beta: f64,
+    /// Source of ε.
+    pub noise: Noise,
+    /// Whether the three parameters of the PSF are learned.
+    pub learn_psf: bool,
+    /// Whether the PSF's centre is learned as well.
+    pub learn_centre: bool,
+    /// Whether the SRF's mixture is learned.
+    pub learn_srf: bool,
+    /// A PSF (K×K) that takes the place of the Gaussian.
+    pub fixed_psf: Option<Vec<T>>,
+    /// An SRF (B×b) that takes the place of the mixture.
+    pub fixed_srf: Option<Vec<T>>,
+    /// Partial fine-tuning: abundances are computed once, when the trainer is made, and only decoders learn.
+    pub frozen_encoder: bool,
+    /// Most LR pixels in a step's `lr_batch`.
+    pub lr_capacity: usize,
+    /// Most LR pixels in a step's `hr_batch`.
+    pub hr_capacity: usize,
+}
+
+/// Number of degradation parameters θ: the PSF's ([`psf::PARAMETERS`]), then the SRF's ([`srf::parameters`]).
+pub fn degradation_parameters(msi_bands: usize) -> usize {
+    psf::PARAMETERS + srf::parameters(msi_bands)
+}
+
+/// Everything that changes in training: parameters, Adam's moments and step counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainingState<T> {
+    /// φ of all members ([`crate::network::Layout`]).
+    pub network: Vec<T>,
+    /// Adam's first moment of φ.
+    pub network_m: Vec<T>,
+    /// Adam's second moment of φ.
+    pub network_v: Vec<T>,
+    /// The linear path's map ([`Architecture::linear_parameters`]); fixed, zero where it is off.
+    pub linear: Vec<T>,
+    /// θ: PSF parameters, then SRF parameters.
+    pub degradation: Vec<T>,
+    /// Adam's first moment of θ.
+    pub degradation_m: Vec<T>,
+    /// Adam's second moment of θ.
+    pub degradation_v: Vec<T>,
+    /// Updates of φ so far.
+    pub network_updates: u64,
+    /// Updates of θ so far.
+    pub degradation_updates: u64,
+}
+
+impl<T: Real> TrainingState<T> {
+    /// A state with these parameters and no history.
+    pub fn start(architecture: &Architecture, network: Vec<T>, degradation: Vec<T>) -> Self {
+        let zeros = |n: usize| vec![T::zero(); n];
+        TrainingState {
+            network_m: zeros(network.len()),
+            network_v: zeros(network.len()),
+            linear: zeros(architecture.linear_parameters()),
+            degradation_m: zeros(degradation.len()),
+            degradation_v: zeros(degradation.len()),
+            network,
+            degradation,
+            network_updates: 0,
+            degradation_updates: 0,
+        }
+    }
+}
+
+/// One step of the coordination loop.
+#[derive(Debug, Clone)]
+pub struct StepPlan {
+    /// Number of the step, the counter of its random numbers.
+    pub step: u32,
+    /// Windows whose LR pixels train φ and enter term 3 of L_θ.
+    pub lr_batch: Arc<[u32]>,
+    /// Windows whose HR pixels enter terms 1 and 2 of L_θ.
+    pub hr_batch: Arc<[u32]>,
+    /// Member that Ẑ is drawn from.
+    pub member: u32,
+    /// Learning rate of φ; `None` leaves φ as it is.
+    pub network_rate: Option<f64>,
+    /// Learning rate of θ; `None` skips the HR pass and leaves θ as it is.
+    pub degradation_rate: Option<f64>,
+}
+
+/// Unweighted losses of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepLosses {
+    /// Number of the step.
+    pub step: u32,
+    /// Terms 1, 2, 3 of L_θ; `None` where the step had no θ update.
+    pub degradation: Option<[f64; 3]>,
+    /// mean|X̂_ds − X| of every member.
+    pub network: Vec<f64>,
+}
+
+/// Intermediate tensors of the last step, for comparison with another implementation.
+#[derive(Debug, Clone, Default)]
+pub struct StepTensors<T> {
+    /// PSF, K×K.
+    pub psf: Vec<T>,
+    /// SRF, B×b.
+    pub srf: Vec<T>,
+    /// (Y∗C)↓ of the LR batch, n×b.
+    pub lr_msi: Vec<T>,
+    /// X·R of the LR batch, n×b.
+    pub srf_of_lr_hsi: Vec<T>,
+    /// Abundances of the LR batch, members × n × P.
+    pub abundance_lr: Vec<T>,
+    /// μ of the LR batch, members × n × B.
+    pub mean_lr: Vec<T>,
+    /// σ of the LR batch, members × n × B.
+    pub std_lr: Vec<T>,
+    /// Sample of the LR batch, members × n × B.
+    pub sample_lr: Vec<T>,
+    /// (Ẑ∗C)↓ of the HR batch, n×B.
+    pub blur_of_sample: Vec<T>,
+    /// Ẑ·R of the HR batch, n×S×S×b.
+    pub srf_of_sample: Vec<T>,
+    /// Weighted gradient of φ, laid out like the parameters.
+    pub network_gradient: Vec<T>,
+    /// Gradient of each unweighted θ term, 3 × θ.
+    pub term_gradients: Vec<T>,
+    /// Weighted gradient of θ.
+    pub degradation_gradient: Vec<T>,
+}
+
+/// What [`Engine::reconstruct`] writes for every HR pixel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Output {
+    /// μ, averaged over members; B channels.
+    Mean,
+    /// σ, averaged over members; B channels.
+    Std,
+    /// μ + σ ε of one member; B channels.
+    Sample {
+        /// Seed of ε.
+        seed: u64,
+        /// The member.
+        member: u32,
+    },
+    /// Abundance of one member; P channels.
+    Abundance {
+        /// The member.
+        member: u32,
+    },
+}
+
+/// A device that trains and reconstructs.
+pub trait Engine<T: Real> {
+    /// Name of the device and how it is driven, for reports.
+    fn name(&self) -> String;
+
+    /// Puts a training run on the device.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device cannot hold or compile it.
+    fn trainer<'a>(
+        &'a self,
+        problem: &Problem<T>,
+        data: &TrainingSet<T>,
+        state: TrainingState<T>,
+    ) -> Result<Box<dyn Trainer<T> + 'a>>;
+
+    /// Runs the network over HR-MSI pixels (rows × columns × b) into `out` (rows × columns × channels).
+    ///
+    /// `network` and `linear` are as in [`TrainingState`]. `first_pixel` is the number of the tile's first pixel
+    /// in the whole image (row-major), the counter of a sample's ε.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails.
+    fn reconstruct(
+        &self,
+        architecture: &Architecture,
+        state: &TrainingState<T>,
+        hr_msi: ArrayView3<T>,
+        first_pixel: u32,
+        output: Output,
+        out: ArrayViewMut3<T>,
+    ) -> Result<()>;
+}
+
+/// One training run on a device. Steps are queued; [`Trainer::losses`] waits for them.
+pub trait Trainer<T: Real> {
+    /// Queues a step.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails.
+    fn step(&mut self, plan: &StepPlan) -> Result<()>;
+
+    /// Waits for the queued steps and returns their losses, in order, since the last call.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails.
+    fn losses(&mut self) -> Result<Vec<StepLosses>>;
+
+    /// Waits for the queued steps and copies the state out.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails.
+    fn state(&mut self) -> Result<TrainingState<T>>;
+
+    /// ε of the next step for [`Noise::Given`]: `hr` is HR batch × S × S × B, `lr` is members × LR batch × B.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails.
+    fn give_noise(&mut self, hr: &[T], lr: &[T]) -> Result<()>;
+
+    /// The intermediate tensors of the last step.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails.
+    fn tensors(&mut self) -> Result<StepTensors<T>>;
+}
