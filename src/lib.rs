@@ -4,6 +4,7 @@
 //! a high-resolution hyperspectral image comes out. `docs/ARCHITECTURE.md` has the plan of the house.
 
 pub mod cli;
+pub mod coordination;
 pub mod cube;
 pub mod engine;
 pub mod error;

@@ -1,0 +1,5 @@
+//! The loop: which LR pixels a step takes, in which order, at which rate, and what is done with the losses.
+//!
+//! It knows no wgpu type; everything that a device does goes through [`crate::engine::Engine`].
+
+pub mod windows;
