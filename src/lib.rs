@@ -9,6 +9,7 @@ pub mod cube;
 pub mod engine;
 pub mod error;
 pub mod io;
+pub mod metrics;
 pub mod network;
 pub mod random;
 pub mod real;

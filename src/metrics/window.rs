@@ -1,0 +1,281 @@
+//! The indices over sliding windows: UIQI and SSIM.
+//!
+//! Every window is described by its [`Moments`]; an index is a function of them. Window sums are built by
+//! additions alone (never as a difference of running totals), so windows of zeros stay exactly zero.
+//! Masked pixels have weight 0 and moments are normalised by the weight that remains.
+
+use ndarray::Array2;
+
+use crate::cube::Cube;
+
+/// Weights of the pixels of a window, the same along rows and columns.
+#[derive(Debug, Clone)]
+pub(super) enum Weighting {
+    /// Equal weights, this many pixels a side.
+    Box(usize),
+    /// These weights along each axis.
+    Taps(Vec<f64>),
+}
+
+impl Weighting {
+    /// A Gaussian of standard deviation `sigma` pixels, cut `radius` pixels from its centre.
+    pub(super) fn gaussian(sigma: f64, radius: usize) -> Self {
+        let side = 2 * radius + 1;
+        Weighting::Taps(
+            (0..side)
+                .map(|i| (-0.5 * ((i as f64 - radius as f64) / sigma).powi(2)).exp())
+                .collect(),
+        )
+    }
+
+    fn side(&self) -> usize {
+        match self {
+            Weighting::Box(side) => *side,
+            Weighting::Taps(taps) => taps.len(),
+        }
+    }
+
+    /// The weighting for an axis of `length` pixels: its central part if the axis is shorter than the window.
+    fn fitted(&self, length: usize) -> Weighting {
+        let side = self.side().min(length);
+        match self {
+            Weighting::Box(_) => Weighting::Box(side),
+            Weighting::Taps(taps) => {
+                let start = (taps.len() - side) / 2;
+                Weighting::Taps(taps[start..start + side].to_vec())
+            }
+        }
+    }
+
+    /// Replaces `data[i]` with Σ_k w_k · data\[i + k·stride\] wherever that stays inside.
+    ///
+    /// The image is treated as one line, so results of windows that wrap around its edge are meaningless; the
+    /// caller reads only those of windows inside the image.
+    fn slide(&self, data: &mut [f64], scratch: &mut [f64], stride: usize) {
+        match self {
+            Weighting::Box(side) => slide_box(data, scratch, *side, stride),
+            Weighting::Taps(taps) => slide_taps(data, scratch, taps, stride),
+        }
+    }
+}
+
+/// Sums of `side` equal weights by doubling: sums of 2^n samples from two sums of 2^(n−1).
+fn slide_box(data: &mut [f64], scratch: &mut [f64], side: usize, stride: usize) {
+    let n = data.len();
+    let mut gathered = 0; // samples already in scratch[i]
+    let mut power = 1;
+    loop {
+        if side & power != 0 {
+            if gathered == 0 {
+                if side == power {
+                    return;
+                }
+                scratch.copy_from_slice(data);
+            } else {
+                // data[i] holds the first `power` samples, scratch the `gathered` ones after them.
+                let shift = power * stride;
+                for i in 0..n.saturating_sub(shift) {
+                    scratch[i] = data[i] + scratch[i + shift];
+                }
+            }
+            gathered += power;
+            if gathered == side {
+                data.copy_from_slice(scratch);
+                return;
+            }
+        }
+        let shift = power * stride;
+        for i in 0..n.saturating_sub(shift) {
+            data[i] += data[i + shift];
+        }
+        power *= 2;
+    }
+}
+
+fn slide_taps(data: &mut [f64], scratch: &mut [f64], taps: &[f64], stride: usize) {
+    // Short enough to stay in the first-level cache for all taps.
+    const CHUNK: usize = 512;
+    let n = data.len() - (taps.len() - 1) * stride;
+    for start in (0..n).step_by(CHUNK) {
+        let end = (start + CHUNK).min(n);
+        let out = &mut scratch[start..end];
+        out.fill(0.0);
+        for (k, &w) in taps.iter().enumerate() {
+            for (o, &x) in out.iter_mut().zip(&data[start + k * stride..end + k * stride]) {
+                *o += w * x;
+            }
+        }
+    }
+    data[..n].copy_from_slice(&scratch[..n]);
+}
+
+/// Weighted first and second moments of one window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moments {
+    /// Sum of the weights: for equal weights the number of counted pixels.
+    pub(super) weight: f64,
+    pub(super) x: f64,
+    pub(super) y: f64,
+    pub(super) xx: f64,
+    pub(super) yy: f64,
+    pub(super) xy: f64,
+}
+
+/// Products of one band of both images, 0 where a pixel does not count: x, y, x², y², xy.
+pub(super) struct Planes {
+    columns: usize,
+    products: [Vec<f64>; 5],
+    moments: [Vec<f64>; 5],
+    scratch: Vec<f64>,
+}
+
+impl Planes {
+    pub(super) fn new(rows: usize, columns: usize) -> Self {
+        let plane = || vec![0.0; rows * columns];
+        Planes {
+            columns,
+            products: std::array::from_fn(|_| plane()),
+            moments: std::array::from_fn(|_| plane()),
+            scratch: plane(),
+        }
+    }
+
+    /// Takes samples × `gain` of one band.
+    pub(super) fn fill(
+        &mut self,
+        reference: &Cube,
+        estimate: &Cube,
+        counted: &Array2<bool>,
+        band: usize,
+        gain: f64,
+    ) {
+        let [px, py, pxx, pyy, pxy] = &mut self.products;
+        for ((r, c), &ok) in counted.indexed_iter() {
+            let i = r * self.columns + c;
+            let (x, y) = if ok {
+                (
+                    f64::from(reference.samples[[r, c, band]]) * gain,
+                    f64::from(estimate.samples[[r, c, band]]) * gain,
+                )
+            } else {
+                (0.0, 0.0)
+            };
+            px[i] = x;
+            py[i] = y;
+            pxx[i] = x * x;
+            pyy[i] = y * y;
+            pxy[i] = x * y;
+        }
+    }
+}
+
+/// The windows of an image under a weighting and the weight that its counted pixels leave each of them.
+pub(super) struct Support {
+    along_rows: Weighting,
+    along_columns: Weighting,
+    /// Rows and columns of windows.
+    windows: (usize, usize),
+    columns: usize,
+    weights: Vec<f64>,
+}
+
+impl Support {
+    pub(super) fn new(weighting: Weighting, counted: &Array2<bool>) -> Self {
+        let (rows, columns) = counted.dim();
+        let (along_rows, along_columns) = (weighting.fitted(columns), weighting.fitted(rows));
+        let mut weights: Vec<f64> = counted.iter().map(|&ok| f64::from(u8::from(ok))).collect();
+        let mut scratch = vec![0.0; weights.len()];
+        along_rows.slide(&mut weights, &mut scratch, 1);
+        along_columns.slide(&mut weights, &mut scratch, columns);
+        Support {
+            windows: (rows - along_columns.side() + 1, columns - along_rows.side() + 1),
+            along_rows,
+            along_columns,
+            columns,
+            weights,
+        }
+    }
+
+    /// Weighted mean of an index over the windows, without the last `dropped` of each axis where there are more.
+    pub(super) fn mean_of_windows(
+        &self,
+        planes: &mut Planes,
+        index: impl Fn(&Moments) -> f64,
+        dropped: usize,
+    ) -> f64 {
+        for (moment, product) in planes.moments.iter_mut().zip(&planes.products) {
+            moment.copy_from_slice(product);
+            self.along_rows.slide(moment, &mut planes.scratch, 1);
+            self.along_columns
+                .slide(moment, &mut planes.scratch, self.columns);
+        }
+        let [x, y, xx, yy, xy] = &planes.moments;
+        let kept = |n: usize| if n > dropped { n - dropped } else { n };
+        let (mut sum, mut total) = (0.0, 0.0);
+        for r in 0..kept(self.windows.0) {
+            for i in r * self.columns..r * self.columns + kept(self.windows.1) {
+                let weight = self.weights[i];
+                if weight > 0.0 {
+                    sum += weight
+                        * index(&Moments {
+                            weight,
+                            x: x[i] / weight,
+                            y: y[i] / weight,
+                            xx: xx[i] / weight,
+                            yy: yy[i] / weight,
+                            xy: xy[i] / weight,
+                        });
+                    total += weight;
+                }
+            }
+        }
+        // Every counted pixel lies in some window, but the dropped ones may have held them all.
+        if total > 0.0 { sum / total } else { 1.0 }
+    }
+}
+
+/// Relative size below which a variance is the rounding error of E\[x²\] − E\[x\]² and not a variance: single-precision
+/// samples that differ at all have more than 10⁻¹⁴ of their square.
+const VARIANCE_FLOOR: f64 = 1e-14;
+
+/// Universal image quality index of a window (Wang and Bovik 2002, equation 1):
+/// 4·cov·x̄·ȳ / ((var x + var y)(x̄² + ȳ²)); the luminance term alone where both are constant, 1 where
+/// both are zero.
+pub(super) fn uiqi(m: &Moments) -> f64 {
+    let squares = m.x * m.x + m.y * m.y;
+    let variances = m.xx + m.yy - squares;
+    if squares == 0.0 {
+        1.0
+    } else if variances <= VARIANCE_FLOOR * (m.xx + m.yy) {
+        2.0 * m.x * m.y / squares
+    } else {
+        4.0 * (m.xy - m.x * m.y) * m.x * m.y / (variances * squares)
+    }
+}
+
+/// The same index as `sewar.uqi` computes it: formulas for window sums applied to window means, N = 64.
+pub(super) fn sewar_uqi(m: &Moments) -> f64 {
+    const N: f64 = 64.0;
+    let product = m.x * m.y;
+    let squares = m.x * m.x + m.y * m.y;
+    let variances = N * (m.xx + m.yy) - squares;
+    if variances * squares == 0.0 {
+        1.0
+    } else {
+        4.0 * (N * m.xy - product) * product / (variances * squares)
+    }
+}
+
+/// Structural similarity of a window (Wang et al. 2004, equation 13) with K₁ = 0.01, K₂ = 0.03 and the dynamic
+/// `range`; `sample` divides (co)variances by n − 1 instead of n, for equal weights.
+pub(super) fn ssim(m: &Moments, range: f64, sample: bool) -> f64 {
+    let (c1, c2) = ((0.01 * range).powi(2), (0.03 * range).powi(2));
+    let unbiased = if sample && m.weight > 1.0 {
+        m.weight / (m.weight - 1.0)
+    } else {
+        1.0
+    };
+    let variances = unbiased * (m.xx + m.yy - m.x * m.x - m.y * m.y);
+    let covariance = unbiased * (m.xy - m.x * m.y);
+    (2.0 * m.x * m.y + c1) * (2.0 * covariance + c2) / ((m.x * m.x + m.y * m.y + c1) * (variances + c2))
+}
