@@ -10,6 +10,8 @@ use ndarray::{Array2, Array3};
 
 use crate::error::{Error, Result};
 
+pub mod bicubic;
+
 /// Numeric type of the samples in a file, remembered so that a result can be written like its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SampleType {
