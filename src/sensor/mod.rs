@@ -1,4 +1,6 @@
 //! PSF, SRF and the degradation that they make: what the two cameras did to the scene.
 
+pub mod catalogue;
+pub mod observe;
 pub mod psf;
 pub mod srf;
