@@ -2,4 +2,8 @@
 //!
 //! It knows no wgpu type; everything that a device does goes through [`crate::engine::Engine`].
 
+pub mod batches;
+pub mod config;
+pub mod scene;
+pub mod training;
 pub mod windows;
