@@ -57,6 +57,18 @@ pub struct Metadata {
     pub extra: BTreeMap<String, String>,
 }
 
+impl Metadata {
+    /// What a fused image carries: the bands of the HSI (wavelengths, FWHM, names, further fields), the
+    /// pixel grid of the MSI, and the HSI's no-data value, or the MSI's if the HSI has none.
+    pub fn of_fusion(hsi: &Metadata, msi: &Metadata) -> Metadata {
+        Metadata {
+            georeference: msi.georeference.clone(),
+            nodata: hsi.nodata.or(msi.nodata),
+            ..hsi.clone()
+        }
+    }
+}
+
 /// An image of rows × columns × bands.
 #[derive(Debug, Clone)]
 pub struct Cube {

@@ -1,53 +1,353 @@
 //! Files in and out. One module a format; this file tells the formats apart and is the only door to
 //! them: [`read_cube`], [`write_cube`], [`read_matrix`], [`write_matrix`].
 //!
-//! A format is told by the first bytes of the file, then by its name.
+//! A format is told by the first bytes of a file, then by its name; what is written goes by name. A new
+//! format is a module, a [`Format`], and its line in `detect` and in the functions here.
+//!
+//! Readers never panic on damaged or hostile files, and hold what a header claims against the length of
+//! the file before they ask for memory. Writers replace a file whole or not at all.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
-use ndarray::Array2;
+use ndarray::{Array2, Array3};
 
 use crate::cube::Cube;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 mod array;
+mod envi;
+mod envi_header;
 mod file;
+mod hdf5;
+mod mat;
+mod mat5;
 mod npy;
 mod samples;
+mod text;
 
+pub use envi_header::Interleave;
 pub use file::{check_writable, replace};
 pub use npy::read_array;
 pub use samples::{parse_sample_type, sample_type_name};
 
-/// Reads the image in a file.
+/// The formats that are read; all but [`Format::Mat73`] are written, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// NumPy `.npy`.
+    Npy,
+    /// MATLAB level 5 (`save -v6`, `-v7`).
+    Mat5,
+    /// MATLAB 7.3 (HDF5).
+    Mat73,
+    /// ENVI header and data file.
+    Envi,
+    /// Text matrix (`.csv`, `.txt`).
+    Text,
+}
+
+impl Format {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Npy => "NumPy .npy",
+            Format::Mat5 => "MATLAB 5",
+            Format::Mat73 => "MATLAB 7.3 (HDF5)",
+            Format::Envi => "ENVI",
+            Format::Text => "text",
+        }
+    }
+}
+
+/// What a name on the command line means: a file, and perhaps one of the arrays in it (`FILE.mat:NAME`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Spec {
+    path: PathBuf,
+    array: Option<String>,
+}
+
+impl Spec {
+    /// A name that is a file as it stands is that file, colons and all.
+    fn parse(text: &str) -> Self {
+        let whole = Spec {
+            path: text.into(),
+            array: None,
+        };
+        if whole.path.exists() {
+            return whole;
+        }
+        // The first colon that parts a file from the rest: array names may hold colons themselves.
+        text.match_indices(':')
+            .map(|(at, _)| (&text[..at], &text[at + 1..]))
+            .find(|(file, array)| {
+                !array.is_empty() && (Path::new(file).is_file() || file.to_lowercase().ends_with(".mat"))
+            })
+            .map_or(whole, |(file, array)| Spec {
+                path: file.into(),
+                array: Some(array.to_owned()),
+            })
+    }
+
+    /// For formats that hold one array: refuses the name of one.
+    fn whole_file(&self) -> Result<&Path> {
+        match &self.array {
+            None => Ok(&self.path),
+            Some(array) => Err(Error::input(format!(
+                "{}: holds one array only; leave out :{array}",
+                self.path.display()
+            ))),
+        }
+    }
+}
+
+/// The ending of a file name in lower case, or nothing.
+fn ending(path: &Path) -> String {
+    path.extension()
+        .map(|e| e.to_string_lossy().to_lowercase())
+        .unwrap_or_default()
+}
+
+/// Tells the format of an existing file: by its first bytes, else by its name.
+fn detect(path: &Path) -> Result<Format> {
+    // MATLAB's marks stand in the first 128 bytes, HDF5's at 0 or after a user block of 512.
+    let (source, _) = file::open(path)?;
+    let mut start = Vec::new();
+    source
+        .take(520)
+        .read_to_end(&mut start)
+        .map_err(|e| file::read_error(path, &e))?;
+    let ending = ending(path);
+    let hdf5_at = |offset: usize| start.get(offset..).is_some_and(|s| s.starts_with(hdf5::MAGIC));
+    if start.starts_with(npy::MAGIC) {
+        return Ok(Format::Npy);
+    }
+    if hdf5_at(512) && start.starts_with(b"MATLAB") || hdf5_at(0) && ending == "mat" {
+        return Ok(Format::Mat73);
+    }
+    if hdf5_at(0) || hdf5_at(512) {
+        return Err(Error::input(format!(
+            "{}: is a plain HDF5 file, which is not read; save the image as .npy, .mat or ENVI",
+            path.display()
+        )));
+    }
+    if matches!(start.get(124..128), Some([0, 1, b'I', b'M'] | [1, 0, b'M', b'I'])) {
+        return Ok(Format::Mat5);
+    }
+    if start.starts_with(envi_header::MAGIC) && ending == "hdr" {
+        return Ok(Format::Envi);
+    }
+    match ending.as_str() {
+        "npy" => Ok(Format::Npy),
+        "mat" => Ok(Format::Mat5),
+        "hdr" => Ok(Format::Envi),
+        _ if envi::header_of(path).is_some() => Ok(Format::Envi),
+        "csv" | "txt" => Ok(Format::Text),
+        known if envi::DATA_ENDINGS.contains(&known) => Err(Error::input(format!(
+            "{}: no ENVI header (.hdr) beside it, so its layout is unknown",
+            path.display()
+        ))),
+        _ => Err(Error::input(format!(
+            "{}: unknown format; .npy, .mat and ENVI (.hdr) are read",
+            path.display()
+        ))),
+    }
+}
+
+/// Tells the format of the file that a name means, without reading its samples.
 ///
 /// # Errors
-/// [`crate::Error::Input`] with one line that names the file and what is wrong with it.
+/// [`Error::Input`] if it is missing or of an unknown format.
+pub fn format_of(spec: &str) -> Result<Format> {
+    detect(&Spec::parse(spec).path)
+}
+
+/// Reads the image that a name means: `FILE`, or `FILE.mat:NAME` for one of several arrays.
+///
+/// `.npy` and MATLAB arrays are rows x columns x bands, or rows x columns for one band. Pixels that hold
+/// the file's ignore value are masked. Samples may be NaN: [`Cube::check`] is where that is refused.
+///
+/// # Errors
+/// [`Error::Input`] with one line that names the file, what was found and what to do.
 pub fn read_cube(spec: &str) -> Result<Cube> {
-    npy::read_cube(Path::new(spec))
+    let spec = Spec::parse(spec);
+    match detect(&spec.path)? {
+        Format::Npy => npy::read_cube(spec.whole_file()?),
+        Format::Mat5 => mat::MatFile::open_level5(&spec.path)?.cube(spec.array.as_deref()),
+        Format::Mat73 => mat::MatFile::open_version73(&spec.path)?.cube(spec.array.as_deref()),
+        Format::Envi => envi::read_cube(spec.whole_file()?),
+        Format::Text => Err(Error::input(format!(
+            "{}: is text; an image is read from .npy, .mat or ENVI (.hdr)",
+            spec.path.display()
+        ))),
+    }
 }
 
-/// Writes an image in its [`Cube::sample_type`].
+/// Reads the matrix (PSF, SRF) that a name means: `FILE.npy`, `.csv`, `.txt`, or `FILE.mat[:NAME]`.
+/// A vector is a matrix of one row.
 ///
 /// # Errors
-/// [`crate::Error::Input`] if the folder cannot take the file, [`Error::Failed`] if writing fails.
-pub fn write_cube(path: impl AsRef<Path>, cube: &Cube) -> Result<()> {
-    npy::write_cube(path.as_ref(), cube.samples.view(), cube.sample_type)
-}
-
-/// Reads a matrix (PSF, SRF).
-///
-/// # Errors
-/// [`crate::Error::Input`] with one line that names the file and what is wrong with it.
+/// [`Error::Input`] with one line that names the file, what was found and what to do.
 pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
-    let path = Path::new(spec);
-    array::matrix_from(path, npy::read_array(path)?)
+    let spec = Spec::parse(spec);
+    match detect(&spec.path)? {
+        Format::Npy => {
+            let path = spec.whole_file()?;
+            array::matrix_from(path, npy::read_array(path)?)
+        }
+        Format::Mat5 => mat::MatFile::open_level5(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Mat73 => mat::MatFile::open_version73(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Text => text::read_matrix(spec.whole_file()?),
+        Format::Envi => Err(Error::input(format!(
+            "{}: is an image; a matrix is read from .npy, .mat, .csv or .txt",
+            spec.path.display()
+        ))),
+    }
 }
 
-/// Writes a matrix.
+/// The format that a file name to be written asks for.
+fn output_format(path: &Path) -> Option<Format> {
+    match ending(path).as_str() {
+        "npy" => Some(Format::Npy),
+        "mat" => Some(Format::Mat5),
+        "csv" | "txt" => Some(Format::Text),
+        known if known == "hdr" || envi::DATA_ENDINGS.contains(&known) => Some(Format::Envi),
+        _ => None,
+    }
+}
+
+/// The format of an image to be written, or the error that names those there are.
+fn cube_output_format(path: &Path) -> Result<Format> {
+    output_format(path).filter(|f| *f != Format::Text).ok_or_else(|| {
+        Error::input(format!(
+            "{}: no image format has this ending; use .npy, .mat, or for ENVI .hdr, .img, .bsq, .bil, .bip",
+            path.display()
+        ))
+    })
+}
+
+/// Checks, before long work, that [`write_cube`] will accept this name: a known ending, an existing folder
+/// that lets files be created. Touches nothing.
 ///
 /// # Errors
-/// [`crate::Error::Input`] if the folder cannot take the file, [`Error::Failed`] if writing fails.
+/// [`Error::Input`] with the reason.
+pub fn check_cube_writable(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match cube_output_format(path)? {
+        Format::Envi => envi::check_both_writable(path),
+        _ => check_writable(path),
+    }
+}
+
+/// Writes an image in its [`Cube::sample_type`]; integers are rounded and clamped to their range. The
+/// ending of the name says the format: `.npy`, `.mat` (level 5), or for ENVI `.hdr`, `.img`, `.bsq`, `.bil`,
+/// `.bip`, `.dat`, `.raw`. Masked pixels get the no-data value where there is one.
+///
+/// # Errors
+/// [`Error::Input`] if the ending is unknown, the folder cannot take the file, or the type cannot hold the
+/// no-data value; [`Error::Failed`] if writing fails. An existing file then is as it was.
+pub fn write_cube(path: impl AsRef<Path>, cube: &Cube) -> Result<()> {
+    write_cube_as(path, cube, None)
+}
+
+/// [`write_cube`] with a choice of ENVI's interleave.
+///
+/// # Errors
+/// As [`write_cube`], and [`Error::Input`] if the format has no interleave or the name says another one.
+pub fn write_cube_as(path: impl AsRef<Path>, cube: &Cube, interleave: Option<Interleave>) -> Result<()> {
+    let path = path.as_ref();
+    let format = cube_output_format(path)?;
+    if interleave.is_some() && format != Format::Envi {
+        return Err(Error::input(format!(
+            "{}: only ENVI files have an interleave",
+            path.display()
+        )));
+    }
+    let samples = with_nodata(path, cube)?;
+    match format {
+        Format::Envi => envi::write_cube(path, cube, samples.view(), interleave),
+        Format::Mat5 => mat::write_cube(path, samples.view(), cube.sample_type, &cube.metadata),
+        _ => npy::write_cube(path, samples.view(), cube.sample_type),
+    }
+}
+
+/// The samples with the no-data value in masked pixels.
+fn with_nodata<'a>(path: &Path, cube: &'a Cube) -> Result<Cow<'a, Array3<f32>>> {
+    let (Some(valid), Some(value)) = (&cube.valid, cube.metadata.nodata) else {
+        return Ok(Cow::Borrowed(&cube.samples));
+    };
+    if cube.masked_pixels() == 0 {
+        return Ok(Cow::Borrowed(&cube.samples));
+    }
+    let fits = samples::integer_range(cube.sample_type)
+        .is_none_or(|(low, high)| (low..=high).contains(&value) && value.fract() == 0.0);
+    if !fits {
+        return Err(Error::input(format!(
+            "{}: samples of type {} cannot hold the no-data value {value}; choose another type or --nodata",
+            path.display(),
+            sample_type_name(cube.sample_type)
+        )));
+    }
+    let mut samples = cube.samples.clone();
+    for ((row, column), &ok) in valid.indexed_iter() {
+        if !ok {
+            samples.slice_mut(ndarray::s![row, column, ..]).fill(value as f32);
+        }
+    }
+    Ok(Cow::Owned(samples))
+}
+
+/// Checks, before long work, that [`write_matrix`] will accept this name.
+///
+/// # Errors
+/// [`Error::Input`] with the reason.
+pub fn check_matrix_writable(path: impl AsRef<Path>) -> Result<()> {
+    matrix_output_format(path.as_ref())?;
+    check_writable(path)
+}
+
+fn matrix_output_format(path: &Path) -> Result<Format> {
+    output_format(path).filter(|f| *f != Format::Envi).ok_or_else(|| {
+        Error::input(format!(
+            "{}: no matrix format has this ending; use .npy, .mat, .csv or .txt",
+            path.display()
+        ))
+    })
+}
+
+/// Writes a matrix as doubles; the ending of the name says the format: `.npy`, `.mat`, `.csv`, `.txt`.
+///
+/// # Errors
+/// [`Error::Input`] if the ending is unknown or the folder cannot take the file, [`Error::Failed`] if
+/// writing fails. An existing file then is as it was.
 pub fn write_matrix(path: impl AsRef<Path>, matrix: &Array2<f64>) -> Result<()> {
-    npy::write_matrix(path.as_ref(), matrix)
+    let path = path.as_ref();
+    match matrix_output_format(path)? {
+        Format::Mat5 => mat::write_matrix(path, matrix),
+        Format::Text => text::write_matrix(path, matrix),
+        _ => npy::write_matrix(path, matrix),
+    }
+}
+
+/// Which of an image's metadata would be lost by writing it under this name, for a word to the user.
+pub fn metadata_lost(path: impl AsRef<Path>, cube: &Cube) -> Vec<&'static str> {
+    let format = output_format(path.as_ref());
+    let mut lost = Vec::new();
+    let m = &cube.metadata;
+    let mut check = |there: bool, kept_by: &[Format], name| {
+        if there && !format.is_some_and(|f| kept_by.contains(&f)) {
+            lost.push(name);
+        }
+    };
+    check(
+        m.wavelengths.is_some(),
+        &[Format::Envi, Format::Mat5],
+        "wavelengths",
+    );
+    check(m.fwhm.is_some(), &[Format::Envi, Format::Mat5], "FWHM");
+    check(m.nodata.is_some(), &[Format::Envi, Format::Mat5], "no-data value");
+    check(m.band_names.is_some(), &[Format::Envi], "band names");
+    check(!m.georeference.is_empty(), &[Format::Envi], "georeference");
+    check(!m.extra.is_empty(), &[Format::Envi], "other header fields");
+    lost
 }

@@ -92,6 +92,21 @@ pub(crate) fn width(kind: SampleType) -> usize {
     }
 }
 
+/// Lowest and highest value that an integer type holds, or `None` for the float types.
+pub(crate) fn integer_range(kind: SampleType) -> Option<(f64, f64)> {
+    match kind {
+        SampleType::U8 => Some((u8::MIN.into(), u8::MAX.into())),
+        SampleType::I8 => Some((i8::MIN.into(), i8::MAX.into())),
+        SampleType::U16 => Some((u16::MIN.into(), u16::MAX.into())),
+        SampleType::I16 => Some((i16::MIN.into(), i16::MAX.into())),
+        SampleType::U32 => Some((u32::MIN.into(), u32::MAX.into())),
+        SampleType::I32 => Some((i32::MIN.into(), i32::MAX.into())),
+        SampleType::U64 => Some((u64::MIN as f64, u64::MAX as f64)),
+        SampleType::I64 => Some((i64::MIN as f64, i64::MAX as f64)),
+        SampleType::F16 | SampleType::F32 | SampleType::F64 => None,
+    }
+}
+
 /// Appends the samples in `bytes` (a whole number of them) to `out`.
 pub(crate) fn decode<T: Float>(kind: SampleType, order: ByteOrder, bytes: &[u8], out: &mut Vec<T>) {
     macro_rules! each {

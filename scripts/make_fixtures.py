@@ -1,0 +1,91 @@
+"""Writes tests/fixtures: small files of other programs' making that tests/formats.rs reads.
+
+Needs numpy, scipy, h5py and spectral. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
+Run from the root of the repository: python scripts/make_fixtures.py
+"""
+
+import io
+import struct
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+import spectral.io.envi
+
+FOLDER = Path("tests/fixtures")
+ROWS, COLUMNS, BANDS = 3, 4, 5
+r, c, b = np.ogrid[:ROWS, :COLUMNS, :BANDS]
+CUBE = (100 * r + 10 * c + b).astype(np.uint16)
+PSF = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 3]]) / 18
+WAVELENGTHS = [400.0, 450.0, 500.0, 550.0, 600.5]
+
+
+def npy():
+    np.save(FOLDER / "fortran_big_endian.npy", np.asfortranarray(CUBE.astype(">f8")))
+    for version in [(2, 0), (3, 0)]:
+        with open(FOLDER / f"version{version[0]}.npy", "wb") as f:
+            np.lib.format.write_array(f, CUBE.astype("<i4"), version=version)
+    np.save(FOLDER / "half.npy", CUBE.astype("<f2"))
+    np.save(FOLDER / "bool.npy", CUBE % 2 == 1)
+
+
+def mat5():
+    everything = {"cube": CUBE.astype(float), "psf": PSF, "label": "a text", "cell": np.array([1, "x"], object)}
+    scipy.io.savemat(FOLDER / "v5.mat", everything, do_compression=False)
+    compressed = {"cube": CUBE, "wavelengths": np.array([WAVELENGTHS]), "nested": {"cube": CUBE}}
+    scipy.io.savemat(FOLDER / "v7.mat", compressed, do_compression=True)
+    scipy.io.savemat(FOLDER / "two.mat", {"first": CUBE, "second": CUBE + 1}, do_compression=True)
+    scipy.io.savemat(FOLDER / "complex.mat", {"cube": CUBE * 1j})
+
+
+def mat5_by_hand():
+    """A big-endian file whose double array is stored as 16-bit integers, as MATLAB does to save room."""
+
+    def element(kind, data):
+        return struct.pack(">II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    body = element(6, struct.pack(">II", 6, 0)) + element(5, struct.pack(">3i", ROWS, COLUMNS, BANDS))
+    body += struct.pack(">HH4s", 4, 1, b"cube") + element(4, CUBE.astype(">u2").tobytes(order="F"))
+    header = b"MATLAB 5.0 MAT-file, big-endian".ljust(116) + bytes(8) + b"\x01\x00MI"
+    (FOLDER / "big_endian.mat").write_bytes(header + element(14, body))
+
+
+def mat73():
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", userblock_size=512) as f:
+        # MATLAB stores rows x columns x bands as a dataset of bands x columns x rows.
+        cube = f.create_dataset("cube", data=CUBE.T, chunks=(2, 2, 3), compression="gzip", shuffle=True)
+        cube.attrs["MATLAB_class"] = np.bytes_("uint16")
+        f.create_dataset("psf", data=PSF.T).attrs["MATLAB_class"] = np.bytes_("double")
+        note = np.frombuffer("a text".encode("utf-16-le"), np.uint16).reshape(-1, 1)
+        f.create_dataset("note", data=note).attrs["MATLAB_class"] = np.bytes_("char")
+        f.create_group("#refs#").create_dataset("a", data=CUBE.T)
+    header = b"MATLAB 7.3 MAT-file, made by h5py".ljust(116) + bytes(8) + b"\x00\x02IM"
+    (FOLDER / "v73.mat").write_bytes(header + memory.getvalue()[128:])
+
+
+def envi():
+    metadata = {
+        "wavelength units": "Micrometers",
+        "wavelength": [w / 1000 for w in WAVELENGTHS],
+        "fwhm": [0.01] * BANDS,
+        "band names": [f"band {i}" for i in range(BANDS)],
+        "bbl": [1, 1, 0, 1, 1],
+        "data ignore value": 213,
+        "map info": ["UTM", 1.0, 1.0, 500000.0, 4400000.0, 20.0, 20.0, 16, "North", "WGS-84"],
+    }
+    for interleave in ["bsq", "bil", "bip"]:
+        spectral.io.envi.save_image(
+            str(FOLDER / f"spy_{interleave}.hdr"), CUBE, dtype=np.int16, interleave=interleave,
+            byteorder=1, metadata=metadata, force=True, ext="img",
+        )
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    npy()
+    mat5()
+    mat5_by_hand()
+    mat73()
+    envi()

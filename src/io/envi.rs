@@ -1,0 +1,218 @@
+//! ENVI images: a text header (`.hdr`) and a file of raw samples beside it.
+//!
+//! Memory while reading: at most 8 bytes a sample plus 1 MiB and a few times the header's length; the
+//! length of the data file is held against the header first.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use ndarray::ArrayView3;
+
+use super::array::{cube_from, shape_text};
+use super::ending;
+use super::envi_header::{self, Header, Interleave};
+use super::file::{check_writable, open, prepare, read_error};
+use super::samples::{width, write_samples};
+use crate::cube::Cube;
+use crate::error::{Error, Result};
+
+/// Name endings of data files, without the dot. A data file may also have none.
+pub(crate) const DATA_ENDINGS: [&str; 6] = ["img", "dat", "raw", "bsq", "bil", "bip"];
+
+/// Longest header that is read.
+const MAX_HEADER: u64 = 1 << 24;
+
+/// `path` with `.ending` put after its whole name.
+fn appended(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
+/// The header that belongs to a data file: its name with `.hdr` in place of the ending, or after it.
+pub(crate) fn header_of(data: &Path) -> Option<PathBuf> {
+    ["hdr", "HDR"]
+        .iter()
+        .flat_map(|e| [data.with_extension(e), appended(data, e)])
+        .find(|p| p.is_file())
+}
+
+/// The data files that could belong to a header: its name without `.hdr`, or with another ending.
+fn data_candidates(header: &Path) -> Vec<PathBuf> {
+    let stem = header.with_extension("");
+    let mut found = vec![stem.clone()];
+    for e in DATA_ENDINGS {
+        found.push(appended(&stem, e));
+        found.push(appended(&stem, &e.to_uppercase()));
+    }
+    found.retain(|p| p.is_file());
+    // Where names do not tell cases apart, x.img and x.IMG are one file.
+    let mut seen: Vec<PathBuf> = Vec::new();
+    found.retain(|p| {
+        let real = p.canonicalize().unwrap_or_else(|_| p.clone());
+        let new = !seen.contains(&real);
+        seen.push(real);
+        new
+    });
+    found
+}
+
+fn read_header(path: &Path) -> Result<Header> {
+    let (file, length) = open(path)?;
+    if length > MAX_HEADER {
+        return Err(Error::input(format!(
+            "{}: is {length} bytes long, too long for an ENVI header",
+            path.display()
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_HEADER)
+        .read_to_end(&mut bytes)
+        .map_err(|e| read_error(path, &e))?;
+    // Older headers are in Latin-1, whose bytes are the first 256 code points.
+    let text =
+        String::from_utf8(bytes).unwrap_or_else(|e| e.as_bytes().iter().map(|&b| char::from(b)).collect());
+    Header::parse(&text).map_err(|what| Error::input(format!("{}: bad ENVI header: {what}", path.display())))
+}
+
+/// Reads an image, given the name of either of its files. The ignore value masks pixels.
+///
+/// # Errors
+/// [`Error::Input`] if a file is missing, the header is not understood, or the length of the data file
+/// does not agree with it.
+pub(crate) fn read_cube(path: &Path) -> Result<Cube> {
+    let given_header = ending(path) == "hdr";
+    let header_path = match given_header {
+        true => path.to_owned(),
+        false => header_of(path)
+            .ok_or_else(|| Error::input(format!("{}: no ENVI header (.hdr) beside it", path.display())))?,
+    };
+    let header = read_header(&header_path)?;
+    let count = header.layout.checked_count(&header_path, u64::MAX)? as u64;
+    let needed = (count * width(header.layout.kind) as u64).checked_add(header.offset);
+
+    let data = match given_header {
+        false => path.to_owned(),
+        true => {
+            let candidates = data_candidates(path);
+            // Beside several files of fitting name, the one of fitting length is meant.
+            let fits = |p: &&PathBuf| p.metadata().is_ok_and(|m| Some(m.len()) == needed);
+            let fitting: Vec<&PathBuf> = candidates.iter().filter(fits).collect();
+            match (candidates.as_slice(), fitting.as_slice()) {
+                ([], _) => {
+                    return Err(Error::input(format!(
+                        "{}: no data file beside it (same name, without ending or with .{})",
+                        path.display(),
+                        DATA_ENDINGS.join(", .")
+                    )));
+                }
+                ([only], _) => only.clone(),
+                (_, [only]) => (*only).clone(),
+                (several, _) => {
+                    let names: Vec<String> = several.iter().map(|p| p.display().to_string()).collect();
+                    return Err(Error::input(format!(
+                        "{}: several files could hold its data: {}; name the data file instead",
+                        path.display(),
+                        names.join(", ")
+                    )));
+                }
+            }
+        }
+    };
+
+    let (mut file, length) = open(&data)?;
+    if Some(length) != needed {
+        let layout = &header.layout;
+        return Err(Error::input(format!(
+            "{}: is {length} bytes long, but its header {} asks for {} ({} x {} bytes after {}); {}",
+            data.display(),
+            header_path.display(),
+            needed.map_or("more than there can be".to_owned(), |n| n.to_string()),
+            shape_text(&layout.shape),
+            width(layout.kind),
+            header.offset,
+            if needed.is_none_or(|n| length < n) {
+                "the file is truncated or the header wrong"
+            } else {
+                "the header does not describe this file"
+            }
+        )));
+    }
+    file.seek(SeekFrom::Start(header.offset))
+        .map_err(|e| read_error(&data, &e))?;
+    let array = header.layout.read_file(&data, file, length - header.offset)?;
+    // Axis i of rows x columns x bands is where `axes` names it.
+    let axes = header.interleave.axes();
+    let place = |axis: usize| axes.iter().position(|&a| a == axis).unwrap_or(axis);
+    let array = array.permuted_axes(vec![place(0), place(1), place(2)]);
+    let mut cube = cube_from(&data, header.layout.kind, array)?;
+    let nodata = header.metadata.nodata;
+    cube.metadata = header.metadata;
+    if let Some(value) = nodata {
+        cube.mask_value(value);
+    }
+    Ok(cube)
+}
+
+/// Header and data file to write for a name with either ending.
+pub(crate) fn output_paths(path: &Path) -> (PathBuf, PathBuf) {
+    if ending(path) == "hdr" {
+        (path.to_owned(), path.with_extension("img"))
+    } else {
+        (path.with_extension("hdr"), path.to_owned())
+    }
+}
+
+/// The interleave to write: the one asked for, else the one that the name says, else BSQ.
+///
+/// # Errors
+/// [`Error::Input`] if the two contradict each other.
+pub(crate) fn output_interleave(path: &Path, asked: Option<Interleave>) -> Result<Interleave> {
+    let named = Interleave::from_name(&ending(path));
+    match (asked, named) {
+        (Some(asked), Some(named)) if asked != named => Err(Error::input(format!(
+            "{}: the name says {}, but {} was asked for; end the name in .img",
+            path.display(),
+            named.name(),
+            asked.name()
+        ))),
+        (asked, named) => Ok(asked.or(named).unwrap_or(Interleave::Bsq)),
+    }
+}
+
+/// Checks that both files can be written; see [`check_writable`].
+///
+/// # Errors
+/// [`Error::Input`] with the reason.
+pub(crate) fn check_both_writable(path: &Path) -> Result<()> {
+    let (header, data) = output_paths(path);
+    check_writable(header)?;
+    check_writable(data)
+}
+
+/// Writes `samples` (those of `cube`, perhaps with masked pixels overwritten) and the header. Both files
+/// are complete under temporary names before either gets its own, the data first.
+///
+/// # Errors
+/// [`Error::Input`] if the folder cannot take files or the names contradict, [`Error::Failed`] if
+/// writing fails.
+pub(crate) fn write_cube(
+    path: &Path,
+    cube: &Cube,
+    samples: ArrayView3<f32>,
+    asked: Option<Interleave>,
+) -> Result<()> {
+    let interleave = output_interleave(path, asked)?;
+    let (header_path, data_path) = output_paths(path);
+    let kind = envi_header::written_kind(cube.sample_type);
+    let in_file_order = samples.permuted_axes(interleave.axes());
+    let data = prepare(&data_path, |sink| {
+        write_samples(sink, kind, in_file_order.iter().map(|&x| f64::from(x)))
+    })?;
+    let header = prepare(&header_path, |sink| {
+        sink.write_all(envi_header::write(cube, interleave).as_bytes())
+    })?;
+    data.publish()?;
+    header.publish()
+}

@@ -1,0 +1,488 @@
+//! The text header of an ENVI image: fields, what they mean for the layout of the data, and which of
+//! them go where in [`Metadata`]. The files themselves are in `envi`.
+//!
+//! Reading is tolerant as ENVI's own is: any case, any white space, fields in any order, values over
+//! several lines in braces, comment lines with `;`. Lists that do not fit the number of bands, and
+//! wavelengths in a unit that is no length, are kept as text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::array::Layout;
+use super::samples::ByteOrder;
+use crate::cube::{Cube, Metadata, SampleType};
+
+/// First word of every ENVI header.
+pub(crate) const MAGIC: &[u8] = b"ENVI";
+
+/// Order of the samples in the data file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Interleave {
+    /// Band after band, each row by row.
+    Bsq,
+    /// Row after row, in each band by band.
+    Bil,
+    /// Pixel after pixel, each with all its bands.
+    Bip,
+}
+
+impl Interleave {
+    /// Its name in headers and file names.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Interleave::Bsq => "bsq",
+            Interleave::Bil => "bil",
+            Interleave::Bip => "bip",
+        }
+    }
+
+    /// The interleave with this name, in any case.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Interleave::Bsq, Interleave::Bil, Interleave::Bip]
+            .into_iter()
+            .find(|i| i.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Which axis of rows x columns x bands each axis of the file is, slowest first.
+    pub(crate) fn axes(self) -> [usize; 3] {
+        match self {
+            Interleave::Bsq => [2, 0, 1],
+            Interleave::Bil => [0, 2, 1],
+            Interleave::Bip => [0, 1, 2],
+        }
+    }
+}
+
+/// Numbers of ENVI's data types. There are none for signed bytes and half precision.
+const TYPES: [(u32, SampleType); 9] = [
+    (1, SampleType::U8),
+    (2, SampleType::I16),
+    (3, SampleType::I32),
+    (4, SampleType::F32),
+    (5, SampleType::F64),
+    (12, SampleType::U16),
+    (13, SampleType::U32),
+    (14, SampleType::I64),
+    (15, SampleType::U64),
+];
+
+/// Fields that say how the data lie in the file, and no more.
+const STRUCTURE: [&str; 9] = [
+    "samples",
+    "lines",
+    "bands",
+    "header offset",
+    "file type",
+    "data type",
+    "interleave",
+    "byte order",
+    "file compression",
+];
+
+/// Fields that place the pixel grid on the ground.
+const GEOREFERENCE: [&str; 9] = [
+    "map info",
+    "coordinate system string",
+    "projection info",
+    "pixel size",
+    "geo points",
+    "rpc info",
+    "x start",
+    "y start",
+    "geo transform",
+];
+
+/// A header that has been read.
+#[derive(Debug)]
+pub(crate) struct Header {
+    /// Shape (in the order of the file), type and byte order of the data.
+    pub layout: Layout,
+    /// Order of the axes in the file.
+    pub interleave: Interleave,
+    /// Bytes before the first sample in the data file.
+    pub offset: u64,
+    /// Everything else.
+    pub metadata: Metadata,
+}
+
+/// Splits the text into fields: names in lower case with single blanks, values as they stand.
+fn fields(text: &str) -> std::result::Result<BTreeMap<String, String>, String> {
+    let mut found = BTreeMap::new();
+    let mut lines = text.lines();
+    if !lines
+        .next()
+        .is_some_and(|first| first.trim().eq_ignore_ascii_case("envi"))
+    {
+        return Err("its first line is not ENVI".to_owned());
+    }
+    while let Some(line) = lines.next() {
+        if line.trim_start().starts_with(';') {
+            continue;
+        }
+        let Some((name, value)) = line.split_once('=') else {
+            // Stray lines without a field are no reason to refuse an image.
+            continue;
+        };
+        let name = name
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            .to_lowercase();
+        let mut value = value.trim().to_owned();
+        if value.starts_with('{') {
+            while !value.contains('}') {
+                let next = lines
+                    .next()
+                    .ok_or_else(|| format!("the field {name:?} has no closing brace"))?;
+                value.push('\n');
+                value.push_str(next.trim_end());
+            }
+        }
+        found.insert(name, value);
+    }
+    Ok(found)
+}
+
+/// The parts of a list in braces.
+fn list(value: &str) -> impl Iterator<Item = &str> {
+    value
+        .trim()
+        .trim_start_matches('{')
+        .trim_end_matches('}')
+        .split(',')
+        .map(str::trim)
+}
+
+/// The numbers of a list if there are `count` and all are numbers.
+fn numbers(value: &str, count: usize) -> Option<Vec<f64>> {
+    let parsed: Option<Vec<f64>> = list(value).map(|x| x.parse().ok()).collect();
+    parsed.filter(|v| v.len() == count)
+}
+
+/// Nanometres in one unit of a `wavelength units` field; `None` for what is no length (wavenumber, GHz,
+/// index, unknown).
+fn unit_in_nanometres(name: &str) -> Option<f64> {
+    match name.trim().to_lowercase().as_str() {
+        "nanometers" | "nanometres" | "nanometer" | "nanometre" | "nm" => Some(1.0),
+        "micrometers" | "micrometres" | "micrometer" | "micrometre" | "microns" | "micron" | "um" | "µm" => {
+            Some(1e3)
+        }
+        "angstroms" | "angstrom" => Some(0.1),
+        "millimeters" | "millimetres" | "mm" => Some(1e6),
+        "centimeters" | "centimetres" | "cm" => Some(1e7),
+        "meters" | "metres" | "m" => Some(1e9),
+        _ => None,
+    }
+}
+
+/// Converts to nanometres without spoiling round numbers: 0.45 micrometres become 450, not
+/// 450.00000000000006, by rounding to a millionth of a nanometre.
+fn nanometres(values: &[f64], unit: f64) -> Vec<f64> {
+    if unit == 1.0 {
+        return values.to_vec();
+    }
+    values.iter().map(|x| (x * unit * 1e6).round() / 1e6).collect()
+}
+
+impl Header {
+    /// Reads the text of a header.
+    ///
+    /// Wavelengths become nanometres. Without a unit they are taken for micrometres if all are below
+    /// 100, else for nanometres: no sensor measures below 100 nm, nor beyond 100 µm.
+    ///
+    /// # Errors
+    /// What is missing or not understood, as a sentence.
+    pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
+        let mut fields = fields(text)?;
+        let mut take = |name: &str| fields.remove(name);
+        let mut values: BTreeMap<&str, Option<String>> = BTreeMap::new();
+        for name in STRUCTURE {
+            values.insert(name, take(name));
+        }
+        let number =
+            |name: &str, default: Option<u64>| match (values.get(name).and_then(Option::as_deref), default) {
+                (Some(value), _) => value.parse::<u64>().map_err(|_| {
+                    let shown: String = value.chars().take(20).collect();
+                    format!("{name:?} is {shown:?}, not a whole number")
+                }),
+                (None, Some(default)) => Ok(default),
+                (None, None) => Err(format!("the field {name:?} is missing")),
+            };
+        let axis = |name: &str, default| {
+            number(name, default)
+                .and_then(|n| usize::try_from(n).map_err(|_| format!("{name:?} is {n}, too many")))
+        };
+        let lines = axis("lines", None)?;
+        let columns = axis("samples", None)?;
+        let bands = axis("bands", Some(1))?;
+        let code = number("data type", None)?;
+        if code == 6 || code == 9 {
+            return Err(format!(
+                "data type {code} is complex; save the real part or modulus"
+            ));
+        }
+        let kind = TYPES
+            .iter()
+            .find(|(c, _)| u64::from(*c) == code)
+            .map(|(_, kind)| *kind)
+            .ok_or_else(|| format!("data type {code} is unknown"))?;
+        let order = match number("byte order", Some(0))? {
+            0 => ByteOrder::Little,
+            1 => ByteOrder::Big,
+            other => return Err(format!("byte order {other} is unknown; it is 0 or 1")),
+        };
+        let interleave = match values.get("interleave").and_then(Option::as_deref) {
+            None => Interleave::Bsq,
+            Some(name) => Interleave::from_name(name).ok_or_else(|| {
+                let shown: String = name.chars().take(20).collect();
+                format!("interleave {shown:?} is unknown; it is bsq, bil or bip")
+            })?,
+        };
+        if number("file compression", Some(0))? != 0 {
+            return Err("the data file is compressed; save it uncompressed".to_owned());
+        }
+        let offset = number("header offset", Some(0))?;
+        for name in ["major frame offsets", "minor frame offsets"] {
+            if let Some(value) = take(name)
+                && list(&value).any(|x| !x.is_empty() && x.parse::<f64>() != Ok(0.0))
+            {
+                return Err(format!(
+                    "{name:?} other than 0 are not read; save the image without them"
+                ));
+            }
+        }
+        let shape = [lines, columns, bands];
+        Ok(Header {
+            layout: Layout {
+                shape: interleave.axes().map(|axis| shape[axis]).to_vec(),
+                kind,
+                order,
+                first_axis_fastest: false,
+            },
+            interleave,
+            offset,
+            metadata: metadata(fields, bands),
+        })
+    }
+}
+
+/// Sorts the fields that do not concern the layout into [`Metadata`].
+fn metadata(mut fields: BTreeMap<String, String>, bands: usize) -> Metadata {
+    let mut metadata = Metadata::default();
+    if let Some(value) = fields.get("wavelength").and_then(|v| numbers(v, bands)) {
+        let unit = match fields.get("wavelength units") {
+            Some(name) => unit_in_nanometres(name),
+            None if value.iter().all(|&x| x < 100.0) => Some(1e3),
+            None => Some(1.0),
+        };
+        if let Some(unit) = unit {
+            metadata.wavelengths = Some(nanometres(&value, unit));
+            metadata.fwhm = fields
+                .get("fwhm")
+                .and_then(|v| numbers(v, bands))
+                .map(|v| nanometres(&v, unit));
+            fields.remove("wavelength");
+            fields.remove("wavelength units");
+            if metadata.fwhm.is_some() {
+                fields.remove("fwhm");
+            }
+        }
+    }
+    if let Some(value) = fields.get("band names") {
+        let names: Vec<String> = list(value).map(str::to_owned).collect();
+        if names.len() == bands {
+            metadata.band_names = Some(names);
+            fields.remove("band names");
+        }
+    }
+    metadata.nodata = fields.get("data ignore value").and_then(|v| v.parse().ok());
+    if metadata.nodata.is_some() {
+        fields.remove("data ignore value");
+    }
+    for name in GEOREFERENCE {
+        if let Some(value) = fields.remove(name) {
+            metadata.georeference.insert(name.to_owned(), value);
+        }
+    }
+    metadata.extra = fields;
+    metadata
+}
+
+/// The type that an image of this type is written as: ENVI has no signed bytes and no half precision.
+pub(crate) fn written_kind(kind: SampleType) -> SampleType {
+    match kind {
+        SampleType::I8 => SampleType::I16,
+        SampleType::F16 => SampleType::F32,
+        other => other,
+    }
+}
+
+/// A value as one that a header can hold: line breaks only inside braces.
+fn value_text(value: &str) -> String {
+    let inside = value.strip_prefix('{').and_then(|v| v.strip_suffix('}'));
+    match inside {
+        Some(inside) if !inside.contains(['{', '}']) => value.to_owned(),
+        _ => value.replace(['\n', '\r', '{', '}'], " ").trim().to_owned(),
+    }
+}
+
+/// The header text for an image whose data lie as `interleave` in little-endian order.
+pub(crate) fn write(cube: &Cube, interleave: Interleave) -> String {
+    let metadata = &cube.metadata;
+    let kind = written_kind(cube.sample_type);
+    let code = TYPES
+        .iter()
+        .find(|(_, k)| *k == kind)
+        .map_or(4, |(code, _)| *code);
+    let mut fields: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, value: String| fields.push((name.to_owned(), value));
+    if let Some(description) = metadata.extra.get("description") {
+        add("description", value_text(description));
+    }
+    add("samples", cube.columns().to_string());
+    add("lines", cube.rows().to_string());
+    add("bands", cube.bands().to_string());
+    add("header offset", "0".to_owned());
+    add("file type", "ENVI Standard".to_owned());
+    add("data type", code.to_string());
+    add("interleave", interleave.name().to_owned());
+    add("byte order", "0".to_owned());
+    if let Some(value) = metadata.nodata {
+        add("data ignore value", value.to_string());
+    }
+    for (name, value) in &metadata.georeference {
+        add(name, value_text(value));
+    }
+    let braced =
+        |values: &mut dyn Iterator<Item = String>| format!("{{{}}}", values.collect::<Vec<_>>().join(", "));
+    if let Some(names) = &metadata.band_names {
+        // A comma would end the name, a brace the list.
+        let clean = |n: &String| n.replace([',', '{', '}', '\n', '\r'], " ");
+        add("band names", braced(&mut names.iter().map(clean)));
+    }
+    if let Some(wavelengths) = &metadata.wavelengths {
+        add("wavelength units", "Nanometers".to_owned());
+        add("wavelength", braced(&mut wavelengths.iter().map(f64::to_string)));
+    }
+    if let Some(fwhm) = &metadata.fwhm {
+        add("fwhm", braced(&mut fwhm.iter().map(f64::to_string)));
+    }
+    let written: Vec<String> = fields.iter().map(|(name, _)| name.clone()).collect();
+    for (name, value) in &metadata.extra {
+        let usable = !name.is_empty() && !name.contains(['=', '\n', '\r', ';']);
+        if usable && !written.contains(name) && !STRUCTURE.contains(&name.as_str()) {
+            fields.push((name.clone(), value_text(value)));
+        }
+    }
+    let mut text = String::from("ENVI\n");
+    for (name, value) in fields {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{name} = {value}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str =
+        "ENVI\nsamples = 3\nLines=2\n bands  = 2\nData  Type = 12\ninterleave = BIL\nbyte order = 1\n";
+
+    #[test]
+    fn fields_in_any_dress() {
+        let header = Header::parse(&format!(
+            "{BASE}; a comment = 5\nheader offset = 16\nwavelength units = Micrometers\nwavelength = {{\n 0.45,\n 1.1}}\n\
+             fwhm = {{0.01, 0.02}}\nband names = {{red, near infrared}}\ndata ignore value = -9999\n\
+             map info = {{UTM, 1.000, 1.000, 2, 3}}\nbbl = {{1, 0}}\nsensor type = AVIRIS\n"
+        ))
+        .unwrap();
+        assert_eq!(header.layout.shape, [2, 2, 3]);
+        assert_eq!(header.layout.kind, SampleType::U16);
+        assert_eq!(header.layout.order, ByteOrder::Big);
+        assert_eq!(header.offset, 16);
+        let m = header.metadata;
+        assert_eq!(m.wavelengths, Some(vec![450.0, 1100.0]));
+        assert_eq!(m.fwhm, Some(vec![10.0, 20.0]));
+        assert_eq!(
+            m.band_names,
+            Some(vec!["red".to_owned(), "near infrared".to_owned()])
+        );
+        assert_eq!(m.nodata, Some(-9999.0));
+        assert_eq!(m.georeference["map info"], "{UTM, 1.000, 1.000, 2, 3}");
+        assert_eq!(m.extra["bbl"], "{1, 0}");
+        assert_eq!(m.extra["sensor type"], "AVIRIS");
+        assert_eq!(m.extra.len(), 2);
+    }
+
+    #[test]
+    fn wavelengths_without_a_unit_are_told_by_size() {
+        let of = |field: &str| {
+            Header::parse(&format!("{BASE}{field}\n"))
+                .unwrap()
+                .metadata
+                .wavelengths
+        };
+        assert_eq!(of("wavelength = {0.4, 2.5}"), Some(vec![400.0, 2500.0]));
+        assert_eq!(of("wavelength = {400, 2500}"), Some(vec![400.0, 2500.0]));
+        assert_eq!(
+            of("wavelength = {400, 2500}\nwavelength units = Wavenumber"),
+            None
+        );
+    }
+
+    #[test]
+    fn lists_that_do_not_fit_are_kept_as_text() {
+        let m = Header::parse(&format!("{BASE}wavelength = {{1, 2, 3}}\nband names = {{a}}\n"))
+            .unwrap()
+            .metadata;
+        assert_eq!((m.wavelengths, m.band_names), (None, None));
+        assert_eq!(m.extra["wavelength"], "{1, 2, 3}");
+        assert_eq!(m.extra["band names"], "{a}");
+    }
+
+    #[test]
+    fn unusable_headers_say_why() {
+        let with = |more: &str| Header::parse(&format!("{BASE}{more}\n")).unwrap_err();
+        assert!(with("data type = 6").contains("complex"));
+        assert!(with("data type = 7").contains("unknown"));
+        assert!(with("lines = -3").contains("whole number"));
+        assert!(with("interleave = xyz").contains("bsq, bil or bip"));
+        assert!(with("byte order = 2").contains("byte order"));
+        assert!(with("file compression = 1").contains("compressed"));
+        assert!(with("map info = {a, b").contains("closing brace"));
+        assert!(
+            Header::parse("ENVI\nlines = 3\n")
+                .unwrap_err()
+                .contains("missing")
+        );
+        assert!(Header::parse("other\n").unwrap_err().contains("first line"));
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut cube = Cube::new(ndarray::Array3::zeros((2, 3, 2)));
+        cube.metadata = Header::parse(&format!(
+            "{BASE}wavelength = {{400.5, 2500}}\nfwhm = {{1e-3, 2}}\nband names = {{a, b}}\ndata ignore value = -1.5\n\
+             description = {{two\n lines}}\nmap info = {{UTM, 1}}\nbbl = {{1, 0}}\n"
+        ))
+        .unwrap()
+        .metadata;
+        let back = Header::parse(&write(&cube, Interleave::Bip)).unwrap();
+        assert_eq!(back.metadata, cube.metadata);
+        assert_eq!(back.interleave, Interleave::Bip);
+        assert_eq!(back.layout.shape, [2, 3, 2]);
+    }
+
+    #[test]
+    fn hostile_metadata_cannot_add_fields() {
+        let mut cube = Cube::new(ndarray::Array3::zeros((2, 3, 2)));
+        cube.metadata.band_names = Some(vec!["a}\nlines = 9".to_owned(), "b".to_owned()]);
+        cube.metadata
+            .extra
+            .insert("note".to_owned(), "x\nlines = 9".to_owned());
+        cube.metadata.extra.insert("lines".to_owned(), "9".to_owned());
+        let back = Header::parse(&write(&cube, Interleave::Bsq)).unwrap();
+        assert_eq!(back.layout.shape, [2, 2, 3]);
+    }
+}
