@@ -10,6 +10,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod eval;
+mod input;
+mod simulate;
+
 /// Blind hyperspectral super-resolution: fuse a low-resolution hyperspectral and a high-resolution
 /// multispectral image of one scene.
 #[derive(Debug, Parser)]
@@ -62,7 +66,10 @@ impl Output {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Eval(eval::Eval),
+    Simulate(simulate::Simulate),
+}
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
@@ -78,7 +85,10 @@ pub fn main() -> ExitCode {
 }
 
 impl Command {
-    fn run(self, _output: &Output) -> Result<()> {
-        match self {}
+    fn run(self, output: &Output) -> Result<()> {
+        match self {
+            Command::Eval(command) => command.run(output),
+            Command::Simulate(command) => command.run(output),
+        }
     }
 }

@@ -172,6 +172,20 @@ impl Cube {
         Ok(())
     }
 
+    /// The first `rows` × `columns` pixels (all of an axis that is shorter), with mask and metadata.
+    pub fn cropped(&self, rows: usize, columns: usize) -> Cube {
+        let (rows, columns) = (rows.min(self.rows()), columns.min(self.columns()));
+        Cube {
+            samples: self.samples.slice(ndarray::s![..rows, ..columns, ..]).to_owned(),
+            valid: self
+                .valid
+                .as_ref()
+                .map(|v| v.slice(ndarray::s![..rows, ..columns]).to_owned()),
+            metadata: self.metadata.clone(),
+            sample_type: self.sample_type,
+        }
+    }
+
     /// Largest sample over the usable pixels, or `None` if there is no usable pixel.
     pub fn max_valid(&self) -> Option<f32> {
         let mut max: Option<f32> = None;

@@ -1,0 +1,52 @@
+//! Reading what several commands take: images with a no-data value, PSFs and SRFs by name or file.
+
+use ndarray::Array2;
+
+use crate::cube::Cube;
+use crate::error::{Error, Result};
+use crate::io;
+use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, srf_from_matrix};
+
+/// Reads an image, masks `nodata` (the file's own no-data value if none is given) and checks its samples.
+///
+/// # Errors
+/// [`Error::Input`] if the file cannot be read, is empty or holds a sample that is not finite.
+pub fn read_image(path: &str, nodata: Option<f64>) -> Result<Cube> {
+    let mut cube = io::read_cube(path)?;
+    if let Some(value) = nodata.or(cube.metadata.nodata) {
+        cube.mask_value(value);
+    }
+    cube.check(path)?;
+    Ok(cube)
+}
+
+/// The kernel behind `spec`, sum 1: a named one of `size` × `size`, or a file's of the file's size; `None` for `blind`.
+///
+/// `size` is `--kernel`, or the scale where that was not given.
+///
+/// # Errors
+/// [`Error::Input`] if the file holds no PSF, or one of another size than an explicit `--kernel`.
+pub fn psf_kernel(spec: &PsfSpec, kernel: Option<usize>, scale: usize) -> Result<Option<Array2<f64>>> {
+    if let PsfSpec::File(path) = spec {
+        let psf = psf_from_matrix(io::read_matrix(path)?, path)?;
+        return match kernel {
+            Some(size) if size != psf.nrows() => Err(Error::input(format!(
+                "{path}: the PSF is {0} x {0} and --kernel asks for {size}; leave --kernel out",
+                psf.nrows()
+            ))),
+            _ => Ok(Some(psf)),
+        };
+    }
+    Ok(spec.gaussian()?.map(|psf| psf.kernel(kernel.unwrap_or(scale))))
+}
+
+/// The response behind `spec` for an image like `hsi` (B×b, columns sum to 1); `None` for `blind`.
+///
+/// # Errors
+/// [`Error::Input`] if the file holds no SRF for this image, or the named sensor does not see its bands.
+pub fn srf_response(spec: &SrfSpec, hsi: &Cube) -> Result<Option<Array2<f64>>> {
+    if let SrfSpec::File(path) = spec {
+        return srf_from_matrix(io::read_matrix(path)?, hsi.bands(), path).map(Some);
+    }
+    spec.response(hsi.metadata.wavelengths.as_deref(), hsi.bands())
+}

@@ -1,0 +1,182 @@
+//! `simulate`: the two observations of a reference image, for experiments under Wald's protocol.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Output, input};
+use crate::cube::Cube;
+use crate::error::{Error, Result};
+use crate::io;
+use crate::sensor::catalogue::{PsfSpec, SrfSpec};
+use crate::sensor::observe::{Observation, add_noise, apply_response, blur_and_downsample};
+
+/// Make a low-resolution hyperspectral and a high-resolution multispectral image from a reference
+///
+/// The samples keep their unit and are written as 32-bit floats. A PSF window that leaves the image sees its edge
+/// pixels repeated.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  hsr-gpu simulate --hsi scene.npy --psf paper:5 --srf nikon-d700 --scale 32 \
+                        --out-hsi lr.npy --out-msi hr.npy"
+)]
+pub struct Simulate {
+    /// Reference hyperspectral image
+    #[arg(long, value_name = "FILE")]
+    hsi: String,
+    /// Point spread function: FILE (K x K), paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE (pixels squared, radians)
+    #[arg(long)]
+    psf: PsfSpec,
+    /// Spectral response: FILE (B x b), nikon-d700 (blue, green, red), or landsat-oli6
+    #[arg(long)]
+    srf: SrfSpec,
+    /// Ratio of the two pixel grids
+    #[arg(long)]
+    scale: u16,
+    /// Side of the PSF's window in pixels [default: the scale, or a file's size]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    kernel: Option<u16>,
+    /// Signal-to-noise ratio of every band of the hyperspectral image, 10 log10(mean(signal²)/variance) [default: no noise]
+    #[arg(long, value_name = "DB", allow_negative_numbers = true)]
+    snr_hsi: Option<f64>,
+    /// Signal-to-noise ratio of every band of the multispectral image [default: no noise]
+    #[arg(long, value_name = "DB", allow_negative_numbers = true)]
+    snr_msi: Option<f64>,
+    /// Seed of the noise
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Value that stands for "no data" in the reference
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    nodata: Option<f64>,
+    /// Low-resolution hyperspectral image to write
+    #[arg(long, value_name = "FILE")]
+    out_hsi: PathBuf,
+    /// High-resolution multispectral image to write
+    #[arg(long, value_name = "FILE")]
+    out_msi: PathBuf,
+    /// Write the reference too, cropped at the bottom and right to whole blocks; without it a reference that
+    /// is no multiple of the scale is refused
+    #[arg(long, value_name = "FILE")]
+    out_reference: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Written {
+    hsi: [usize; 3],
+    msi: [usize; 3],
+    reference: [usize; 3],
+    masked_hsi: usize,
+    masked_msi: usize,
+}
+
+impl Simulate {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for bad input, before any file is written; [`Error::Failed`] if writing fails.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let scale = usize::from(self.scale);
+        if scale == 0 {
+            return Err(Error::input(
+                "--scale 0: the ratio of the pixel grids is an integer from 1",
+            ));
+        }
+        self.check_outputs()?;
+        let reference = self.cropped(input::read_image(&self.hsi, self.nodata)?, scale, output)?;
+        let psf = input::psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?
+            .ok_or_else(|| Error::input("--psf blind: a simulation needs a PSF; give a file, paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE"))?;
+        let srf = input::srf_response(&self.srf, &reference)?.ok_or_else(|| {
+            Error::input(
+                "--srf blind: a simulation needs a response; give a file, nikon-d700 or landsat-oli6",
+            )
+        })?;
+        let mut hsi = blur_and_downsample(&reference, &psf, scale)?;
+        let mut msi = apply_response(&reference, &srf)?;
+        if let Some(snr) = self.snr_hsi {
+            add_noise(&mut hsi, snr, self.seed, Observation::LrHsi)?;
+        }
+        if let Some(snr) = self.snr_msi {
+            add_noise(&mut msi, snr, self.seed, Observation::HrMsi)?;
+        }
+        io::write_cube(&self.out_hsi, &hsi)?;
+        io::write_cube(&self.out_msi, &msi)?;
+        if let Some(path) = &self.out_reference {
+            io::write_cube(path, &reference)?;
+        }
+        let shape = |c: &Cube| [c.rows(), c.columns(), c.bands()];
+        let written = Written {
+            hsi: shape(&hsi),
+            msi: shape(&msi),
+            reference: shape(&reference),
+            masked_hsi: hsi.masked_pixels(),
+            masked_msi: msi.masked_pixels(),
+        };
+        let line = |path: &Path, what: &str, c: &Cube| {
+            let masked = match c.masked_pixels() {
+                0 => String::new(),
+                n => format!(", {n} pixels masked"),
+            };
+            format!(
+                "{}: {what}, {} rows x {} columns x {} bands{masked}\n",
+                path.display(),
+                c.rows(),
+                c.columns(),
+                c.bands()
+            )
+        };
+        let mut text = line(&self.out_hsi, "low-resolution hyperspectral image", &hsi);
+        text += &line(&self.out_msi, "high-resolution multispectral image", &msi);
+        if let Some(path) = &self.out_reference {
+            text += &line(path, "reference", &reference);
+        }
+        output.result(&written, &text)
+    }
+
+    /// Every output can be written, and none is another one or the input.
+    fn check_outputs(&self) -> Result<()> {
+        let outputs: Vec<&PathBuf> = [&self.out_hsi, &self.out_msi]
+            .into_iter()
+            .chain(&self.out_reference)
+            .collect();
+        for (i, path) in outputs.iter().enumerate() {
+            io::check_writable(path)?;
+            let is_input = match (path.canonicalize(), Path::new(&self.hsi).canonicalize()) {
+                (Ok(a), Ok(b)) => a == b,
+                _ => false,
+            };
+            if is_input || outputs[..i].contains(path) {
+                return Err(Error::input(format!(
+                    "{}: named twice; give every input and output its own file",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn cropped(&self, reference: Cube, scale: usize, output: &Output) -> Result<Cube> {
+        let (rows, columns) = (reference.rows(), reference.columns());
+        let (whole_rows, whole_columns) = (rows - rows % scale, columns - columns % scale);
+        if (whole_rows, whole_columns) == (rows, columns) {
+            return Ok(reference);
+        }
+        if whole_rows == 0 || whole_columns == 0 {
+            return Err(Error::input(format!(
+                "{}: {rows} rows x {columns} columns are less than one block of scale {scale}",
+                self.hsi
+            )));
+        }
+        if self.out_reference.is_none() {
+            return Err(Error::input(format!(
+                "{}: {rows} rows x {columns} columns are no multiples of {scale}; give --out-reference FILE to crop to {whole_rows} x {whole_columns} and keep the cropped reference",
+                self.hsi
+            )));
+        }
+        output.say(&format!(
+            "{}: cropped from {rows} x {columns} to {whole_rows} x {whole_columns} pixels, whole blocks of {scale}",
+            self.hsi
+        ));
+        Ok(reference.cropped(whole_rows, whole_columns))
+    }
+}
