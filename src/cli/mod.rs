@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
+mod convert;
 mod eval;
+mod info;
 mod input;
 mod simulate;
 
@@ -69,6 +71,8 @@ impl Output {
 enum Command {
     Eval(eval::Eval),
     Simulate(simulate::Simulate),
+    Info(info::Info),
+    Convert(convert::Convert),
 }
 
 /// Runs the program on the process's arguments.
@@ -89,6 +93,8 @@ impl Command {
         match self {
             Command::Eval(command) => command.run(output),
             Command::Simulate(command) => command.run(output),
+            Command::Info(command) => command.run(output),
+            Command::Convert(command) => command.run(output),
         }
     }
 }

@@ -1,0 +1,92 @@
+//! `hsr-gpu convert`: an image from one file format or numeric type to another.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Output;
+use crate::cube::SampleType;
+use crate::error::Result;
+use crate::io::{self, Interleave};
+
+/// Convert an image to another file format, numeric type or interleave
+///
+/// The ending of OUT says the format: .npy, .mat (MATLAB 5), or for ENVI .hdr, .img, .bsq, .bil, .bip.
+/// Values are not rescaled; for integer types they are rounded and clamped to the range of the type.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hsr-gpu convert scene.mat scene.hdr --type u16 --interleave bil")]
+pub struct Convert {
+    /// The image to read (FILE.mat:NAME for one of several arrays)
+    input: String,
+    /// The file to write
+    output: PathBuf,
+    /// Numeric type to write: u8, i8, u16, i16, u32, i32, u64, i64, f16, f32, f64 [default: that of the input]
+    #[arg(long = "type", value_name = "TYPE", value_parser = io::parse_sample_type)]
+    sample_type: Option<SampleType>,
+    /// Order of the samples in an ENVI file [default: as the ending says, else bsq]
+    #[arg(long, value_enum)]
+    interleave: Option<Interleave>,
+    /// Mask the pixels that hold this value in any band, and record it as the no-data value
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    nodata: Option<f64>,
+}
+
+/// What was written, for `--json`.
+#[derive(Serialize)]
+struct Written {
+    output: String,
+    rows: usize,
+    columns: usize,
+    bands: usize,
+    #[serde(rename = "type")]
+    sample_type: &'static str,
+    masked_pixels: usize,
+    lost: Vec<&'static str>,
+}
+
+impl Convert {
+    /// Reads, converts and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] if the input cannot be read, holds NaN or infinity outside masked pixels
+    /// where an integer type is asked for, or the output cannot be written there;
+    /// [`crate::Error::Failed`] if writing fails.
+    pub fn run(self, output: &Output) -> Result<()> {
+        io::check_cube_writable(&self.output)?;
+        let mut cube = io::read_cube(&self.input)?;
+        if let Some(value) = self.nodata {
+            cube.mask_value(value);
+        }
+        if let Some(kind) = self.sample_type {
+            cube.sample_type = kind;
+        }
+        // Floats may hold NaN on purpose; integers have no way to say it.
+        if !matches!(
+            cube.sample_type,
+            SampleType::F16 | SampleType::F32 | SampleType::F64
+        ) {
+            cube.check(&self.input)?;
+        }
+        let lost = io::metadata_lost(&self.output, &cube);
+        io::write_cube_as(&self.output, &cube, self.interleave)?;
+        let name = self.output.display().to_string();
+        if !lost.is_empty() {
+            output.say(&format!("{name}: this format does not carry {}", lost.join(", ")));
+        }
+        let written = Written {
+            rows: cube.rows(),
+            columns: cube.columns(),
+            bands: cube.bands(),
+            sample_type: io::sample_type_name(cube.sample_type),
+            masked_pixels: cube.masked_pixels(),
+            lost,
+            output: name,
+        };
+        let text = format!(
+            "{}: {} rows x {} columns x {} bands, {}",
+            written.output, written.rows, written.columns, written.bands, written.sample_type
+        );
+        output.result(&written, &text)
+    }
+}
