@@ -11,6 +11,7 @@ use ndarray::{Array2, Array3};
 use crate::error::{Error, Result};
 
 pub mod bicubic;
+pub mod demo_scene;
 
 /// Numeric type of the samples in a file, remembered so that a result can be written like its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
