@@ -2,5 +2,6 @@
 
 pub mod catalogue;
 pub mod observe;
+pub mod estimate;
 pub mod psf;
 pub mod srf;
