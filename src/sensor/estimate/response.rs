@@ -25,7 +25,7 @@ struct Fit {
 }
 
 /// Relative misfit below which two fits are equally exact.
-const FLOOR: f64 = 1e-13;
+const FLOOR: f64 = 1e-10;
 /// Two sensors are taken as calibrated to each other unless in some band a gain or an offset brings the misfit
 /// below this share. Less is no proof: noise in the HSI makes small gains look significant, because least squares
 /// takes its regressors as exact.
