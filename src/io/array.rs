@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use ndarray::{Array2, Array3, ArrayD, Axis, IxDyn, ShapeBuilder};
+use ndarray::{Array, Array2, Array3, ArrayD, Axis, Dimension, IxDyn, ShapeBuilder};
 
 use super::file::read_error;
 use super::samples::{ByteOrder, Float, read_samples, sample_type_name, width};
@@ -109,6 +109,14 @@ impl Layout {
     }
 }
 
+/// The same array stored with its last axis fastest; copies only if it is stored otherwise.
+fn row_major<T: Clone, D: Dimension>(array: Array<T, D>) -> Array<T, D> {
+    if array.is_standard_layout() {
+        return array;
+    }
+    array.as_standard_layout().into_owned()
+}
+
 /// An image from an array: rows x columns x bands, or rows x columns for one band.
 ///
 /// # Errors
@@ -128,7 +136,7 @@ pub(crate) fn cube_from(path: &Path, kind: SampleType, array: ArrayD<f32>) -> Re
             shape_text(&shape)
         ))
     })?;
-    let mut cube = Cube::new(samples.as_standard_layout().into_owned());
+    let mut cube = Cube::new(row_major(samples));
     cube.sample_type = kind;
     Ok(cube)
 }
@@ -144,13 +152,12 @@ pub(crate) fn matrix_from(path: &Path, array: ArrayD<f64>) -> Result<Array2<f64>
         2 => array.into_dimensionality().ok(),
         _ => None,
     };
-    two.map(|m: Array2<f64>| m.as_standard_layout().into_owned())
-        .ok_or_else(|| {
-            Error::input(format!(
-                "{}: holds an array of {} axes ({}); a matrix has rows x columns",
-                path.display(),
-                shape.len(),
-                shape_text(&shape)
-            ))
-        })
+    two.map(row_major).ok_or_else(|| {
+        Error::input(format!(
+            "{}: holds an array of {} axes ({}); a matrix has rows x columns",
+            path.display(),
+            shape.len(),
+            shape_text(&shape)
+        ))
+    })
 }
