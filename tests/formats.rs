@@ -1,5 +1,8 @@
 //! Every file format from outside: files of other programs' making, round trips, and bad input.
 
+// The helpers of a test fail as the test itself does: by unwrapping.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

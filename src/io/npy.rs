@@ -244,7 +244,7 @@ impl<'a> Literal<'a> {
     }
 }
 
-/// Writes a version 1 header, padded so that the samples start at a multiple of 64 bytes.
+/// Writes a version 1 header for two or more axes, padded so that the samples start at a multiple of 64 bytes.
 fn write_header(sink: &mut dyn Write, kind: SampleType, shape: &[usize]) -> io::Result<()> {
     let code = match kind {
         SampleType::U8 => "|u1",
@@ -260,9 +260,8 @@ fn write_header(sink: &mut dyn Write, kind: SampleType, shape: &[usize]) -> io::
         SampleType::F64 => "<f8",
     };
     let lengths: Vec<String> = shape.iter().map(usize::to_string).collect();
-    // The comma after the last length is what makes a tuple of one length in Python.
     let dictionary = format!(
-        "{{'descr': '{code}', 'fortran_order': False, 'shape': ({},), }}",
+        "{{'descr': '{code}', 'fortran_order': False, 'shape': ({}), }}",
         lengths.join(", ")
     );
     let before_text = MAGIC.len() + 4;
