@@ -11,10 +11,18 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::{Error, Result};
 
 mod convert;
+mod estimate;
 mod eval;
+mod finetune;
+mod fuse;
+mod infer;
 mod info;
 mod input;
+mod options;
+mod progress;
 mod simulate;
+mod summary;
+mod train;
 
 /// Blind hyperspectral super-resolution: fuse a low-resolution hyperspectral and a high-resolution
 /// multispectral image of one scene.
@@ -69,6 +77,12 @@ impl Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Fuse(fuse::Fuse),
+    Estimate(estimate::Estimate),
+    Train(train::Train),
+    #[command(name = "finetune")]
+    FineTune(finetune::FineTune),
+    Infer(infer::Infer),
     Eval(eval::Eval),
     Simulate(simulate::Simulate),
     Info(info::Info),
@@ -91,6 +105,11 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self, output: &Output) -> Result<()> {
         match self {
+            Command::Fuse(command) => command.run(output),
+            Command::Estimate(command) => command.run(output),
+            Command::Train(command) => command.run(output),
+            Command::FineTune(command) => command.run(output),
+            Command::Infer(command) => command.run(output),
             Command::Eval(command) => command.run(output),
             Command::Simulate(command) => command.run(output),
             Command::Info(command) => command.run(output),

@@ -122,6 +122,18 @@ pub struct FineTuneConfig {
     pub rate: f64,
     /// Course of the learning rate.
     pub schedule: Schedule,
+    /// The PSF that makes the LR-MSI.
+    pub psf: FineTunePsf,
+}
+
+/// The PSF of partial fine-tuning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FineTunePsf {
+    /// The one that the coordination loop found.
+    Estimated,
+    /// The one that the loop started from (the paper's ablation).
+    Start,
 }
 
 /// Name and text of every preset, the default of `fuse` first.

@@ -3,7 +3,12 @@
 //! It knows no wgpu type; everything that a device does goes through [`crate::engine::Engine`].
 
 pub mod batches;
+pub mod checkpoint;
 pub mod config;
+pub mod fuse;
+pub mod manifest;
+pub mod model;
 pub mod scene;
+pub mod start;
 pub mod training;
 pub mod windows;

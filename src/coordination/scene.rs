@@ -2,6 +2,7 @@
 
 use ndarray::{Array2, Array3, Zip};
 
+use crate::coordination::model::Calibration;
 use crate::coordination::windows::gather;
 use crate::cube::Cube;
 use crate::engine::{Geometry, TrainingSet};
@@ -70,6 +71,18 @@ impl Scene {
             hsi_unit,
             msi_unit,
         })
+    }
+
+    /// Brings a freshly read scene to another scale than its own: the one that a model works in.
+    pub fn calibrate(&mut self, to: &Calibration) {
+        self.lr_hsi *= self.hsi_unit / to.hsi_unit;
+        let ratio = self.msi_unit / to.msi_unit;
+        for mut spectrum in self.hr_msi.lanes_mut(ndarray::Axis(2)) {
+            for ((y, &gain), &offset) in spectrum.iter_mut().zip(&to.gain).zip(&to.offset) {
+                *y = (*y * ratio - offset as f32) / gain as f32;
+            }
+        }
+        (self.hsi_unit, self.msi_unit) = (to.hsi_unit, to.msi_unit);
     }
 
     /// LR pixels (row, column) that are valid and whose window touches valid HR pixels only.

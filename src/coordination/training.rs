@@ -88,7 +88,6 @@ pub fn coordinate<T: Real>(
     progress: &mut Progress,
 ) -> Result<History> {
     let learn = degradation.coordination;
-    let mut updates = 0;
     let mut plan = |step: u32| {
         let factor = config
             .schedule
@@ -100,11 +99,10 @@ pub fn coordinate<T: Real>(
             // Turn by turn through the batch, so that a full batch is gone through as well.
             n => {
                 let n = n.min(lr_batch.len());
-                let from = updates * n % lr_batch.len();
+                let from = (step / degradation.every) as usize * n % lr_batch.len();
                 (from..from + n).map(|k| lr_batch[k % lr_batch.len()]).collect()
             }
         };
-        updates += usize::from(with_degradation);
         StepPlan {
             step,
             lr_batch,
@@ -157,13 +155,13 @@ fn run<T: Real>(
     for step in first..=last {
         trainer.step(&plan(step))?;
         if step % STEPS_PER_LOOK == 0 || step == last {
-            interrupt::check()?;
             let losses = trainer.losses()?;
             losses.iter().try_for_each(finite)?;
             if let Some(newest) = losses.last() {
                 progress(step - first + 1, last - first + 1, newest);
             }
             history.steps.extend(losses);
+            interrupt::check()?;
         }
     }
     Ok(history)

@@ -1,0 +1,54 @@
+//! `estimate`: PSF and SRF alone, from the two images.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Output;
+use super::options::{PairOptions, SensorOptions};
+use super::progress::Stages;
+use super::summary::{DegradationSummary, degradation_text, save_degradation};
+use crate::coordination::config::Config;
+use crate::coordination::start::{estimate_degradation, start};
+use crate::error::Result;
+
+/// Estimate the point spread function and spectral response that relate two images of one scene
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hsr-gpu estimate --hsi lr.npy --msi hr.npy --save-degradation sensors")]
+pub struct Estimate {
+    #[command(flatten)]
+    pair: PairOptions,
+    #[command(flatten)]
+    sensors: SensorOptions,
+    /// Search the PSF's centre too: a misregistration of the two images of up to half an LR pixel
+    #[arg(long)]
+    centre: bool,
+    /// Write psf.npy (K x K) and srf.npy (B x b) into this folder
+    #[arg(long, value_name = "DIR")]
+    save_degradation: Option<PathBuf>,
+}
+
+impl Estimate {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`crate::Error`] with the line to show.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let mut stages = Stages::new(output);
+        let mut pair = stages.run("read", |_| self.pair.read())?;
+        let known = self
+            .sensors
+            .known(&pair.hsi, pair.msi.bands(), pair.scene.scale)?;
+        let mut config = Config::load("single-scene", None)?;
+        config.degradation.centre = self.centre;
+        config.degradation.kernel = self.sensors.kernel.map_or(0, usize::from);
+        let found = stages.run("estimate", |_| estimate_degradation(&config, &pair.scene, &known))?;
+        let model = start(&config, &mut pair.scene, &known, &found)?;
+        if let Some(folder) = &self.save_degradation {
+            save_degradation(folder, &model)?;
+        }
+        let summary = DegradationSummary::new(&model, &found, known.psf.is_some(), known.srf.is_some());
+        let wavelengths = pair.hsi.metadata.wavelengths.as_deref();
+        output.result(&summary, &degradation_text(&model, &summary, wavelengths))
+    }
+}

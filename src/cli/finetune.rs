@@ -1,0 +1,152 @@
+//! `finetune`: partial fine-tuning of a trained model on one more scene.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Output;
+use super::input::psf_kernel;
+use super::options::{EngineOptions, PairOptions};
+use super::progress::Stages;
+use super::summary::ObjectiveSummary;
+use crate::coordination::checkpoint;
+use crate::coordination::config::FineTunePsf;
+use crate::coordination::fuse::{fine_tune_model, training_data};
+use crate::coordination::model::Model;
+use crate::coordination::scene::Scene;
+use crate::coordination::start::{Known, estimate_degradation};
+use crate::error::{Error, Result};
+use crate::io;
+use crate::sensor::catalogue::PsfSpec;
+use crate::sensor::estimate::Psf;
+use crate::sensor::psf;
+
+/// Fine-tune a trained model's decoders on one scene, on frozen abundances
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  hsr-gpu finetune --model model.safetensors --hsi lr.npy --msi hr.npy --out tuned.safetensors"
+)]
+pub struct FineTune {
+    /// Model that `train` wrote
+    #[arg(long, value_name = "MODEL")]
+    model: PathBuf,
+    #[command(flatten)]
+    pair: PairOptions,
+    /// Model to write
+    #[arg(long, value_name = "MODEL")]
+    out: PathBuf,
+    /// PSF of this scene: blind (estimated from the pair), FILE, paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE
+    /// [default: the model's]
+    #[arg(long)]
+    psf: Option<PsfSpec>,
+    /// Fine-tune with the PSF that training started from (the paper's ablation)
+    #[arg(long, conflicts_with = "psf")]
+    start_psf: bool,
+    /// Steps [default: the model's configuration]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    steps: Option<u32>,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+/// What `finetune` tells.
+#[derive(Debug, serde::Serialize)]
+struct Report {
+    model: String,
+    engine: String,
+    objective: ObjectiveSummary,
+}
+
+/// Checks that a scene has the bands and scale that a model was trained for.
+///
+/// # Errors
+/// [`Error::Input`] with both.
+pub fn check_fits(model: &Model, name: &str, scene: &Scene) -> Result<()> {
+    let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
+    let a = &model.architecture;
+    if (a.bands, a.msi_bands, model.geometry.scale) != (bands, msi_bands, scene.scale) {
+        return Err(Error::input(format!(
+            "{name}: trained for {} HSI bands, {} MSI bands and a ratio of {}; this scene has {bands}, {msi_bands} and {}",
+            a.bands, a.msi_bands, model.geometry.scale, scene.scale
+        )));
+    }
+    Ok(())
+}
+
+impl FineTune {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`Error`] with the line to show.
+    pub fn run(self, output: &Output) -> Result<()> {
+        io::check_writable(&self.out)?;
+        let mut stages = Stages::new(output);
+        let name = self.model.display().to_string();
+        let mut model = checkpoint::load(&self.model)?;
+        let mut pair = stages.run("read", |_| self.pair.read())?;
+        check_fits(&model, &name, &pair.scene)?;
+        let engine = self.engine.open()?;
+        if self.start_psf {
+            model.config.finetune.psf = FineTunePsf::Start;
+        }
+        if let Some(steps) = self.steps {
+            model.config.finetune.steps = steps;
+        }
+        pair.scene.calibrate(&model.calibration);
+        if let Some(spec) = &self.psf {
+            self.replace_psf(spec, &mut model, &pair.scene, &mut stages)?;
+        }
+        let (batch, seed) = (model.config.training.batch.max(1024), model.config.seed);
+        let mut data = training_data(&[pair.scene], model.geometry, 1, batch, seed)?;
+        let history = stages.run("fine-tune", |bar| {
+            fine_tune_model(engine.as_ref(), &mut model, &mut data, &mut |d, t, l| {
+                bar.step(d, t, l)
+            })
+        })?;
+        checkpoint::save(&self.out, &model)?;
+        let objective = ObjectiveSummary::new(&model, &history, (model.config.finetune.steps / 10).max(1));
+        let ends = objective.epochs.first().zip(objective.epochs.last());
+        let text = format!(
+            "{}: {} steps, L_phi {:.6} -> {:.6}",
+            self.out.display(),
+            history.steps.len(),
+            ends.map_or(f64::NAN, |e| e.0.network),
+            ends.map_or(f64::NAN, |e| e.1.network)
+        );
+        let report = Report {
+            model: self.out.display().to_string(),
+            engine: engine.name(),
+            objective,
+        };
+        output.result(&report, &text)
+    }
+
+    /// Puts this scene's PSF in the place of the model's.
+    fn replace_psf(
+        &self,
+        spec: &PsfSpec,
+        model: &mut Model,
+        scene: &Scene,
+        stages: &mut Stages,
+    ) -> Result<()> {
+        let scale = model.geometry.scale;
+        let single = |kernel: ndarray::Array2<f64>| kernel.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        if let Some(kernel) = psf_kernel(spec, None, scale)? {
+            model.geometry.kernel = kernel.nrows();
+            model.fixed_psf = Some(single(kernel));
+            return Ok(());
+        }
+        let found = stages.run("estimate", |_| {
+            estimate_degradation(&model.config, scene, &Known::default())
+        })?;
+        match found.psf {
+            Psf::Gaussian(gaussian) => {
+                let parameters = gaussian.parameters().map(|x| x as f32);
+                model.state.degradation[..psf::PARAMETERS].copy_from_slice(&parameters);
+                model.fixed_psf = None;
+            }
+            Psf::Free(kernel) => model.fixed_psf = Some(single(kernel)),
+        }
+        Ok(())
+    }
+}

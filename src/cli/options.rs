@@ -1,0 +1,198 @@
+//! Option groups that several commands share: the pair of images, what is known of the sensors, the
+//! configuration, the device.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::input::{psf_kernel, read_image, srf_response};
+use crate::coordination::config::Config;
+use crate::coordination::scene::Scene;
+use crate::coordination::start::Known;
+use crate::cube::Cube;
+use crate::engine::Engine;
+use crate::engine::cpu::CpuEngine;
+use crate::error::{Error, Result};
+use crate::sensor::catalogue::{PsfSpec, SrfSpec};
+
+/// The two images of a scene.
+#[derive(Debug, Clone, Args)]
+pub struct PairOptions {
+    /// Low-resolution hyperspectral image (.npy, .mat or FILE.mat:NAME, ENVI)
+    #[arg(long, value_name = "FILE")]
+    pub hsi: String,
+    /// High-resolution multispectral or RGB image
+    #[arg(long, value_name = "FILE")]
+    pub msi: String,
+    /// Value that stands for "no data" in both images (nan for NaN); its pixels are left out and stay so
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    pub nodata: Option<f64>,
+}
+
+/// Both images as read and as a checked, scaled scene.
+pub struct Pair {
+    /// The HSI as in its file.
+    pub hsi: Cube,
+    /// The MSI as in its file.
+    pub msi: Cube,
+    /// The scene.
+    pub scene: Scene,
+}
+
+impl PairOptions {
+    /// Reads and checks both images.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file.
+    pub fn read(&self) -> Result<Pair> {
+        let hsi = read_image(&self.hsi, self.nodata)?;
+        let msi = read_image(&self.msi, self.nodata)?;
+        let scene = Scene::new(&hsi, &msi, &self.hsi, &self.msi)?;
+        Ok(Pair { hsi, msi, scene })
+    }
+}
+
+/// What the user knows of the two sensors.
+#[derive(Debug, Clone, Args)]
+pub struct SensorOptions {
+    /// Point spread function: blind, FILE (K x K), paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE
+    #[arg(long, default_value = "blind")]
+    pub psf: PsfSpec,
+    /// Spectral response: blind, FILE (B x b), nikon-d700, or landsat-oli6
+    #[arg(long, default_value = "blind")]
+    pub srf: SrfSpec,
+    /// Side of the PSF in HR pixels [default: the ratio of the two grids]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub kernel: Option<u16>,
+}
+
+impl SensorOptions {
+    /// The known PSF and SRF for a pair.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a file holds no PSF or SRF for these images.
+    pub fn known(&self, hsi: &Cube, msi_bands: usize, scale: usize) -> Result<Known> {
+        let psf = psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?;
+        let srf = srf_response(&self.srf, hsi)?;
+        if let Some(srf) = &srf
+            && srf.ncols() != msi_bands
+        {
+            return Err(Error::input(format!(
+                "--srf {}: a response of {} bands, but the MSI has {msi_bands}",
+                self.srf,
+                srf.ncols()
+            )));
+        }
+        Ok(Known { psf, srf })
+    }
+}
+
+/// Configuration: a preset, a TOML file over it, flags over that.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigOptions {
+    /// Preset to start from: single-scene, cave, harvard, chikusei, wv2, cave-released
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// TOML file whose keys win over the preset's
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that this run would use as TOML and stop
+    #[arg(long)]
+    pub dump_config: bool,
+    /// Seed of weights, noise and batches
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Steps of the coordination loop
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub steps: Option<u32>,
+    /// Steps of partial fine-tuning (0: none)
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    pub finetune_steps: Option<u32>,
+    /// Networks trained side by side and averaged
+    #[arg(long)]
+    pub members: Option<usize>,
+    /// Leave PSF and SRF at their start instead of learning them in the loop (the paper's ablation)
+    #[arg(long)]
+    pub no_coordination: bool,
+}
+
+impl ConfigOptions {
+    /// The configuration, with `default` as the preset where none is named.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a preset, file or value that does not fit.
+    pub fn load(&self, default: &str, kernel: Option<u16>) -> Result<Config> {
+        let overlay = match &self.config {
+            None => None,
+            Some(path) => {
+                let name = path.display().to_string();
+                let text = std::fs::read_to_string(path)
+                    .map_err(|e| Error::input(format!("{name}: {e}; --config takes a TOML file")))?;
+                Some((name, text))
+            }
+        };
+        let overlay = overlay
+            .as_ref()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        let mut config = Config::load(self.preset.as_deref().unwrap_or(default), overlay)?;
+        let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
+        set(&mut config.training.steps, self.steps);
+        set(&mut config.finetune.steps, self.finetune_steps);
+        config.seed = self.seed.unwrap_or(config.seed);
+        config.network.members = self.members.unwrap_or(config.network.members);
+        config.degradation.kernel = kernel.map_or(config.degradation.kernel, usize::from);
+        config.degradation.coordination &= !self.no_coordination;
+        config.check("command line")?;
+        Ok(config)
+    }
+}
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// A hardware GPU where there is one, else the CPU
+    Auto,
+    /// A GPU
+    Gpu,
+    /// The CPU reference engine
+    Cpu,
+}
+
+/// The device.
+#[derive(Debug, Clone, Args)]
+pub struct EngineOptions {
+    /// Where to compute; auto takes a hardware GPU where there is one, else the CPU
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub backend: Backend,
+    /// GPU adapter by number or part of its name (see `hsr-gpu devices`); a software adapter is used only when named
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub adapter: Option<String>,
+}
+
+impl EngineOptions {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the adapter does not exist or the build has no GPU engine.
+    pub fn open(&self) -> Result<Box<dyn Engine<f32>>> {
+        if self.backend == Backend::Cpu {
+            return match &self.adapter {
+                None => Ok(Box::new(CpuEngine)),
+                Some(name) => Err(Error::input(format!(
+                    "--adapter {name} names a GPU; leave it out with --backend cpu"
+                ))),
+            };
+        }
+        self.open_gpu()
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
+        if self.backend == Backend::Gpu || self.adapter.is_some() {
+            return Err(Error::input(
+                "this build has no GPU engine (--no-default-features); use --backend cpu or the default build",
+            ));
+        }
+        Ok(Box::new(CpuEngine))
+    }
+}

@@ -1,0 +1,273 @@
+//! What a run tells about itself: the PSF and SRF it found, its objective, metrics and times.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::progress::StageTime;
+use crate::coordination::model::Model;
+use crate::coordination::training::{Epoch, History, rises};
+use crate::cube::{Cube, bicubic};
+use crate::error::{Error, Result};
+use crate::io;
+use crate::metrics::{Convention, Scores, evaluate};
+use crate::report::terminal;
+use crate::sensor::estimate::Estimate;
+
+/// The degradation of a run, in numbers.
+#[derive(Debug, Clone, Serialize)]
+pub struct DegradationSummary {
+    /// `estimated` or `given`.
+    pub psf: &'static str,
+    /// Variances along the axes in HR pixels squared and angle in radians; null for a kernel of no such form.
+    pub psf_variances_angle: Option<(f64, f64, f64)>,
+    /// Offset (row, column) of the PSF's centre in HR pixels; null likewise.
+    pub psf_centre: Option<[f64; 2]>,
+    /// Side K of the PSF.
+    pub kernel: usize,
+    /// `estimated` or `given`.
+    pub srf: &'static str,
+    /// Band (from 0) where each MSI band responds most.
+    pub srf_peak_band: Vec<usize>,
+    /// Root mean square of X·R − (Y∗C)↓ relative to the spread of (Y∗C)↓: at the isotropic start, and as estimated.
+    pub misfit: (f64, f64),
+    /// Gain of each MSI band that was taken out of it.
+    pub gain: Vec<f64>,
+    /// Offset of each MSI band that was taken out of it, in scaled units.
+    pub offset: Vec<f64>,
+    /// What the scene cannot determine.
+    pub remarks: Vec<String>,
+}
+
+impl DegradationSummary {
+    /// Of an estimate and the model that went on from it; `psf_given` and `srf_given` say what the user knew.
+    pub fn new(model: &Model, estimate: &Estimate, psf_given: bool, srf_given: bool) -> Self {
+        let gaussian = model.gaussian();
+        let word = |given| if given { "given" } else { "estimated" };
+        let peak = |column: ndarray::ArrayView1<f64>| {
+            column
+                .iter()
+                .enumerate()
+                .max_by(|a, b| a.1.total_cmp(b.1))
+                .map_or(0, |(i, _)| i)
+        };
+        DegradationSummary {
+            psf: word(psf_given),
+            psf_variances_angle: gaussian.map(|g| g.variances()),
+            psf_centre: gaussian.map(|g| g.centre),
+            kernel: model.geometry.kernel,
+            srf: word(srf_given),
+            srf_peak_band: model.srf().columns().into_iter().map(peak).collect(),
+            misfit: (estimate.misfit_start, estimate.misfit),
+            gain: estimate.gain.clone(),
+            offset: estimate.offset.clone(),
+            remarks: estimate.determined.remarks.clone(),
+        }
+    }
+}
+
+/// The objective of a stage.
+#[derive(Debug, Clone, Serialize)]
+pub struct ObjectiveSummary {
+    /// Means over stretches of the stage's steps.
+    pub epochs: Vec<Epoch>,
+    /// Last steps of stretches whose L_φ rose beyond sampling noise.
+    pub rises: Vec<u32>,
+}
+
+impl ObjectiveSummary {
+    /// Of a stage's losses, in stretches of `length` steps.
+    pub fn new(model: &Model, history: &History, length: u32) -> Self {
+        let training = &model.config.training;
+        let epochs = history.epochs(length, training.alpha, training.beta);
+        let rises = rises(&epochs).into_iter().map(|k| epochs[k].step).collect();
+        ObjectiveSummary { epochs, rises }
+    }
+}
+
+/// Everything that a fusion tells.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Version of the program.
+    pub version: &'static str,
+    /// The device.
+    pub engine: String,
+    /// Seed.
+    pub seed: u64,
+    /// Rows, columns and bands of the result.
+    pub shape: (usize, usize, usize),
+    /// Ratio s of the grids.
+    pub scale: usize,
+    /// Weights and biases of one member.
+    pub weights: usize,
+    /// Members.
+    pub members: usize,
+    /// LR pixels that could be trained on, and that were.
+    pub training_pixels: (usize, usize),
+    /// HR pixels that are masked in the result.
+    pub masked_pixels: usize,
+    /// PSF and SRF.
+    pub degradation: DegradationSummary,
+    /// The coordination loop.
+    pub objective: ObjectiveSummary,
+    /// Partial fine-tuning, where it ran.
+    pub finetune: Option<ObjectiveSummary>,
+    /// Metrics of the result, where a reference was given.
+    pub metrics: Option<Scores>,
+    /// Metrics of bicubic interpolation of the HSI, likewise.
+    pub bicubic: Option<Scores>,
+    /// Time of each stage.
+    pub stages: Vec<StageTime>,
+    /// Time in all.
+    pub seconds: f64,
+}
+
+/// Metrics of `result` and of bicubic interpolation of `hsi` against `reference`, under `strict`.
+///
+/// # Errors
+/// [`Error::Input`] where the reference has another shape.
+pub fn compare(reference: &Cube, result: &Cube, hsi: &Cube, scale: usize) -> Result<(Scores, Scores)> {
+    let scores = evaluate(reference, result, scale, Convention::Strict)?;
+    let baseline = bicubic::upsample(hsi, scale)?;
+    Ok((scores, evaluate(reference, &baseline, scale, Convention::Strict)?))
+}
+
+/// Writes `psf.npy` (K×K) and `srf.npy` (B×b) into `folder`, which is made where it is missing.
+///
+/// # Errors
+/// [`Error::Input`] where the folder cannot take them.
+pub fn save_degradation(folder: &Path, model: &Model) -> Result<()> {
+    make_folder(folder)?;
+    io::write_matrix(folder.join("psf.npy"), &model.psf())?;
+    io::write_matrix(folder.join("srf.npy"), &model.srf())
+}
+
+/// Makes a folder for results.
+///
+/// # Errors
+/// [`Error::Input`] where that is not possible.
+pub fn make_folder(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Error::input(format!("{}: cannot make this folder: {e}", folder.display())))
+}
+
+/// PSF and SRF as lines for a terminal.
+pub fn degradation_text(model: &Model, summary: &DegradationSummary, wavelengths: Option<&[f64]>) -> String {
+    let mut text = String::new();
+    let mut line = |s: String| {
+        text.push_str(&s);
+        text.push('\n');
+    };
+    match (summary.psf_variances_angle, summary.psf_centre) {
+        (Some((v1, v2, angle)), Some([row, column])) => {
+            let centre = if row == 0.0 && column == 0.0 {
+                String::new()
+            } else {
+                format!(", centre moved by ({row:.2}, {column:.2}) pixels (row, column)")
+            };
+            line(format!(
+                "PSF ({}, {k} x {k}): Gaussian, variances {v1:.3} and {v2:.3} pixels², angle {angle:.3} rad{centre}",
+                summary.psf,
+                k = summary.kernel
+            ));
+        }
+        _ => line(format!("PSF ({}, {k} x {k}):", summary.psf, k = summary.kernel)),
+    }
+    line(terminal::psf_picture(&model.psf()));
+    line(format!("SRF ({}):", summary.srf));
+    line(terminal::srf_curves(&model.srf(), wavelengths));
+    line(format!(
+        "misfit of the two images through PSF and SRF: {:.3} % of their spread (an isotropic PSF: {:.3} %)",
+        100.0 * summary.misfit.1,
+        100.0 * summary.misfit.0
+    ));
+    for (j, (gain, offset)) in summary.gain.iter().zip(&summary.offset).enumerate() {
+        if *gain != 1.0 || *offset != 0.0 {
+            line(format!(
+                "MSI band {j}: gain {gain:.4}, offset {offset:.5} (of the scaled image) taken out"
+            ));
+        }
+    }
+    for remark in &summary.remarks {
+        line(format!("note: {remark}"));
+    }
+    text
+}
+
+fn objective_text(name: &str, objective: &ObjectiveSummary) -> String {
+    let (Some(first), Some(last)) = (objective.epochs.first(), objective.epochs.last()) else {
+        return String::new();
+    };
+    let mut text = format!("{name}: L_phi {:.6} -> {:.6}", first.network, last.network);
+    let with_theta: Vec<f64> = objective.epochs.iter().filter_map(|e| e.degradation).collect();
+    if let (Some(first), Some(last)) = (with_theta.first(), with_theta.last()) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, ", L_theta {first:.6} -> {last:.6}");
+    }
+    if !objective.rises.is_empty() {
+        let _ = write!(
+            text,
+            "\n  warning: the objective rose beyond sampling noise before step {:?}",
+            objective.rises
+        );
+    }
+    text.push('\n');
+    text
+}
+
+/// The table of metrics, the result beside bicubic interpolation.
+pub fn metrics_text(metrics: &Scores, bicubic: &Scores) -> String {
+    let mut text = format!(
+        "{:<10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>10}   ({} pixels, convention strict)\n",
+        "", "PSNR dB", "SAM deg", "ERGAS", "UIQI", "SSIM", "RMSE", metrics.pixels
+    );
+    for (name, s) in [("hsr-gpu", metrics), ("bicubic", bicubic)] {
+        let _ = writeln!(
+            text,
+            "{name:<10} {:>9.3} {:>9.3} {:>8.4} {:>8.4} {:>8.4} {:>10.4}",
+            s.psnr_db, s.sam_deg, s.ergas, s.uiqi, s.ssim, s.rmse
+        );
+    }
+    text
+}
+
+impl Summary {
+    /// The summary for a reader.
+    pub fn text(&self, model: &Model, wavelengths: Option<&[f64]>) -> String {
+        let (rows, columns, bands) = self.shape;
+        let mut text = format!(
+            "{rows} x {columns} pixels x {bands} bands, x{} from {} of {} LR pixels\nengine {}, seed {}, {} weights x {} member{}\n",
+            self.scale,
+            self.training_pixels.1,
+            self.training_pixels.0,
+            self.engine,
+            self.seed,
+            self.weights,
+            self.members,
+            if self.members == 1 { "" } else { "s" }
+        );
+        if self.masked_pixels > 0 {
+            let _ = writeln!(
+                text,
+                "{} pixels are masked and hold the no-data value",
+                self.masked_pixels
+            );
+        }
+        text.push_str(&degradation_text(model, &self.degradation, wavelengths));
+        text.push_str(&objective_text("coordination", &self.objective));
+        if let Some(finetune) = &self.finetune {
+            text.push_str(&objective_text("fine-tuning", finetune));
+        }
+        if let (Some(metrics), Some(bicubic)) = (&self.metrics, &self.bicubic) {
+            text.push_str(&metrics_text(metrics, bicubic));
+        }
+        let stages: Vec<String> = self
+            .stages
+            .iter()
+            .map(|s| format!("{} {:.2} s", s.stage, s.seconds))
+            .collect();
+        let _ = writeln!(text, "time: {:.2} s ({})", self.seconds, stages.join(", "));
+        text
+    }
+}

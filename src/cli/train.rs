@@ -1,0 +1,200 @@
+//! `train`: the coordination loop over many scenes, into a model that `finetune` and `infer` go on from.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Output;
+use super::input::read_image;
+use super::options::{ConfigOptions, EngineOptions, SensorOptions};
+use super::progress::Stages;
+use super::summary::ObjectiveSummary;
+use crate::coordination::checkpoint;
+use crate::coordination::fuse::{train, training_data};
+use crate::coordination::manifest;
+use crate::coordination::model::Model;
+use crate::coordination::scene::Scene;
+use crate::coordination::start::{estimate_degradation, start};
+use crate::cube::Cube;
+use crate::error::{Error, Result};
+use crate::io;
+
+/// Train the network and the degradation on many scenes
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The manifest has one scene a line: HSI,MSI (paths relative to the manifest; # begins a comment).\n\n\
+                  Example:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
+)]
+pub struct Train {
+    /// Manifest of the scenes
+    #[arg(long, value_name = "MANIFEST", required_unless_present = "dump_config")]
+    scenes: Option<PathBuf>,
+    /// Model to write (.safetensors)
+    #[arg(long, value_name = "MODEL", required_unless_present = "dump_config")]
+    out: Option<PathBuf>,
+    /// Go on from this model, with its configuration; --steps lengthens it
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["preset", "config", "seed", "members"])]
+    resume: Option<PathBuf>,
+    /// Value that stands for "no data" in the images
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    nodata: Option<f64>,
+    #[command(flatten)]
+    sensors: SensorOptions,
+    #[command(flatten)]
+    config: ConfigOptions,
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+/// What `train` tells.
+#[derive(Debug, serde::Serialize)]
+struct Report {
+    model: String,
+    engine: String,
+    scenes: usize,
+    steps: u32,
+    objective: ObjectiveSummary,
+}
+
+impl Train {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`Error`] with the line to show; after Ctrl-C the model as far as it came is written.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let config = self.config.load("cave", self.sensors.kernel)?;
+        if self.config.dump_config {
+            return output.result(&config, &config.to_toml()?);
+        }
+        let missing = |what: &str| Error::input(format!("{what} is missing"));
+        let list = self
+            .scenes
+            .as_deref()
+            .ok_or_else(|| missing("--scenes MANIFEST"))?;
+        let out = self.out.as_deref().ok_or_else(|| missing("--out MODEL"))?;
+        io::check_writable(out)?;
+        let mut stages = Stages::new(output);
+        let (mut scenes, first) = stages.run("read", |_| self.read(list))?;
+        let engine = self.engine.open()?;
+
+        let mut model = match &self.resume {
+            Some(path) => {
+                let mut model = checkpoint::load(path)?;
+                super::finetune::check_fits(&model, &path.display().to_string(), &scenes[0])?;
+                model.config.training.steps = self.config.steps.unwrap_or(model.config.training.steps);
+                scenes
+                    .iter_mut()
+                    .for_each(|scene| scene.calibrate(&model.calibration));
+                model
+            }
+            None => stages.run("estimate", |_| self.start(&config, &mut scenes, &first))?,
+        };
+        let training = model.config.training.clone();
+        if model.step >= training.steps {
+            return Err(Error::input(format!(
+                "the model has its {} steps already; ask for more with --steps",
+                model.step
+            )));
+        }
+        let seed = model.config.seed;
+        let mut data = training_data(&scenes, model.geometry, training.patch, training.batch, seed)?;
+        let epoch = data.batches.steps_per_epoch();
+        let result = stages.run("train", |bar| {
+            train(engine.as_ref(), &mut model, &mut data, &mut |done, total, l| {
+                bar.step(done, total, l)
+            })
+        });
+        if let Err(Error::Interrupted(_)) = result {
+            checkpoint::save(out, &model)?;
+            return Err(Error::Interrupted(format!(
+                "interrupted; kept {} after {} of {} steps, go on with --resume {0}",
+                out.display(),
+                model.step,
+                training.steps
+            )));
+        }
+        let history = result?;
+        checkpoint::save(out, &model)?;
+        let objective = ObjectiveSummary::new(&model, &history, epoch);
+        let last = objective.epochs.last();
+        let text = format!(
+            "{}: {} steps on {} scenes, {} epochs of {epoch} steps, L_phi {:.6}, L_theta {}",
+            out.display(),
+            model.step,
+            scenes.len(),
+            objective.epochs.len(),
+            last.map_or(f64::NAN, |e| e.network),
+            last.and_then(|e| e.degradation)
+                .map_or("not trained".to_owned(), |l| format!("{l:.6}"))
+        );
+        let report = Report {
+            model: out.display().to_string(),
+            engine: engine.name(),
+            scenes: scenes.len(),
+            steps: model.step,
+            objective,
+        };
+        output.result(&report, &text)
+    }
+
+    /// All scenes of the manifest, which must agree in bands and scale, and the first one's HSI.
+    fn read(&self, list: &std::path::Path) -> Result<(Vec<Scene>, Cube)> {
+        let mut scenes: Vec<Scene> = Vec::new();
+        let mut first = None;
+        for entry in manifest::read(list)? {
+            let at = |e: Error| match e {
+                Error::Input(m) => Error::input(format!("{} line {}: {m}", list.display(), entry.line)),
+                other => other,
+            };
+            let hsi = read_image(&entry.hsi, self.nodata).map_err(at)?;
+            let msi = read_image(&entry.msi, self.nodata).map_err(at)?;
+            let scene = Scene::new(&hsi, &msi, &entry.hsi, &entry.msi).map_err(at)?;
+            if let Some(other) = scenes.first() {
+                let kind = |s: &Scene| (s.lr_hsi.dim().2, s.hr_msi.dim().2, s.scale);
+                if kind(other) != kind(&scene) {
+                    return Err(at(Error::input(format!(
+                        "{:?} (HSI bands, MSI bands, ratio), but the first scene has {:?}",
+                        kind(&scene),
+                        kind(other)
+                    ))));
+                }
+            }
+            first.get_or_insert(hsi);
+            scenes.push(scene);
+        }
+        first
+            .map(|hsi| (scenes, hsi))
+            .ok_or_else(|| Error::input("the manifest has no scene"))
+    }
+
+    /// Start from the scene whose images agree best through their estimated degradation, in one unit for all.
+    fn start(
+        &self,
+        config: &crate::coordination::config::Config,
+        scenes: &mut [Scene],
+        first: &Cube,
+    ) -> Result<Model> {
+        let msi_bands = scenes[0].hr_msi.dim().2;
+        let known = self.sensors.known(first, msi_bands, scenes[0].scale)?;
+        let mut best = None;
+        for (at, scene) in scenes.iter().enumerate() {
+            crate::interrupt::check()?;
+            let found = estimate_degradation(config, scene, &known)?;
+            if best
+                .as_ref()
+                .is_none_or(|(_, b): &(usize, crate::sensor::estimate::Estimate)| found.misfit < b.misfit)
+            {
+                best = Some((at, found));
+            }
+        }
+        let (at, found) = best.ok_or_else(|| Error::input("the manifest has no scene"))?;
+        let mut model = start(config, &mut scenes[at], &known, &found)?;
+        model.wavelengths = first.metadata.wavelengths.clone();
+        for (other, scene) in scenes.iter_mut().enumerate() {
+            if other != at {
+                scene.calibrate(&model.calibration);
+            }
+        }
+        Ok(model)
+    }
+}

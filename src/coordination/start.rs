@@ -1,0 +1,179 @@
+//! Where a run starts: θ estimated from the two images, weights from the seed, the linear path by least squares.
+
+use nalgebra::{DMatrix, DVector};
+use ndarray::Array2;
+
+use crate::coordination::config::Config;
+use crate::coordination::model::{Calibration, Model};
+use crate::coordination::scene::Scene;
+use crate::cube::Cube;
+use crate::engine::{Geometry, TrainingState};
+use crate::error::{Error, Result};
+use crate::network::{Architecture, initial_parameters};
+use crate::sensor::estimate::{Estimate, Options, Psf, estimate, fit_mixture};
+use crate::sensor::observe::blur_and_downsample;
+use crate::sensor::psf::GaussianPsf;
+use crate::sensor::srf;
+
+/// PSF and SRF that the user knows.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// K×K, sum 1.
+    pub psf: Option<Array2<f64>>,
+    /// B×b, columns summing to 1.
+    pub srf: Option<Array2<f64>>,
+}
+
+/// Side of the PSF for a scene: the known one's, the configured one, or the scale.
+pub fn kernel(config: &Config, known: &Known, scale: usize) -> usize {
+    match (&known.psf, config.degradation.kernel) {
+        (Some(psf), _) => psf.nrows(),
+        (None, 0) => scale,
+        (None, kernel) => kernel,
+    }
+}
+
+/// The largest PSF, in multiples of the scale, that a run accepts: beyond it a window holds many blocks.
+const WIDEST: usize = 8;
+
+/// Estimates what is not known of the degradation from a scene.
+///
+/// # Errors
+/// [`Error::Input`] where the scene has no usable pixel or the PSF does not fit the scale.
+pub fn estimate_degradation(config: &Config, scene: &Scene, known: &Known) -> Result<Estimate> {
+    let kernel = kernel(config, known, scene.scale);
+    if kernel > WIDEST * scene.scale.max(4) {
+        return Err(Error::input(format!(
+            "a PSF of {kernel} x {kernel} pixels is too wide for a scale of {} (at most {})",
+            scene.scale,
+            WIDEST * scene.scale.max(4)
+        )));
+    }
+    let geometry = Geometry {
+        scale: scene.scale,
+        kernel,
+    };
+    let options = Options {
+        scale: scene.scale,
+        kernel,
+        learn_centre: config.degradation.centre,
+        known_psf: known.psf.clone(),
+        known_srf: known.srf.clone(),
+    };
+    let usable = scene.usable(geometry);
+    estimate(
+        scene.lr_hsi.view(),
+        scene.hr_msi.view(),
+        Some(usable.view()),
+        &options,
+    )
+}
+
+/// A model at its start for a scene; takes the MSI's gain and offset out of the scene.
+///
+/// # Errors
+/// [`Error::Input`] where the configuration's widths make no network.
+pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estimate) -> Result<Model> {
+    let (bands, b) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
+    let architecture = config.architecture(bands, b)?;
+    let geometry = Geometry {
+        scale: scene.scale,
+        kernel: kernel(config, known, scene.scale),
+    };
+    let isotropic = 1.0 / config.degradation.variance.sqrt();
+    let found = config.degradation.estimate_start.then_some(estimate);
+    let calibration = Calibration {
+        hsi_unit: scene.hsi_unit,
+        msi_unit: scene.msi_unit,
+        gain: estimate.gain.clone(),
+        offset: estimate.offset.clone(),
+    };
+    scene.calibrate(&calibration);
+    let gaussian = found
+        .and_then(|e| e.psf.gaussian().copied())
+        .unwrap_or(GaussianPsf {
+            factor: [isotropic, 0.0, isotropic],
+            centre: [0.0; 2],
+        });
+    let mixture = found.map_or_else(|| spread_response(bands, b), |e| fit_mixture(&e.response));
+    let theta: Vec<f32> = gaussian
+        .parameters()
+        .iter()
+        .chain(&mixture)
+        .map(|&x| x as f32)
+        .collect();
+    let single = |m: &Array2<f64>| m.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+    // A kernel that the estimate found without the Gaussian form stands like a known one.
+    let free = found.and_then(|e| match &e.psf {
+        Psf::Free(kernel) => Some(kernel),
+        Psf::Gaussian(_) => None,
+    });
+    let network = initial_parameters(&architecture, config.network.initialisation, config.seed);
+    let mut model = Model {
+        state: TrainingState::start(&architecture, network, theta.clone()),
+        start: theta,
+        fixed_psf: known.psf.as_ref().or(free).map(single),
+        fixed_srf: known.srf.as_ref().map(single),
+        step: 0,
+        wavelengths: None,
+        calibration,
+        config: config.clone(),
+        architecture,
+        geometry,
+    };
+    if model.architecture.linear_path {
+        model.state.linear = linear_path(&model.architecture, scene, geometry, &model.psf())?;
+    }
+    Ok(model)
+}
+
+/// Mixture parameters that know nothing: the columns' Gaussians spread evenly over the bands.
+fn spread_response(bands: usize, msi_bands: usize) -> Vec<f64> {
+    let all = (srf::GAUSSIANS * msi_bands) as f64;
+    let width = bands as f64 / all;
+    let mean = |k: usize| (k as f64 + 0.5) * width - 0.5;
+    (0..srf::GAUSSIANS * msi_bands)
+        .map(mean)
+        .chain(std::iter::repeat_n(width.max(0.5), all as usize))
+        .collect()
+}
+
+/// Least-squares map from (Y∗C)↓ and 1 to X over the usable LR pixels, with a ridge of 1e-6 of the mean power so
+/// that collinear MSI bands do not make it explode.
+fn linear_path(
+    architecture: &Architecture,
+    scene: &Scene,
+    geometry: Geometry,
+    psf: &Array2<f64>,
+) -> Result<Vec<f32>> {
+    let usable = scene.usable(geometry);
+    let lr_msi = blur_and_downsample(&Cube::new(scene.hr_msi.clone()), psf, scene.scale)?.samples;
+    let (b, bands) = (architecture.msi_bands, architecture.bands);
+    let mut normal = DMatrix::<f64>::zeros(b + 1, b + 1);
+    let mut right = DMatrix::<f64>::zeros(b + 1, bands);
+    for ((r, c), _) in usable.indexed_iter().filter(|(_, ok)| **ok) {
+        let row = DVector::from_fn(
+            b + 1,
+            |j, _| if j < b { f64::from(lr_msi[[r, c, j]]) } else { 1.0 },
+        );
+        let spectrum = DVector::from_fn(bands, |i, _| f64::from(scene.lr_hsi[[r, c, i]]));
+        normal.ger(1.0, &row, &row, 1.0);
+        right.ger(1.0, &row, &spectrum, 1.0);
+    }
+    let ridge = 1e-6 * normal.trace() / (b + 1) as f64;
+    for j in 0..=b {
+        normal[(j, j)] += ridge;
+    }
+    let map = normal
+        .cholesky()
+        .ok_or_else(|| Error::failed("linear path: the MSI's LR pixels hold no information (all zero?)"))?
+        .solve(&right);
+    let stride = architecture.band_stride();
+    let mut out = vec![0.0; architecture.linear_parameters()];
+    for j in 0..=b {
+        for i in 0..bands {
+            out[j * stride + i] = map[(j, i)] as f32;
+        }
+    }
+    Ok(out)
+}
