@@ -1,0 +1,394 @@
+//! Pictures of cubes: RGB composites on one stretch, error maps with their scale, panels side by side.
+
+use ndarray::{Array2, s};
+
+use super::canvas::{Picture, TEXT};
+use crate::cube::Cube;
+use crate::error::{Error, Result};
+
+/// Wavelengths (nm) that stand for red, green and blue.
+const RGB_NM: [f64; 3] = [640.0, 550.0, 460.0];
+/// Where those lie in 400 to 700 nm, for images without wavelengths.
+const RGB_POSITION: [f64; 3] = [0.8, 0.5, 0.2];
+/// Colour of masked pixels.
+const MASKED: [u8; 3] = [128; 3];
+const PAPER: [u8; 3] = [255; 3];
+const INK: [u8; 3] = [32; 3];
+/// Panels are enlarged by whole factors up to about this width.
+const PANEL_WIDTH: usize = 288;
+const MARGIN: usize = 8;
+
+/// The bands shown as red, green and blue: those nearest 640, 550 and 460 nm, or by position where
+/// the image has no wavelengths or they do not tell three bands apart.
+pub fn composite_bands(cube: &Cube) -> [usize; 3] {
+    let bands = cube.bands();
+    if let Some(centres) = cube.metadata.wavelengths.as_ref().filter(|w| w.len() == bands) {
+        let nearest = RGB_NM.map(|wanted| {
+            let distance = |i: &usize| (centres[*i] - wanted).abs();
+            (0..bands)
+                .min_by(|a, b| distance(a).total_cmp(&distance(b)))
+                .unwrap_or(0)
+        });
+        if bands < 3 || (nearest[0] != nearest[1] && nearest[1] != nearest[2] && nearest[0] != nearest[2]) {
+            return nearest;
+        }
+    }
+    RGB_POSITION.map(|p| (p * bands.saturating_sub(1) as f64).round() as usize)
+}
+
+/// Which bands are shown and between which samples they run from dark to bright; made of one image and used for
+/// all pictures that are to be compared with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stretch {
+    bands: [usize; 3],
+    /// Sample shown as 0 and as 255, for red, green and blue.
+    limits: [(f32, f32); 3],
+}
+
+impl Stretch {
+    /// From the 2nd to the 98th percentile of each composite band's usable pixels.
+    pub fn of(cube: &Cube) -> Self {
+        let bands = composite_bands(cube);
+        Stretch {
+            bands,
+            limits: bands.map(|band| {
+                let mut values: Vec<f32> = if band < cube.bands() {
+                    cube.samples
+                        .slice(s![.., .., band])
+                        .indexed_iter()
+                        .filter(|&((r, c), x)| cube.is_valid(r, c) && x.is_finite())
+                        .map(|(_, &x)| x)
+                        .collect()
+                } else {
+                    Vec::new()
+                };
+                (percentile(&mut values, 0.02), percentile(&mut values, 0.98))
+            }),
+        }
+    }
+
+    /// The composite of an image with the same bands; masked pixels are grey.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the image lacks one of the bands.
+    pub fn composite(&self, cube: &Cube) -> Result<Picture> {
+        if let Some(band) = self.bands.iter().find(|&&b| b >= cube.bands()) {
+            return Err(Error::input(format!(
+                "band {band} is to be shown and the image has {} bands",
+                cube.bands()
+            )));
+        }
+        Ok(Picture::from_fn(cube.columns(), cube.rows(), |r, c| {
+            if !cube.is_valid(r, c) {
+                return MASKED;
+            }
+            std::array::from_fn(|k| {
+                let (low, high) = self.limits[k];
+                let t = (cube.samples[[r, c, self.bands[k]]] - low) / (high - low);
+                // A constant band has no contrast: middle grey. `as` sends NaN to 0.
+                if high > low {
+                    (t.clamp(0.0, 1.0) * 255.0).round() as u8
+                } else {
+                    128
+                }
+            })
+        }))
+    }
+}
+
+/// The value below which the part `q` of the values lies (nearest rank); 0 of none.
+fn percentile(values: &mut [f32], q: f64) -> f32 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let rank = (q * (values.len() - 1) as f64).round() as usize;
+    *values.select_nth_unstable_by(rank, f32::total_cmp).1
+}
+
+/// Root mean square error over bands of every pixel; NaN where a pixel is masked in either image.
+///
+/// # Errors
+/// [`Error::Input`] if the shapes differ.
+pub fn pixel_errors(reference: &Cube, estimate: &Cube) -> Result<Array2<f32>> {
+    if reference.samples.dim() != estimate.samples.dim() {
+        return Err(Error::input(format!(
+            "no error map: reference is {:?} and estimate {:?} rows, columns, bands",
+            reference.samples.dim(),
+            estimate.samples.dim()
+        )));
+    }
+    let bands = reference.bands().max(1) as f64;
+    Ok(Array2::from_shape_fn(
+        (reference.rows(), reference.columns()),
+        |(r, c)| {
+            if !reference.is_valid(r, c) || !estimate.is_valid(r, c) {
+                return f32::NAN;
+            }
+            let squares: f64 = reference
+                .samples
+                .slice(s![r, c, ..])
+                .iter()
+                .zip(estimate.samples.slice(s![r, c, ..]))
+                .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
+                .sum();
+            (squares / bands).sqrt() as f32
+        },
+    ))
+}
+
+/// 98th percentile of the finite errors of all maps: the top of a colour scale that they share.
+pub fn error_limit(maps: &[&Array2<f32>]) -> f32 {
+    let mut values: Vec<f32> = maps
+        .iter()
+        .flat_map(|m| m.iter().copied())
+        .filter(|x| x.is_finite())
+        .collect();
+    percentile(&mut values, 0.98)
+}
+
+/// Errors as colours, 0 dark to `limit` and beyond bright; grey where there is none.
+pub fn error_map(errors: &Array2<f32>, limit: f32) -> Picture {
+    Picture::from_fn(errors.ncols(), errors.nrows(), |r, c| {
+        let error = errors[[r, c]];
+        if error.is_nan() {
+            MASKED
+        } else if limit > 0.0 {
+            heat(error / limit)
+        } else {
+            heat(0.0)
+        }
+    })
+}
+
+/// The colour of 0 to 1: inferno, which darkens evenly also in grey and for colour-blind eyes.
+fn heat(t: f32) -> [u8; 3] {
+    colorous::INFERNO
+        .eval_continuous(f64::from(t.clamp(0.0, 1.0)))
+        .as_array()
+}
+
+/// A strip of the colour scale of the given width with its two ends written on it.
+fn colour_bar(width: usize, limit: f32) -> Picture {
+    let mut bar = Picture::from_fn(width, TEXT + 4, |_, c| heat(c as f32 / (width.max(2) - 1) as f32));
+    let top = match limit {
+        x if (0.001..1.0).contains(&x) => format!("{x:.4}"),
+        x if (1.0..1e5).contains(&x) => format!("{x:.1}"),
+        x => format!("{x:.2e}"),
+    };
+    bar.write("0", 2, 3, [255; 3]);
+    bar.write(&top, 2, width.saturating_sub(3 + TEXT * top.len()), [0; 3]);
+    bar
+}
+
+/// The images of one fusion that are shown beside each other, all in one unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Comparison<'a> {
+    /// X, shown enlarged to the size of the others by nearest neighbour.
+    pub lr_hsi: &'a Cube,
+    /// The bicubic baseline.
+    pub bicubic: &'a Cube,
+    /// The result.
+    pub fused: &'a Cube,
+    /// The truth, where it is known: adds its panel and the error maps of bicubic and result.
+    pub reference: Option<&'a Cube>,
+}
+
+impl Comparison<'_> {
+    /// The panel picture: LR HSI | bicubic | fused and, with a reference, below them reference | error of bicubic |
+    /// error of fused. Composites share one stretch (the reference's, else the result's), error maps one colour scale.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the images do not belong together.
+    pub fn picture(&self) -> Result<Picture> {
+        let (rows, columns) = (self.fused.rows(), self.fused.columns());
+        if self.lr_hsi.rows() == 0 || self.lr_hsi.columns() == 0 || rows == 0 || columns == 0 {
+            return Err(Error::input("no picture: an image is empty"));
+        }
+        let scale = rows / self.lr_hsi.rows();
+        let fits = (self.lr_hsi.rows() * scale, self.lr_hsi.columns() * scale) == (rows, columns)
+            && (self.bicubic.rows(), self.bicubic.columns()) == (rows, columns);
+        if !fits {
+            return Err(Error::input(format!(
+                "no picture: LR image {} x {}, bicubic {} x {} and result {rows} x {columns} are not on one grid",
+                self.lr_hsi.rows(),
+                self.lr_hsi.columns(),
+                self.bicubic.rows(),
+                self.bicubic.columns()
+            )));
+        }
+        let zoom = (PANEL_WIDTH / columns).max(1);
+        let stretch = Stretch::of(self.reference.unwrap_or(self.fused));
+        let mut panels = vec![
+            (
+                format!("LR HSI, 1/{scale}"),
+                stretch.composite(self.lr_hsi)?.enlarged(scale * zoom),
+            ),
+            (
+                "bicubic".to_owned(),
+                stretch.composite(self.bicubic)?.enlarged(zoom),
+            ),
+            ("fused".to_owned(), stretch.composite(self.fused)?.enlarged(zoom)),
+        ];
+        let mut limit = None;
+        if let Some(reference) = self.reference {
+            let errors = [
+                pixel_errors(reference, self.bicubic)?,
+                pixel_errors(reference, self.fused)?,
+            ];
+            let top = error_limit(&[&errors[0], &errors[1]]);
+            limit = Some(top);
+            panels.push((
+                "reference".to_owned(),
+                stretch.composite(reference)?.enlarged(zoom),
+            ));
+            panels.push((
+                "RMSE, bicubic".to_owned(),
+                error_map(&errors[0], top).enlarged(zoom),
+            ));
+            panels.push((
+                "RMSE, fused".to_owned(),
+                error_map(&errors[1], top).enlarged(zoom),
+            ));
+        }
+        Ok(grid(&panels, columns * zoom, rows * zoom, limit))
+    }
+}
+
+/// Panels of one size in rows of three, each with its caption above; below the last two the colour scale.
+fn grid(panels: &[(String, Picture)], width: usize, height: usize, limit: Option<f32>) -> Picture {
+    const ACROSS: usize = 3;
+    let (cell_width, cell_height) = (width + MARGIN, height + TEXT + 2 * MARGIN);
+    let down = panels.len().div_ceil(ACROSS);
+    let bar_height = if limit.is_some() { TEXT + 4 + MARGIN } else { 0 };
+    let mut page = Picture::filled(
+        ACROSS * cell_width + MARGIN,
+        down * cell_height + MARGIN + bar_height,
+        PAPER,
+    );
+    for (k, (caption, picture)) in panels.iter().enumerate() {
+        let (top, left) = (
+            MARGIN + k / ACROSS * cell_height,
+            MARGIN + k % ACROSS * cell_width,
+        );
+        let letters: String = caption.chars().take(width / TEXT).collect();
+        page.write(&letters, top, left, INK);
+        page.lay(picture, top + TEXT + MARGIN / 2, left);
+    }
+    if let Some(limit) = limit {
+        let bar = colour_bar(2 * width + MARGIN, limit);
+        page.lay(&bar, down * cell_height + MARGIN / 2, MARGIN + cell_width);
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array3;
+
+    use super::*;
+
+    fn ramp(rows: usize, columns: usize, bands: usize) -> Cube {
+        Cube::new(Array3::from_shape_fn((rows, columns, bands), |(r, c, b)| {
+            (r * columns + c + 1000 * b) as f32
+        }))
+    }
+
+    #[test]
+    fn bands_by_wavelength_or_position() {
+        let mut cube = ramp(2, 2, 31);
+        // 0.8, 0.5 and 0.2 of 400 to 700 nm are 640, 550 and 460 nm, bands 24, 15 and 6.
+        assert_eq!(composite_bands(&cube), [24, 15, 6]);
+        cube.metadata.wavelengths = Some((0..31).map(|i| 700.0 - 10.0 * f64::from(i)).collect());
+        assert_eq!(composite_bands(&cube), [6, 15, 24]);
+        // Short-wave infrared: the nearest band is the same for all three, so by position.
+        cube.metadata.wavelengths = Some((0..31).map(|i| 1000.0 + 10.0 * f64::from(i)).collect());
+        assert_eq!(composite_bands(&cube), [24, 15, 6]);
+        assert_eq!(composite_bands(&ramp(2, 2, 3)), [2, 1, 0]);
+        assert_eq!(composite_bands(&ramp(2, 2, 1)), [0, 0, 0]);
+    }
+
+    #[test]
+    fn stretch_runs_between_percentiles_and_is_shared() {
+        // 0 to 100 in each band: percentiles 2 and 98 are 2 and 98.
+        let mut cube = ramp(1, 101, 3);
+        let stretch = Stretch::of(&cube);
+        assert_eq!(stretch.limits[2], (2.0, 98.0));
+        let picture = stretch.composite(&cube).unwrap();
+        assert_eq!(picture.pixel(0, 0), [0; 3]);
+        assert_eq!(picture.pixel(0, 50), [128; 3]);
+        assert_eq!(picture.pixel(0, 100), [255; 3]);
+        cube.samples.mapv_inplace(|x| x + 24.0);
+        assert_eq!(stretch.composite(&cube).unwrap().pixel(0, 50), [191; 3]);
+        cube.samples[[0, 7, 0]] = f32::NAN;
+        cube.mask_value(f64::NAN);
+        assert_eq!(stretch.composite(&cube).unwrap().pixel(0, 7), MASKED);
+        assert!(stretch.composite(&ramp(1, 1, 2)).is_err());
+        let flat = Cube::new(Array3::from_elem((4, 4, 3), 5.0));
+        assert_eq!(Stretch::of(&flat).composite(&flat).unwrap().pixel(1, 1), [128; 3]);
+    }
+
+    #[test]
+    fn errors_by_hand() {
+        let reference = ramp(1, 2, 2);
+        let mut estimate = reference.clone();
+        estimate.samples[[0, 1, 0]] += 3.0;
+        estimate.samples[[0, 1, 1]] -= 1.0;
+        let errors = pixel_errors(&reference, &estimate).unwrap();
+        // Root of (9 + 1)/2.
+        assert_eq!((errors[[0, 0]], errors[[0, 1]]), (0.0, 5f32.sqrt()));
+        assert_eq!(error_limit(&[&errors]), 5f32.sqrt());
+        let map = error_map(&errors, 5f32.sqrt());
+        assert_eq!((map.pixel(0, 0), map.pixel(0, 1)), (heat(0.0), heat(1.0)));
+        assert_ne!(heat(0.0), heat(1.0));
+        let mut hidden = reference.clone();
+        hidden.mask_value(1.0);
+        let errors = pixel_errors(&hidden, &estimate).unwrap();
+        assert_eq!(error_map(&errors, 1.0).pixel(0, 1), MASKED);
+        assert!(pixel_errors(&reference, &ramp(2, 2, 2)).is_err());
+    }
+
+    #[test]
+    fn panels_lie_where_they_belong() {
+        let reference = ramp(64, 48, 3);
+        let low = ramp(8, 6, 3);
+        let mut fused = reference.clone();
+        fused.samples.mapv_inplace(|x| x + 1.0);
+        let comparison = Comparison {
+            lr_hsi: &low,
+            bicubic: &reference,
+            fused: &fused,
+            reference: Some(&reference),
+        };
+        let picture = comparison.picture().unwrap();
+        // 48 columns are enlarged six times to 288; three panels and four margins of 8 across.
+        assert_eq!(picture.width(), 3 * 288 + 4 * 8);
+        let stretch = Stretch::of(&reference);
+        let (top, left) = (8 + 8 + 4, 8);
+        let expected = stretch.composite(&reference).unwrap();
+        assert_eq!(picture.pixel(top, left + 296), expected.pixel(0, 0));
+        assert_eq!(
+            picture.pixel(top + 6 * 63, left + 296 + 6 * 47),
+            expected.pixel(63, 47)
+        );
+        // Bicubic is the reference here, so its error map is the darkest colour all over.
+        let below = 384 + 8 + 16;
+        assert_eq!(picture.pixel(top + below + 100, left + 296 + 100), heat(0.0));
+        assert_eq!(picture.pixel(top + below + 100, left + 2 * 296 + 100), heat(1.0));
+        let without = Comparison {
+            reference: None,
+            ..comparison
+        }
+        .picture()
+        .unwrap();
+        assert!(without.height() < picture.height() / 2 + 20);
+        let crooked = ramp(7, 6, 3);
+        assert!(
+            Comparison {
+                lr_hsi: &crooked,
+                ..comparison
+            }
+            .picture()
+            .is_err()
+        );
+    }
+}
