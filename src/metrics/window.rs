@@ -4,7 +4,7 @@
 //! additions alone (never as a difference of running totals), so windows of zeros stay exactly zero.
 //! Masked pixels have weight 0 and moments are normalised by the weight that remains.
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use crate::cube::Cube;
 
@@ -49,14 +49,27 @@ impl Weighting {
 
     /// Replaces `data[i]` with Σ_k w_k · data\[i + k·stride\] wherever that stays inside.
     ///
-    /// The image is treated as one line, so results of windows that wrap around its edge are meaningless; the
-    /// caller reads only those of windows inside the image.
+    /// Places whose window does not stay inside hold meaningless numbers afterwards.
     fn slide(&self, data: &mut [f64], scratch: &mut [f64], stride: usize) {
         match self {
             Weighting::Box(side) => slide_box(data, scratch, *side, stride),
             Weighting::Taps(taps) => slide_taps(data, scratch, taps, stride),
         }
     }
+}
+
+/// Moments of a plane under separable weights: every row by itself (it stays in the first-level cache), then all columns at once.
+fn slide_plane(
+    plane: &mut [f64],
+    scratch: &mut [f64],
+    columns: usize,
+    along_rows: &Weighting,
+    along_columns: &Weighting,
+) {
+    for row in plane.chunks_mut(columns) {
+        along_rows.slide(row, &mut scratch[..columns], 1);
+    }
+    along_columns.slide(plane, scratch, columns);
 }
 
 /// Sums of `side` equal weights by doubling: sums of 2^n samples from two sums of 2^(n−1).
@@ -123,7 +136,6 @@ pub(super) struct Moments {
 
 /// Products of one band of both images, 0 where a pixel does not count: x, y, x², y², xy.
 pub(super) struct Planes {
-    columns: usize,
     products: [Vec<f64>; 5],
     moments: [Vec<f64>; 5],
     scratch: Vec<f64>,
@@ -133,7 +145,6 @@ impl Planes {
     pub(super) fn new(rows: usize, columns: usize) -> Self {
         let plane = || vec![0.0; rows * columns];
         Planes {
-            columns,
             products: std::array::from_fn(|_| plane()),
             moments: std::array::from_fn(|_| plane()),
             scratch: plane(),
@@ -150,13 +161,11 @@ impl Planes {
         gain: f64,
     ) {
         let [px, py, pxx, pyy, pxy] = &mut self.products;
-        for ((r, c), &ok) in counted.indexed_iter() {
-            let i = r * self.columns + c;
+        let reference = reference.samples.index_axis(Axis(2), band);
+        let estimate = estimate.samples.index_axis(Axis(2), band);
+        for (i, ((&x, &y), &ok)) in reference.iter().zip(estimate).zip(counted).enumerate() {
             let (x, y) = if ok {
-                (
-                    f64::from(reference.samples[[r, c, band]]) * gain,
-                    f64::from(estimate.samples[[r, c, band]]) * gain,
-                )
+                (f64::from(x) * gain, f64::from(y) * gain)
             } else {
                 (0.0, 0.0)
             };
@@ -185,8 +194,7 @@ impl Support {
         let (along_rows, along_columns) = (weighting.fitted(columns), weighting.fitted(rows));
         let mut weights: Vec<f64> = counted.iter().map(|&ok| f64::from(u8::from(ok))).collect();
         let mut scratch = vec![0.0; weights.len()];
-        along_rows.slide(&mut weights, &mut scratch, 1);
-        along_columns.slide(&mut weights, &mut scratch, columns);
+        slide_plane(&mut weights, &mut scratch, columns, &along_rows, &along_columns);
         Support {
             windows: (rows - along_columns.side() + 1, columns - along_rows.side() + 1),
             along_rows,
@@ -205,9 +213,8 @@ impl Support {
     ) -> f64 {
         for (moment, product) in planes.moments.iter_mut().zip(&planes.products) {
             moment.copy_from_slice(product);
-            self.along_rows.slide(moment, &mut planes.scratch, 1);
-            self.along_columns
-                .slide(moment, &mut planes.scratch, self.columns);
+            let (rows, columns) = (&self.along_rows, &self.along_columns);
+            slide_plane(moment, &mut planes.scratch, self.columns, rows, columns);
         }
         let [x, y, xx, yy, xy] = &planes.moments;
         let kept = |n: usize| if n > dropped { n - dropped } else { n };
