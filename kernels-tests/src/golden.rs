@@ -4,6 +4,9 @@
 //! does: forwards, losses, gradients and updates. Proves nothing of random numbers (ε is handed over) nor of
 //! windows that overlap (the files have K = s).
 
+// A test helper: what cannot be read must fail the test.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::interrupt;
 
 mod convert;
+mod demo;
 mod estimate;
 mod eval;
 mod finetune;
@@ -77,6 +79,7 @@ impl Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Fuse(fuse::Fuse),
     Estimate(estimate::Estimate),
     Train(train::Train),
@@ -93,7 +96,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // clap itself ends with exit code 2 on misuse and 0 on --help.
     let cli = Cli::parse();
-    match cli.command.run(&cli.output) {
+    match interrupt::install().and_then(|()| cli.command.run(&cli.output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {e}");
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self, output: &Output) -> Result<()> {
         match self {
+            Command::Demo(command) => command.run(output),
             Command::Fuse(command) => command.run(output),
             Command::Estimate(command) => command.run(output),
             Command::Train(command) => command.run(output),

@@ -17,6 +17,7 @@ use crate::coordination::scene::Scene;
 use crate::coordination::start::{estimate_degradation, start};
 use crate::cube::Cube;
 use crate::error::{Error, Result};
+use crate::interrupt::Shield;
 use crate::io;
 
 /// Train the network and the degradation on many scenes
@@ -99,6 +100,8 @@ impl Train {
         let seed = model.config.seed;
         let mut data = training_data(&scenes, model.geometry, training.patch, training.batch, seed)?;
         let epoch = data.batches.steps_per_epoch();
+        // The loop looks at Ctrl-C itself, and the model as far as it came is kept.
+        let shield = Shield::hold();
         let result = stages.run("train", |bar| {
             train(engine.as_ref(), &mut model, &mut data, &mut |done, total, l| {
                 bar.step(done, total, l)
@@ -115,6 +118,7 @@ impl Train {
         }
         let history = result?;
         checkpoint::save(out, &model)?;
+        drop(shield);
         let objective = ObjectiveSummary::new(&model, &history, epoch);
         let last = objective.epochs.last();
         let text = format!(

@@ -155,7 +155,7 @@ impl Reader<'_> {
     }
 
     fn optional(&self, tensor: &str, length: usize) -> Result<Option<Vec<f32>>> {
-        match self.tensors.names().iter().any(|name| *name == tensor) {
+        match self.tensors.names().contains(&tensor) {
             true => self.tensor(tensor, length).map(Some),
             false => Ok(None),
         }

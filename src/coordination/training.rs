@@ -1,6 +1,7 @@
 //! The loop itself: plans step after step for a trainer, collects losses, watches for trouble.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::coordination::batches::Batches;
 use crate::coordination::config::{DegradationConfig, FineTuneConfig, TrainingConfig};
@@ -9,8 +10,11 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::real::Real;
 
-/// Steps queued before their losses are looked at: few enough for Ctrl-C within a second on a slow engine.
-const STEPS_PER_LOOK: u32 = 20;
+/// Time between two looks at the losses, at Ctrl-C and at the clock; the number of steps queued in between follows
+/// from how long the last ones took. Results do not depend on it.
+const LOOK: Duration = Duration::from_millis(200);
+/// Most steps between two looks.
+const MOST_STEPS_PER_LOOK: f64 = 500.0;
 
 /// Told after every look at the losses: steps done, steps in all, the newest losses.
 pub type Progress<'a> = dyn FnMut(u32, u32, &StepLosses) + 'a;
@@ -152,9 +156,11 @@ fn run<T: Real>(
     progress: &mut Progress,
 ) -> Result<History> {
     let mut history = History::default();
+    let (mut queued, mut per_look, mut looked) = (0_u32, 1_u32, Instant::now());
     for step in first..=last {
         trainer.step(&plan(step))?;
-        if step % STEPS_PER_LOOK == 0 || step == last {
+        queued += 1;
+        if queued >= per_look || step == last {
             let losses = trainer.losses()?;
             losses.iter().try_for_each(finite)?;
             if let Some(newest) = losses.last() {
@@ -162,6 +168,13 @@ fn run<T: Real>(
             }
             history.steps.extend(losses);
             interrupt::check()?;
+            let seconds = looked.elapsed().as_secs_f64().max(1e-6);
+            let fitting = f64::from(queued) * LOOK.as_secs_f64() / seconds;
+            // At most twice as many as before: the first step of a run pays for start-up.
+            per_look = fitting
+                .min(2.0 * f64::from(per_look))
+                .clamp(1.0, MOST_STEPS_PER_LOOK) as u32;
+            (queued, looked) = (0, Instant::now());
         }
     }
     Ok(history)

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+use crate::interrupt::Temporary;
 
 /// A reading error of `path` as one line. An early end is worded as what it is: a truncated file.
 pub(crate) fn read_error(path: &Path, error: &io::Error) -> Error {
@@ -100,6 +101,7 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
 pub(crate) struct Prepared {
     file: NamedTempFile,
     target: PathBuf,
+    _remembered: Temporary,
 }
 
 /// Writes what will become `path`; nothing of it is visible under that name before
@@ -109,6 +111,7 @@ pub(crate) struct Prepared {
 /// [`Error::Input`] if the folder cannot take files, [`Error::Failed`] if writing fails (disk full).
 pub(crate) fn prepare(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Prepared> {
     let mut file = temporary(path)?;
+    let remembered = Temporary::remember(file.path());
     let failed = |e: io::Error| Error::failed(format!("{}: writing failed: {e}", path.display()));
     let mut buffered = BufWriter::new(file.as_file_mut());
     write(&mut buffered).map_err(failed)?;
@@ -117,6 +120,7 @@ pub(crate) fn prepare(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Res
     file.as_file().sync_all().map_err(failed)?;
     Ok(Prepared {
         file,
+        _remembered: remembered,
         target: path.to_owned(),
     })
 }

@@ -105,14 +105,14 @@ fn window<T: Real>(pass: &HrPass<T>, n: usize, out: &mut HrWindow<T>) {
             }
         }
         let in_block = inside(r, block_at, geometry.scale) && inside(c, block_at, geometry.scale);
-        for j in 0..b {
+        for (j, &y) in msi.iter().enumerate() {
             let mut response = T::zero();
             for (band, &z) in z.iter().enumerate() {
                 response += z * pass.degradation.srf[band * b + j];
             }
             out.srf_of_sample[pixel * b + j] = response;
             if in_block {
-                let residual = msi[j] - response;
+                let residual = y - response;
                 let s = sign(residual);
                 out.response_loss += residual.abs();
                 for (band, &z) in z.iter().enumerate() {
