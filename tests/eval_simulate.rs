@@ -5,68 +5,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+mod common;
+
+use common::{Folder, scene};
 use hsr_gpu::cube::Cube;
-use hsr_gpu::io::{read_cube, write_cube, write_matrix};
-use ndarray::{Array2, Array3, s};
-
-fn scene(rows: usize, columns: usize, bands: usize) -> Cube {
-    Cube::new(Array3::from_shape_fn((rows, columns, bands), |(r, c, b)| {
-        0.1 + ((r * 37 + c * 91 + b * 53 + (r * c) % 17 * 29) % 256) as f32 / 400.0
-    }))
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Folder(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn cube(&self, name: &str, cube: &Cube) {
-        write_cube(self.path(name), cube).unwrap();
-    }
-
-    /// Runs the program in this folder.
-    fn run(&self, arguments: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
-            .args(arguments.split_whitespace())
-            .current_dir(self.0.path())
-            .output()
-            .unwrap()
-    }
-
-    fn good(&self, arguments: &str) -> String {
-        let out = self.run(arguments);
-        let errors = String::from_utf8_lossy(&out.stderr);
-        assert!(out.status.success(), "{arguments}: {errors}");
-        String::from_utf8(out.stdout).unwrap()
-    }
-
-    /// The one line that bad input is refused with.
-    fn refused(&self, arguments: &str) -> String {
-        let out = self.run(arguments);
-        let errors = String::from_utf8(out.stderr).unwrap();
-        assert_eq!(out.status.code(), Some(2), "{arguments}: {errors}");
-        assert_eq!(errors.trim_end().lines().count(), 1, "{arguments}: {errors}");
-        assert!(out.stdout.is_empty());
-        errors
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.0.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-}
+use hsr_gpu::io::{read_cube, write_matrix};
+use ndarray::{Array2, s};
 
 fn read(path: &Path) -> Cube {
     read_cube(path.to_str().unwrap()).unwrap()

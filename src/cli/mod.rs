@@ -94,8 +94,10 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    // clap itself ends with exit code 2 on misuse and 0 on --help.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return misuse(&e),
+    };
     match interrupt::install().and_then(|()| cli.command.run(&cli.output)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -103,6 +105,25 @@ pub fn main() -> ExitCode {
             ExitCode::from(e.exit_code())
         }
     }
+}
+
+/// `--help` and `--version` as clap prints them; anything else as one line and exit code 2.
+fn misuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Nothing sensible is left to do when standard output is gone.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let line = lines.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {line}; see --help");
+    ExitCode::from(2)
 }
 
 impl Command {

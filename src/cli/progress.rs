@@ -8,6 +8,10 @@ use serde::Serialize;
 
 use super::Output;
 use crate::engine::StepLosses;
+use crate::error::Result;
+
+/// Seconds from which on a finished stage is worth a line of its own.
+const WORTH_A_LINE: f64 = 0.5;
 
 /// Seconds that a stage took.
 #[derive(Debug, Clone, Serialize)]
@@ -35,15 +39,21 @@ impl Stages {
     }
 
     /// Runs one stage; `work` gets the bar to move.
-    pub fn run<R>(&mut self, stage: &'static str, work: impl FnOnce(&Bar) -> R) -> R {
+    ///
+    /// # Errors
+    /// Whatever `work` returns.
+    pub fn run<R>(&mut self, stage: &'static str, work: impl FnOnce(&Bar) -> Result<R>) -> Result<R> {
         let started = Instant::now();
         let bar = Bar::new(stage, &self.output);
         let result = work(&bar);
         bar.bar.finish_and_clear();
+        let result = result?;
         let seconds = started.elapsed().as_secs_f64();
-        self.output.say(&format!("{stage}: {seconds:.2} s"));
+        if seconds >= WORTH_A_LINE {
+            self.output.say(&format!("{stage}: {seconds:.2} s"));
+        }
         self.times.push(StageTime { stage, seconds });
-        result
+        Ok(result)
     }
 }
 
