@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 mod common;
 
 use common::{Folder, scene};
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::{read_cube, write_matrix};
-use ndarray::{Array2, s};
+use ndarray::{Array2, Array3, s};
 
 fn read(path: &Path) -> Cube {
     read_cube(path.to_str().unwrap()).unwrap()
