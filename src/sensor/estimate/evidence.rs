@@ -35,6 +35,16 @@ pub(super) struct Eliminator {
     grid: Vec<(f64, f64)>,
 }
 
+/// Windows of one band, reduced to what the misfit of a kernel on them needs; the pixels have gone.
+pub(super) struct Quadratic {
+    coefficients: DMatrix<f64>,
+    rest: DMatrix<f64>,
+    /// Wᵀ W: its form is the variance of the blurred band (times the pixels).
+    pub spread: DMatrix<f64>,
+    /// Pixels that were summed over.
+    pub pixels: usize,
+}
+
 /// X with its column means removed, as Q·R, from which eliminators for several ℓ are made cheaply.
 pub(super) struct Factored {
     q: DMatrix<f64>,
@@ -128,10 +138,16 @@ impl Eliminator {
 
     /// Best λ and what is left of the zero-mean `band`.
     pub fn eliminate(&self, band: &DVector<f64>) -> Eliminated {
-        let freedom = (band.len().max(2) - 1) as f64;
-        let variance = band.norm_squared().max(f64::MIN_POSITIVE);
         let coefficients = self.basis.tr_mul(band);
         let rest = (band - &self.basis * &coefficients).norm_squared();
+        self.weigh(&coefficients, rest, band.norm_squared(), band.len())
+    }
+
+    /// Best λ for a band of `pixels` samples and squared norm `variance`, given by its coefficients in the basis and
+    /// the squared norm of the rest.
+    pub fn weigh(&self, coefficients: &DVector<f64>, rest: f64, variance: f64, pixels: usize) -> Eliminated {
+        let freedom = (pixels.max(2) - 1) as f64;
+        let variance = variance.max(f64::MIN_POSITIVE);
         let misfit = |lambda: f64| {
             let shrunk: f64 = coefficients
                 .iter()
@@ -140,20 +156,17 @@ impl Eliminator {
                 .sum();
             (rest + shrunk) / variance + FLOOR
         };
-        if self.grid.is_empty() {
-            let misfit = rest / variance + FLOOR;
-            return Eliminated {
-                score: freedom * misfit.ln(),
-                lambda: 0.0,
-                misfit,
-            };
-        }
         let mut best = Eliminated {
             score: f64::INFINITY,
             lambda: 0.0,
             misfit: 1.0,
         };
-        for &(lambda, volume) in &self.grid {
+        // Without a grid the response is known and no direction is shrunk.
+        for &(lambda, volume) in if self.grid.is_empty() {
+            &[(0.0, 0.0)]
+        } else {
+            &self.grid[..]
+        } {
             let m = misfit(lambda);
             let score = freedom * m.ln() + volume;
             if score < best.score {
@@ -165,6 +178,37 @@ impl Eliminator {
             }
         }
         best
+    }
+
+    /// The misfit as a quadratic form in the weights of a kernel: `windows` is pixels × weights, zero-mean columns.
+    pub fn quadratic(&self, windows: &DMatrix<f64>) -> Quadratic {
+        let coefficients = self.basis.tr_mul(windows);
+        let rest = windows - &self.basis * &coefficients;
+        Quadratic {
+            rest: rest.tr_mul(&rest),
+            spread: windows.tr_mul(windows),
+            coefficients,
+            pixels: windows.nrows(),
+        }
+    }
+
+    /// The matrix of the quadratic form at `lambda`.
+    pub fn form(&self, quadratic: &Quadratic, lambda: f64) -> DMatrix<f64> {
+        let mut scaled = quadratic.coefficients.clone();
+        for (k, mut row) in scaled.row_iter_mut().enumerate() {
+            row *= (lambda / (self.strength[k] + lambda)).sqrt();
+        }
+        &quadratic.rest + scaled.tr_mul(&scaled)
+    }
+
+    /// [`Eliminator::eliminate`] of the windows' product with `weights`.
+    pub fn eliminate_weights(&self, quadratic: &Quadratic, weights: &DVector<f64>) -> Eliminated {
+        self.weigh(
+            &(&quadratic.coefficients * weights),
+            weights.dot(&(&quadratic.rest * weights)).max(0.0),
+            weights.dot(&(&quadratic.spread * weights)),
+            quadratic.pixels,
+        )
     }
 
     /// The residual whose squared norm is the penalised misfit at `lambda`, of each column of `vectors`.

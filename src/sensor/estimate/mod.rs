@@ -6,6 +6,7 @@
 //! with the sensors because nothing of a network or an engine is needed for it.
 
 mod evidence;
+mod free;
 mod mixture;
 mod response;
 mod search;
@@ -37,6 +38,16 @@ const POLISH_SAMPLES: usize = 1 << 23;
 /// Correlation lengths of the response that are tried, as a share of the bands.
 const LENGTHS: [f64; 3] = [0.03, 0.1, 0.3];
 
+/// Form of the PSF that is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PsfModel {
+    /// A Gaussian of three parameters, two more for its centre.
+    #[default]
+    Gaussian,
+    /// Non-negative weights with sum 1, for defocus and motion.
+    Free,
+}
+
 /// What to estimate, and what is known beforehand.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -50,10 +61,12 @@ pub struct Options {
     pub known_psf: Option<Array2<f64>>,
     /// The response, B×b, where it is known. Only its shape is trusted: a gain and an offset stay free.
     pub known_srf: Option<Array2<f64>>,
+    /// Form of the PSF, where it is not known.
+    pub model: PsfModel,
 }
 
 impl Options {
-    /// Everything unknown, K = s, centre fixed.
+    /// Everything unknown, a Gaussian PSF, K = s, centre fixed.
     pub fn blind(scale: usize) -> Self {
         Options {
             scale,
@@ -61,6 +74,7 @@ impl Options {
             learn_centre: false,
             known_psf: None,
             known_srf: None,
+            model: PsfModel::Gaussian,
         }
     }
 }
@@ -410,6 +424,13 @@ impl<'a> Data<'a> {
                 found = Some(best);
             }
         }
+        let shapes = match &found {
+            Some(found) if self.options.model == PsfModel::Free => {
+                let gaussian: Vec<f64> = found.psf.kernel(self.options.kernel).iter().copied().collect();
+                free::shapes(&problem, &gaussian, found.psf.centre, self.options.learn_centre)
+            }
+            _ => Vec::new(),
+        };
         let more = self.choose(
             pixels,
             POLISH_PIXELS.min(200_000_000 / (bands * bands)),
@@ -431,12 +452,21 @@ impl<'a> Data<'a> {
         }
         let x = self.matrix(&more);
 
-        let psf = match (&self.options.known_psf, &found) {
-            (Some(kernel), _) => Psf::Free(kernel.clone()),
-            (None, Some(found)) => Psf::Gaussian(found.psf),
-            (None, None) => Psf::Gaussian(start),
+        let size = self.options.kernel;
+        let psf = match (&self.options.known_psf, &found, free::refine(&problem, shapes)) {
+            (Some(kernel), ..) => Psf::Free(kernel.clone()),
+            (None, _, Some(free)) => {
+                determined
+                    .remarks
+                    .push(format!("the free PSF started from {}", free.shape));
+                Psf::Free(Array2::from_shape_fn((size, size), |(i, k)| {
+                    free.weights[i * size + k]
+                }))
+            }
+            (None, Some(found), None) => Psf::Gaussian(found.psf),
+            (None, None, None) => Psf::Gaussian(start),
         };
-        if let Some(found) = &found {
+        if let (Some(found), Psf::Gaussian(_)) = (&found, &psf) {
             self.judge(found, &mut determined);
         }
         let kernel: Vec<f64> = psf.kernel(self.options.kernel).iter().copied().collect();

@@ -166,7 +166,7 @@ fn relative_misfit(target: &DVector<f64>, predicted: &DVector<f64>, gain: f64, o
 
 /// Minimum of ½ rᵀ G r − gᵀ r over r ≥ 0 by block principal pivoting (Portugal, Júdice, Vicente 1994): whole
 /// sets of variables change sides at once, and one at a time where that stops helping, which cannot cycle.
-fn non_negative(gram: &DMatrix<f64>, target: &DVector<f64>) -> DVector<f64> {
+pub(super) fn non_negative(gram: &DMatrix<f64>, target: &DVector<f64>) -> DVector<f64> {
     let size = target.len();
     let tolerance = 1e-12 * target.amax().max(f64::MIN_POSITIVE);
     let mut passive = vec![true; size];

@@ -50,7 +50,8 @@ fn from_internal(q: &[f64; 5]) -> GaussianPsf {
 }
 
 impl Problem {
-    fn eliminator(&self, band: usize) -> &Eliminator {
+    /// The eliminator of an MSI band.
+    pub fn eliminator(&self, band: usize) -> &Eliminator {
         &self.eliminators[band.min(self.eliminators.len() - 1)]
     }
 

@@ -209,6 +209,48 @@ fn gain_and_offset_of_an_uncalibrated_sensor_are_found() {
     }
 }
 
+// Defocus and motion, sampled at 10×10 points a pixel, are no member of the family that starts the search. The bound
+// is the project's own for such kernels.
+#[test]
+fn free_kernels_find_defocus_and_motion() {
+    let (z, r) = (scene(160, 13, 5), srf(13, 3));
+    let sampled = |inside: &dyn Fn(f64, f64) -> bool| {
+        let mut kernel = Array2::from_shape_fn((8, 8), |(i, k)| {
+            let at = |p: usize, n: usize| p as f64 - 4.0 + (n as f64 + 0.5) / 10.0 - 0.5;
+            (0..100).filter(|n| inside(at(i, n / 10), at(k, n % 10))).count() as f64
+        });
+        let sum = kernel.sum();
+        kernel /= sum;
+        kernel
+    };
+    let (sin, cos) = 0.35f64.sin_cos();
+    for (name, kernel) in [
+        ("disk", sampled(&|r, c| r.hypot(c) <= 2.4)),
+        (
+            "line",
+            sampled(&|r, c| (c * cos + r * sin).abs() <= 3.0 && (r * cos - c * sin).abs() <= 0.5),
+        ),
+        ("ring", sampled(&|r, c| (1.2..=2.9).contains(&r.hypot(c)))),
+    ] {
+        let options = Options {
+            model: PsfModel::Free,
+            ..Options::blind(8)
+        };
+        for (deviation, bound) in [(0.0, 0.02), (0.003, 0.15)] {
+            let (mut x, mut y) = see(&z, &kernel, &r, 8);
+            add_noise(&mut x, deviation, 1);
+            add_noise(&mut y, deviation, 2);
+            let found = estimate(x.view(), y.view(), None, &options).unwrap();
+            let Psf::Free(free) = &found.psf else {
+                panic!("{name}: not free")
+            };
+            assert!((free.sum() - 1.0).abs() < 1e-9 && free.iter().all(|w| *w >= 0.0));
+            let error = nrmse(&kernel, free);
+            assert!(error < bound, "{name} with noise {deviation}: {error}");
+        }
+    }
+}
+
 #[test]
 fn fewer_pixels_than_bands_still_give_the_psf() {
     let (z, r) = (scene(56, 90, 5), srf(90, 4));

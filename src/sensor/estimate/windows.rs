@@ -71,6 +71,23 @@ impl Windows {
             })
             .collect()
     }
+
+    /// Number of MSI bands.
+    pub fn bands(&self) -> usize {
+        self.bands
+    }
+
+    /// The weights `support` of the windows of one band, pixels × support, their means removed.
+    pub fn band(&self, band: usize, support: &[usize]) -> DMatrix<f64> {
+        let mut windows = DMatrix::from_fn(self.pixels, support.len(), |p, a| {
+            f64::from(self.samples[(p * self.bands + band) * self.area + support[a]])
+        });
+        for mut column in windows.column_iter_mut() {
+            let mean = column.mean();
+            column.add_scalar_mut(-mean);
+        }
+        windows
+    }
 }
 
 // Eight running sums: one would chain every addition to the one before it.
