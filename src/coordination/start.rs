@@ -59,6 +59,7 @@ pub fn estimate_degradation(config: &Config, scene: &Scene, known: &Known) -> Re
         learn_centre: config.degradation.centre,
         known_psf: known.psf.clone(),
         known_srf: known.srf.clone(),
+        ..Options::blind(scene.scale)
     };
     let usable = scene.usable(geometry);
     estimate(

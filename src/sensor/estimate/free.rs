@@ -198,9 +198,9 @@ fn simplex(start: &[f64], steps: &[f64], score: &dyn Fn(&[f64]) -> f64) -> (f64,
         let (worst, last) = (corners[free].clone(), corners[free - 1].0);
         let along = |t: f64| {
             let mut p = worst.1.clone();
-            for k in 0..free {
+            for (k, x) in p.iter_mut().enumerate().take(free) {
                 let middle = corners[..free].iter().map(|c| c.1[k]).sum::<f64>() / free as f64;
-                p[k] = middle + t * (worst.1[k] - middle);
+                *x = middle + t * (*x - middle);
             }
             (score(&p), p)
         };
