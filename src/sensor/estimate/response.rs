@@ -177,10 +177,9 @@ pub(super) fn non_negative(gram: &DMatrix<f64>, target: &DVector<f64>) -> DVecto
         let mut solution = DVector::zeros(size);
         let system = gram.select_rows(&inside).select_columns(&inside);
         let right = target.select_rows(&inside);
-        let Some(cholesky) = system.cholesky() else {
+        let Some(part) = solve(system, &right) else {
             return best;
         };
-        let part = cholesky.solve(&right);
         for (k, &at) in inside.iter().enumerate() {
             solution[at] = part[k];
         }
@@ -213,6 +212,26 @@ pub(super) fn non_negative(gram: &DMatrix<f64>, target: &DVector<f64>) -> DVecto
         }
     }
     best
+}
+
+/// Solution of a system that is positive definite but for rounding: bands that repeat each other or are dead leave no
+/// more than that, and a little weight on the diagonal stands in for what rounding took.
+fn solve(mut system: DMatrix<f64>, right: &DVector<f64>) -> Option<DVector<f64>> {
+    let largest = if system.is_empty() {
+        0.0
+    } else {
+        system.diagonal().max()
+    };
+    for exponent in -15..-5 {
+        if let Some(cholesky) = system.clone().cholesky() {
+            return Some(cholesky.solve(right));
+        }
+        let weight = largest * 10f64.powi(exponent);
+        for k in 0..system.nrows() {
+            system[(k, k)] += weight;
+        }
+    }
+    None
 }
 
 #[cfg(test)]

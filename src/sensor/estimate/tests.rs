@@ -277,6 +277,29 @@ fn masked_and_broken_pixels_are_left_out() {
     assert!(nrmse(&kernel, &found.psf.kernel(8)) < 1e-3);
 }
 
+// Dead and repeated bands make the least squares singular; X·R must still explain the MSI.
+#[test]
+fn dead_and_repeated_bands_do_no_harm() {
+    let (mut z, r) = (scene(128, 13, 5), srf(13, 3));
+    for (from, to) in [(4, 5), (4, 6), (8, 9)] {
+        let band = z.slice(s![.., .., from]).to_owned();
+        z.slice_mut(s![.., .., to]).assign(&band);
+    }
+    z.slice_mut(s![.., .., 2]).fill(0.0);
+    z.slice_mut(s![.., .., 11]).fill(0.3);
+    let kernel = GaussianPsf::from_variances(2.5, 1.5, 0.6).unwrap().kernel(8);
+    let (x, y) = see(&z, &kernel, &r, 8);
+    let found = estimate(x.view(), y.view(), None, &Options::blind(8)).unwrap();
+    assert!(nrmse(&kernel, &found.psf.kernel(8)) < 1e-3);
+    let (_, again) = see(&z, &kernel, &found.response, 8);
+    let error = again
+        .iter()
+        .zip(&y)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(error < 1e-3, "{error}");
+}
+
 #[test]
 fn same_input_same_bits() {
     let (z, r) = (scene(96, 13, 5), srf(13, 3));
