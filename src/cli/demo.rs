@@ -6,14 +6,14 @@ use std::time::Instant;
 use clap::Args;
 
 use super::Output;
-use super::fuse::fuse;
 use super::options::{ConfigOptions, EngineOptions};
 use super::progress::Stages;
-use super::summary::{compare, make_folder, save_degradation};
+use super::summary::{Summary, compare, make_folder, save_degradation};
+use crate::coordination::fuse::{finish, fuse};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
-use crate::cube::bicubic;
 use crate::cube::demo_scene::demo_scene;
+use crate::cube::{Metadata, bicubic};
 use crate::error::Result;
 use crate::io;
 use crate::report::picture::Comparison;
@@ -66,18 +66,24 @@ impl Demo {
         let engine = self.engine.open()?;
         let scene = Scene::new(&hsi, &msi, "demo HSI", "demo MSI")?;
         let known = Known::default();
-        let mut fused = fuse(engine.as_ref(), &config, scene, &known, (&hsi, &msi), &mut stages)?;
-        let (metrics, baseline) =
-            stages.run("metrics", |_| compare(&reference, &fused.image, &hsi, SCALE))?;
-        fused.summary.metrics = Some(metrics);
-        fused.summary.bicubic = Some(baseline);
+        let mut fused = fuse(engine.as_ref(), &config, scene, &known, stages.watcher())?;
+        let samples = std::mem::take(&mut fused.samples);
+        let image = finish(
+            samples,
+            &fused.scene,
+            Metadata::of_fusion(&hsi.metadata, &msi.metadata),
+        );
+        let mut summary = Summary::new(engine.as_ref(), &fused, &image, &known);
+        let (metrics, baseline) = stages.run("metrics", |_| compare(&reference, &image, &hsi, SCALE))?;
+        summary.metrics = Some(metrics);
+        summary.bicubic = Some(baseline);
         let picture = self.out.join("comparison.png");
         stages.run("write", |_| {
             for (name, image) in [
                 ("hsi.npy", &hsi),
                 ("msi.npy", &msi),
                 ("reference.npy", &reference),
-                ("fused.npy", &fused.image),
+                ("fused.npy", &image),
             ] {
                 io::write_cube(self.out.join(name), image)?;
             }
@@ -86,7 +92,7 @@ impl Demo {
             let comparison = Comparison {
                 lr_hsi: &hsi,
                 bicubic: &bicubic,
-                fused: &fused.image,
+                fused: &image,
                 reference: Some(&reference),
             };
             let panels = comparison.picture()?;
@@ -95,20 +101,19 @@ impl Demo {
         let found = fused.model.psf();
         let error: f64 = found.iter().zip(&truth).map(|(a, b)| (a - b) * (a - b)).sum();
         let psf_nrmse = (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt();
-        fused.summary.stages = stages.times;
-        fused.summary.seconds = started.elapsed().as_secs_f64();
+        summary.finish(fused.times, stages.times, started);
         let wavelengths = hsi.metadata.wavelengths.as_deref();
         let text = format!(
             "{}error of the estimated PSF (NRMSE): {psf_nrmse:.4}\nimages, PSF, SRF and report: {}, picture: {}\n",
-            fused.summary.text(&fused.model, wavelengths),
+            summary.text(&fused.model, wavelengths),
             self.out.display(),
             picture.display()
         );
         io::replace(self.out.join("report.txt"), |out| out.write_all(text.as_bytes()))?;
-        let json = serde_json::to_vec_pretty(&fused.summary)
+        let json = serde_json::to_vec_pretty(&summary)
             .map_err(|e| crate::Error::failed(format!("report as JSON: {e}")))?;
         io::replace(self.out.join("report.json"), |out| out.write_all(&json))?;
-        output.result(&fused.summary, &text)
+        output.result(&summary, &text)
     }
 }
 

@@ -98,9 +98,9 @@ impl FineTune {
         }
         let (batch, seed) = (model.config.training.batch.max(1024), model.config.seed);
         let mut data = training_data(&[pair.scene], model.geometry, 1, batch, seed)?;
-        let history = stages.run("fine-tune", |bar| {
+        let history = stages.run("fine-tune", |w| {
             fine_tune_model(engine.as_ref(), &mut model, &mut data, &mut |d, t, l| {
-                bar.step(d, t, l)
+                w.progress(d as usize, t as usize, Some(l));
             })
         })?;
         checkpoint::save(&self.out, &model)?;

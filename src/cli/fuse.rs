@@ -9,14 +9,9 @@ use super::Output;
 use super::input::read_image;
 use super::options::{ConfigOptions, EngineOptions, Pair, PairOptions, SensorOptions};
 use super::progress::Stages;
-use super::summary::{DegradationSummary, ObjectiveSummary, Summary, compare, make_folder, save_degradation};
-use crate::coordination::config::Config;
-use crate::coordination::fuse::{fine_tune_model, reconstruct, train, training_data};
-use crate::coordination::model::Model;
-use crate::coordination::scene::Scene;
-use crate::coordination::start::{Known, estimate_degradation, start};
-use crate::cube::{Cube, Metadata};
-use crate::engine::{Engine, Output as Wanted};
+use super::summary::{Summary, compare, make_folder, save_degradation};
+use crate::coordination::fuse::{finish, fuse};
+use crate::cube::Metadata;
 use crate::error::{Error, Result};
 use crate::io;
 
@@ -44,16 +39,6 @@ pub struct Fuse {
     /// True high-resolution hyperspectral image: adds metrics beside bicubic interpolation's
     #[arg(long, value_name = "FILE")]
     reference: Option<String>,
-}
-
-/// A fused scene.
-pub struct Fused {
-    /// The result in the HSI's unit, with metadata.
-    pub image: Cube,
-    /// The model it came from.
-    pub model: Model,
-    /// What is told about the run; metrics and total time are the caller's to fill in.
-    pub summary: Summary,
 }
 
 impl Fuse {
@@ -104,111 +89,30 @@ impl Fuse {
         }
         let engine = self.engine.open()?;
         let Pair { hsi, msi, scene } = pair;
-        let mut fused = fuse(engine.as_ref(), &config, scene, &known, (&hsi, &msi), &mut stages)?;
+        let mut fused = fuse(engine.as_ref(), &config, scene, &known, stages.watcher())?;
+        fused.model.wavelengths = hsi.metadata.wavelengths.clone();
+        let samples = std::mem::take(&mut fused.samples);
+        let image = finish(
+            samples,
+            &fused.scene,
+            Metadata::of_fusion(&hsi.metadata, &msi.metadata),
+        );
+        let mut summary = Summary::new(engine.as_ref(), &fused, &image, &known);
         if let Some(reference) = &reference {
-            let (metrics, bicubic) = stages.run("metrics", |_| {
-                compare(reference, &fused.image, &hsi, fused.summary.scale)
-            })?;
-            fused.summary.metrics = Some(metrics);
-            fused.summary.bicubic = Some(bicubic);
+            let scale = fused.scene.scale;
+            let (metrics, bicubic) = stages.run("metrics", |_| compare(reference, &image, &hsi, scale))?;
+            summary.metrics = Some(metrics);
+            summary.bicubic = Some(bicubic);
         }
-        stages.run("write", |_| io::write_cube(out, &fused.image))?;
-        for lost in io::metadata_lost(out, &fused.image) {
+        stages.run("write", |_| io::write_cube(out, &image))?;
+        for lost in io::metadata_lost(out, &image) {
             output.say(&format!("note: {} cannot hold {lost}", out.display()));
         }
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &fused.model)?;
         }
-        fused.summary.stages = stages.times;
-        fused.summary.seconds = started.elapsed().as_secs_f64();
+        summary.finish(fused.times, stages.times, started);
         let wavelengths = hsi.metadata.wavelengths.as_deref();
-        output.result(&fused.summary, &fused.summary.text(&fused.model, wavelengths))
+        output.result(&summary, &summary.text(&fused.model, wavelengths))
     }
-}
-
-/// Estimates, trains, fine-tunes and reconstructs one scene; `files` are the HSI and MSI it came from.
-///
-/// # Errors
-/// [`Error::Input`] where the scene does not fit the configuration, [`Error::Interrupted`] after Ctrl-C.
-pub fn fuse(
-    engine: &dyn Engine<f32>,
-    config: &Config,
-    mut scene: Scene,
-    known: &Known,
-    files: (&Cube, &Cube),
-    stages: &mut Stages,
-) -> Result<Fused> {
-    let (hsi, msi) = files;
-    let estimate = stages.run("estimate", |_| estimate_degradation(config, &scene, known))?;
-    let mut model = start(config, &mut scene, known, &estimate)?;
-    model.wavelengths = hsi.metadata.wavelengths.clone();
-    let training = &config.training;
-    let scenes = [scene];
-    let mut data = training_data(
-        &scenes,
-        model.geometry,
-        training.patch,
-        training.batch,
-        config.seed,
-    )?;
-    let history = stages.run("train", |bar| {
-        train(engine, &mut model, &mut data, &mut |done, total, losses| {
-            bar.step(done, total, losses)
-        })
-    })?;
-    let fine = stages.run("fine-tune", |bar| {
-        fine_tune_model(engine, &mut model, &mut data, &mut |done, total, losses| {
-            bar.step(done, total, losses)
-        })
-    })?;
-    let [scene] = scenes;
-    let samples = stages.run("reconstruct", |bar| {
-        reconstruct(engine, &model, &scene.hr_msi, Wanted::Mean, &mut |done, total| {
-            bar.at(done, total)
-        })
-    })?;
-    let image = finish(samples, &scene, Metadata::of_fusion(&hsi.metadata, &msi.metadata));
-    let summary = Summary {
-        version: env!("CARGO_PKG_VERSION"),
-        engine: engine.name(),
-        seed: config.seed,
-        shape: image.samples.dim(),
-        scale: scene.scale,
-        weights: model.architecture.weights(),
-        members: model.architecture.members,
-        training_pixels: (data.usable, data.set.windows),
-        masked_pixels: image.masked_pixels(),
-        degradation: DegradationSummary::new(&model, &estimate, known.psf.is_some(), known.srf.is_some()),
-        objective: ObjectiveSummary::new(&model, &history, (training.steps / 20).max(1)),
-        finetune: (!fine.steps.is_empty())
-            .then(|| ObjectiveSummary::new(&model, &fine, (config.finetune.steps / 10).max(1))),
-        metrics: None,
-        bicubic: None,
-        stages: Vec::new(),
-        seconds: 0.0,
-    };
-    Ok(Fused {
-        image,
-        model,
-        summary,
-    })
-}
-
-/// Brings a reconstruction back to the HSI's unit and marks masked pixels with the no-data value.
-pub fn finish(mut samples: ndarray::Array3<f32>, scene: &Scene, metadata: Metadata) -> Cube {
-    samples *= scene.hsi_unit;
-    let masked = scene.hr_valid.iter().any(|&ok| !ok);
-    let mut image = Cube::new(samples);
-    image.metadata = metadata;
-    if masked {
-        let value = image.metadata.nodata.unwrap_or(f64::NAN);
-        for ((r, c), &ok) in scene.hr_valid.indexed_iter() {
-            if !ok {
-                image.samples.slice_mut(ndarray::s![r, c, ..]).fill(value as f32);
-            }
-        }
-        image.metadata.nodata = Some(value);
-        image.valid = Some(scene.hr_valid.clone());
-    }
-    image
 }

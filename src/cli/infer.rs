@@ -6,12 +6,11 @@ use clap::Args;
 use ndarray::Array2;
 
 use super::Output;
-use super::fuse::finish;
 use super::input::read_image;
 use super::options::EngineOptions;
 use super::progress::Stages;
 use crate::coordination::checkpoint;
-use crate::coordination::fuse::reconstruct;
+use crate::coordination::fuse::{finish, reconstruct};
 use crate::coordination::scene::Scene;
 use crate::cube::Metadata;
 use crate::engine::Output as Wanted;
@@ -72,6 +71,11 @@ impl Infer {
                 msi.bands()
             )));
         }
+        if self.sample && !model.config.training.sampling {
+            return Err(Error::input(format!(
+                "{name}: trained without sampling, so it has no standard deviation to draw from; leave --sample out"
+            )));
+        }
         let engine = self.engine.open()?;
         let (rows, columns, _) = msi.samples.dim();
         let valid = msi
@@ -96,9 +100,9 @@ impl Infer {
         } else {
             Wanted::Mean
         };
-        let samples = stages.run("reconstruct", |bar| {
+        let samples = stages.run("reconstruct", |w| {
             reconstruct(engine.as_ref(), &model, &scene.hr_msi, wanted, &mut |d, t| {
-                bar.at(d, t)
+                w.progress(d, t, None);
             })
         })?;
         let bands = Metadata {

@@ -1,30 +1,21 @@
-//! Progress of long work on standard error: a bar with the time left on a terminal, a line a stage elsewhere.
+//! Progress of long work on standard error: a bar with the time left on a terminal, a line a long stage elsewhere.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
 
 use super::Output;
+use crate::coordination::fuse::{StageTime, Watcher, stage};
 use crate::engine::StepLosses;
 use crate::error::Result;
 
 /// Seconds from which on a finished stage is worth a line of its own.
 const WORTH_A_LINE: f64 = 0.5;
 
-/// Seconds that a stage took.
-#[derive(Debug, Clone, Serialize)]
-pub struct StageTime {
-    /// Name of the stage.
-    pub stage: &'static str,
-    /// Wall-clock seconds.
-    pub seconds: f64,
-}
-
-/// Runs stages one after the other, shows them and keeps their times.
+/// Shows stages and keeps the times of those that a command runs itself.
 pub struct Stages {
-    output: Output,
+    display: Display,
     /// Times of the finished stages.
     pub times: Vec<StageTime>,
 }
@@ -33,65 +24,76 @@ impl Stages {
     /// Stages shown as `output` asks for.
     pub fn new(output: &Output) -> Self {
         Stages {
-            output: *output,
+            display: Display {
+                output: *output,
+                bar: ProgressBar::hidden(),
+            },
             times: Vec::new(),
         }
     }
 
-    /// Runs one stage; `work` gets the bar to move.
+    /// Runs one stage; `work` may tell the watcher how far it is.
     ///
     /// # Errors
     /// Whatever `work` returns.
-    pub fn run<R>(&mut self, stage: &'static str, work: impl FnOnce(&Bar) -> Result<R>) -> Result<R> {
-        let started = Instant::now();
-        let bar = Bar::new(stage, &self.output);
-        let result = work(&bar);
-        bar.bar.finish_and_clear();
-        let result = result?;
-        let seconds = started.elapsed().as_secs_f64();
-        if seconds >= WORTH_A_LINE {
-            self.output.say(&format!("{stage}: {seconds:.2} s"));
-        }
-        self.times.push(StageTime { stage, seconds });
-        Ok(result)
+    pub fn run<R>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&mut dyn Watcher) -> Result<R>,
+    ) -> Result<R> {
+        stage(name, &mut self.display, &mut self.times, work)
+    }
+
+    /// The watcher, for work that has stages of its own.
+    pub fn watcher(&mut self) -> &mut dyn Watcher {
+        &mut self.display
     }
 }
 
-/// A stage's progress bar; draws nothing where standard error is no terminal or under `--quiet`.
-pub struct Bar {
+struct Display {
+    output: Output,
     bar: ProgressBar,
 }
 
-impl Bar {
-    fn new(stage: &'static str, output: &Output) -> Self {
-        let shown = !output.quiet && std::io::stderr().is_terminal();
+impl Watcher for Display {
+    fn begin(&mut self, stage: &'static str) {
+        let shown = !self.output.quiet && std::io::stderr().is_terminal();
         let target = if shown {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
-        let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_prefix(stage);
+        self.bar = ProgressBar::with_draw_target(None, target);
+        self.bar.set_prefix(stage);
         // The template is a constant; were it wrong, the plain style would do.
         if let Ok(style) =
             ProgressStyle::with_template("{prefix:>12} {wide_bar} {pos}/{len} {msg} {eta} left")
         {
-            bar.set_style(style);
+            self.bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_millis(250));
-        Bar { bar }
+        self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
-    /// `done` of `total`.
-    pub fn at(&self, done: usize, total: usize) {
+    fn progress(&mut self, done: usize, total: usize, losses: Option<&StepLosses>) {
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
+        if let Some(losses) = losses {
+            let mean = losses.network.iter().sum::<f64>() / losses.network.len().max(1) as f64;
+            self.bar.set_message(format!("L1 {mean:.5}"));
+        }
     }
 
-    /// `done` of `total` steps and their newest losses.
-    pub fn step(&self, done: u32, total: u32, losses: &StepLosses) {
-        self.at(done as usize, total as usize);
-        let mean = losses.network.iter().sum::<f64>() / losses.network.len().max(1) as f64;
-        self.bar.set_message(format!("L1 {mean:.5}"));
+    fn end(&mut self, time: &StageTime) {
+        self.bar.finish_and_clear();
+        if time.seconds >= WORTH_A_LINE {
+            self.output.say(&format!("{}: {:.2} s", time.stage, time.seconds));
+        }
+    }
+}
+
+impl Drop for Display {
+    // A stage that failed leaves its bar: clear it before the error is printed.
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }

@@ -2,13 +2,16 @@
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::Instant;
 
 use serde::Serialize;
 
-use super::progress::StageTime;
+use crate::coordination::fuse::{Fused, StageTime};
 use crate::coordination::model::Model;
+use crate::coordination::start::Known;
 use crate::coordination::training::{Epoch, History, rises};
 use crate::cube::{Cube, bicubic};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::metrics::{Convention, Scores, evaluate};
@@ -233,6 +236,46 @@ pub fn metrics_text(metrics: &Scores, bicubic: &Scores) -> String {
 }
 
 impl Summary {
+    /// Of a fused scene and the image it became; metrics and times are added by what follows.
+    pub fn new(engine: &dyn Engine<f32>, fused: &Fused, image: &Cube, known: &Known) -> Self {
+        let (model, config) = (&fused.model, &fused.model.config);
+        let finetuned = !fused.finetuning.steps.is_empty();
+        Summary {
+            version: env!("CARGO_PKG_VERSION"),
+            engine: engine.name(),
+            seed: config.seed,
+            shape: image.samples.dim(),
+            scale: fused.scene.scale,
+            weights: model.architecture.weights(),
+            members: model.architecture.members,
+            training_pixels: fused.pixels,
+            masked_pixels: image.masked_pixels(),
+            degradation: DegradationSummary::new(
+                model,
+                &fused.estimate,
+                known.psf.is_some(),
+                known.srf.is_some(),
+            ),
+            objective: ObjectiveSummary::new(model, &fused.training, (config.training.steps / 20).max(1)),
+            finetune: finetuned.then(|| {
+                ObjectiveSummary::new(model, &fused.finetuning, (config.finetune.steps / 10).max(1))
+            }),
+            metrics: None,
+            bicubic: None,
+            stages: Vec::new(),
+            seconds: 0.0,
+        }
+    }
+
+    /// Adds the times of the fusion's stages and of the command's own, and the time since `started`.
+    pub fn finish(&mut self, fusion: Vec<StageTime>, command: Vec<StageTime>, started: Instant) {
+        let (before, after): (Vec<_>, Vec<_>) = command
+            .into_iter()
+            .partition(|t| matches!(t.stage, "read" | "simulate"));
+        self.stages = [before, fusion, after].concat();
+        self.seconds = started.elapsed().as_secs_f64();
+    }
+
     /// The summary for a reader.
     pub fn text(&self, model: &Model, wavelengths: Option<&[f64]>) -> String {
         let (rows, columns, bands) = self.shape;

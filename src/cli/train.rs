@@ -102,9 +102,9 @@ impl Train {
         let epoch = data.batches.steps_per_epoch();
         // The loop looks at Ctrl-C itself, and the model as far as it came is kept.
         let shield = Shield::hold();
-        let result = stages.run("train", |bar| {
+        let result = stages.run("train", |w| {
             train(engine.as_ref(), &mut model, &mut data, &mut |done, total, l| {
-                bar.step(done, total, l)
+                w.progress(done as usize, total as usize, Some(l));
             })
         });
         if let Err(Error::Interrupted(_)) = result {

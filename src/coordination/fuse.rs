@@ -1,23 +1,157 @@
-//! The stages of a fusion, one function each: train the model on scenes, fine-tune it, reconstruct.
+//! The stages of a fusion, one function each: train the model on scenes, fine-tune it, reconstruct; and
+//! [`fuse`], all of them on one scene.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use ndarray::{Array2, Array3, s};
 
 use crate::coordination::batches::{Batches, patches};
-use crate::coordination::config::FineTunePsf;
+use crate::coordination::config::{Config, FineTunePsf};
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
+use crate::coordination::start::{Known, estimate_degradation, start};
 use crate::coordination::training::{History, Progress, coordinate, fine_tune};
-use crate::engine::{Engine, Geometry, Output, TrainingSet};
+use crate::cube::{Cube, Metadata};
+use crate::engine::{Engine, Geometry, Output, StepLosses, TrainingSet};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::sensor::estimate::Estimate;
 
 /// Bytes of HR-MSI windows that a training set may hold: a scene with more trains on a part of its patches. Below
 /// the 128 MiB that every adapter can bind.
 const TRAINING_BYTES: usize = 96 << 20;
 /// Bytes of result that are reconstructed at once.
 const TILE_BYTES: usize = 32 << 20;
+
+/// Wall-clock time of a stage.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct StageTime {
+    /// Name of the stage.
+    pub stage: &'static str,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// Whoever watches a run: shows stages and their progress.
+pub trait Watcher {
+    /// A stage begins.
+    fn begin(&mut self, stage: &'static str);
+    /// The stage has done this much of its work; `losses` are the newest, where it has any.
+    fn progress(&mut self, done: usize, total: usize, losses: Option<&StepLosses>);
+    /// The stage is done.
+    fn end(&mut self, time: &StageTime);
+}
+
+/// Runs one stage under the eyes of `watcher` and notes its time in `times`.
+///
+/// # Errors
+/// Whatever `work` returns.
+pub fn stage<R>(
+    name: &'static str,
+    watcher: &mut dyn Watcher,
+    times: &mut Vec<StageTime>,
+    work: impl FnOnce(&mut dyn Watcher) -> Result<R>,
+) -> Result<R> {
+    let started = Instant::now();
+    watcher.begin(name);
+    let result = work(watcher)?;
+    let time = StageTime {
+        stage: name,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    watcher.end(&time);
+    times.push(time);
+    Ok(result)
+}
+
+/// A fused scene, in the scale of the network.
+pub struct Fused {
+    /// H×W×B.
+    pub samples: Array3<f32>,
+    /// The scene, calibrated as the model's [`crate::coordination::model::Calibration`] says.
+    pub scene: Scene,
+    /// The model.
+    pub model: Model,
+    /// What was found of the degradation before training.
+    pub estimate: Estimate,
+    /// Losses of the coordination loop.
+    pub training: History,
+    /// Losses of fine-tuning; empty where it was left out.
+    pub finetuning: History,
+    /// LR pixels that could be trained on, and that were.
+    pub pixels: (usize, usize),
+    /// Time of each stage.
+    pub times: Vec<StageTime>,
+}
+
+/// Estimates, trains, fine-tunes and reconstructs one scene.
+///
+/// # Errors
+/// [`Error::Input`] where the scene does not fit the configuration, [`Error::Interrupted`] after Ctrl-C,
+/// [`Error::Failed`] where training diverges or the device fails.
+pub fn fuse(
+    engine: &dyn Engine<f32>,
+    config: &Config,
+    mut scene: Scene,
+    known: &Known,
+    watcher: &mut dyn Watcher,
+) -> Result<Fused> {
+    let mut times = Vec::new();
+    let estimate = stage("estimate", watcher, &mut times, |_| {
+        estimate_degradation(config, &scene, known)
+    })?;
+    let mut model = start(config, &mut scene, known, &estimate)?;
+    let scenes = [scene];
+    let (patch, batch) = (config.training.patch, config.training.batch);
+    let mut data = training_data(&scenes, model.geometry, patch, batch, config.seed)?;
+    let training = stage("train", watcher, &mut times, |w| {
+        train(engine, &mut model, &mut data, &mut |done, total, losses| {
+            w.progress(done as usize, total as usize, Some(losses));
+        })
+    })?;
+    let finetuning = stage("fine-tune", watcher, &mut times, |w| {
+        fine_tune_model(engine, &mut model, &mut data, &mut |done, total, losses| {
+            w.progress(done as usize, total as usize, Some(losses));
+        })
+    })?;
+    let [scene] = scenes;
+    let samples = stage("reconstruct", watcher, &mut times, |w| {
+        reconstruct(engine, &model, &scene.hr_msi, Output::Mean, &mut |done, total| {
+            w.progress(done, total, None);
+        })
+    })?;
+    let pixels = (data.usable, data.set.windows);
+    Ok(Fused {
+        samples,
+        scene,
+        model,
+        estimate,
+        training,
+        finetuning,
+        pixels,
+        times,
+    })
+}
+
+/// Brings a reconstruction back to the HSI's unit and marks masked pixels with the no-data value.
+pub fn finish(mut samples: Array3<f32>, scene: &Scene, metadata: Metadata) -> Cube {
+    samples *= scene.hsi_unit;
+    let masked = scene.hr_valid.iter().any(|&ok| !ok);
+    let mut image = Cube::new(samples);
+    image.metadata = metadata;
+    if masked {
+        let value = image.metadata.nodata.unwrap_or(f64::NAN);
+        for ((r, c), &ok) in scene.hr_valid.indexed_iter() {
+            if !ok {
+                image.samples.slice_mut(s![r, c, ..]).fill(value as f32);
+            }
+        }
+        image.metadata.nodata = Some(value);
+        image.valid = Some(scene.hr_valid.clone());
+    }
+    image
+}
 
 /// A training set of some scenes with the batches over it.
 pub struct TrainingData {
