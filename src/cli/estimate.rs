@@ -20,9 +20,6 @@ pub struct Estimate {
     pair: PairOptions,
     #[command(flatten)]
     sensors: SensorOptions,
-    /// Search the PSF's centre too: a misregistration of the two images of up to half an LR pixel
-    #[arg(long)]
-    centre: bool,
     /// Write psf.npy (K x K) and srf.npy (B x b) into this folder
     #[arg(long, value_name = "DIR")]
     save_degradation: Option<PathBuf>,
@@ -40,8 +37,7 @@ impl Estimate {
             .sensors
             .known(&pair.hsi, pair.msi.bands(), pair.scene.scale)?;
         let mut config = Config::load("single-scene", None)?;
-        config.degradation.centre = self.centre;
-        config.degradation.kernel = self.sensors.kernel.map_or(0, usize::from);
+        self.sensors.apply(&mut config);
         let found = stages.run("estimate", |_| estimate_degradation(&config, &pair.scene, &known))?;
         let model = start(&config, &mut pair.scene, &known, &found)?;
         if let Some(folder) = &self.save_degradation {

@@ -48,7 +48,7 @@ impl Fuse {
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
         let started = Instant::now();
-        let config = self.config.load("single-scene", self.sensors.kernel)?;
+        let config = self.config.load("single-scene", Some(&self.sensors))?;
         if self.config.dump_config {
             return output.result(&config, &config.to_toml()?);
         }

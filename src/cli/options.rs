@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::engine::cpu::CpuEngine;
 use crate::error::{Error, Result};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
+use crate::sensor::estimate::PsfModel;
 
 /// The two images of a scene.
 #[derive(Debug, Clone, Args)]
@@ -64,9 +65,22 @@ pub struct SensorOptions {
     /// Side of the PSF in HR pixels [default: the ratio of the two grids]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub kernel: Option<u16>,
+    /// Form of an estimated PSF: gaussian, or free (any non-negative kernel: defocus, motion) [default: gaussian]
+    #[arg(long, value_enum)]
+    pub psf_model: Option<PsfModel>,
+    /// Hold the PSF's centre on its pixel instead of searching for a misregistration of the two images
+    #[arg(long)]
+    pub fixed_centre: bool,
 }
 
 impl SensorOptions {
+    /// Lays these options over a configuration.
+    pub fn apply(&self, config: &mut Config) {
+        config.degradation.kernel = self.kernel.map_or(config.degradation.kernel, usize::from);
+        config.degradation.psf_model = self.psf_model.unwrap_or(config.degradation.psf_model);
+        config.degradation.centre &= !self.fixed_centre;
+    }
+
     /// The known PSF and SRF for a pair.
     ///
     /// # Errors
@@ -117,11 +131,11 @@ pub struct ConfigOptions {
 }
 
 impl ConfigOptions {
-    /// The configuration, with `default` as the preset where none is named.
+    /// The configuration, with `default` as the preset where none is named and `sensors` over it.
     ///
     /// # Errors
     /// [`Error::Input`] for a preset, file or value that does not fit.
-    pub fn load(&self, default: &str, kernel: Option<u16>) -> Result<Config> {
+    pub fn load(&self, default: &str, sensors: Option<&SensorOptions>) -> Result<Config> {
         let overlay = match &self.config {
             None => None,
             Some(path) => {
@@ -140,7 +154,9 @@ impl ConfigOptions {
         set(&mut config.finetune.steps, self.finetune_steps);
         config.seed = self.seed.unwrap_or(config.seed);
         config.network.members = self.members.unwrap_or(config.network.members);
-        config.degradation.kernel = kernel.map_or(config.degradation.kernel, usize::from);
+        if let Some(sensors) = sensors {
+            sensors.apply(&mut config);
+        }
         config.degradation.coordination &= !self.no_coordination;
         config.check("command line")?;
         Ok(config)

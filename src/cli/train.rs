@@ -63,7 +63,7 @@ impl Train {
     /// # Errors
     /// [`Error`] with the line to show; after Ctrl-C the model as far as it came is written.
     pub fn run(self, output: &Output) -> Result<()> {
-        let config = self.config.load("cave", self.sensors.kernel)?;
+        let config = self.config.load("cave", Some(&self.sensors))?;
         if self.config.dump_config {
             return output.result(&config, &config.to_toml()?);
         }

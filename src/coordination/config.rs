@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::network::{Activation, Architecture, Initialisation};
+use crate::sensor::estimate::PsfModel;
 
 /// Everything that decides a run's result besides the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +100,8 @@ pub struct DegradationConfig {
     pub estimate_start: bool,
     /// Variance of the isotropic starting PSF in HR pixels squared.
     pub variance: f64,
+    /// The form that an estimated PSF takes.
+    pub psf_model: PsfModel,
     /// Whether the PSF's centre is learned: the misregistration of the two images.
     pub centre: bool,
     /// Whether the fusion guides the degradation: θ is updated in the loop. Without it (the ablation "without

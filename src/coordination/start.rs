@@ -57,9 +57,9 @@ pub fn estimate_degradation(config: &Config, scene: &Scene, known: &Known) -> Re
         scale: scene.scale,
         kernel,
         learn_centre: config.degradation.centre,
+        model: config.degradation.psf_model,
         known_psf: known.psf.clone(),
         known_srf: known.srf.clone(),
-        ..Options::blind(scene.scale)
     };
     let usable = scene.usable(geometry);
     estimate(

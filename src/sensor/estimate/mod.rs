@@ -21,6 +21,9 @@ use self::evidence::{Eliminator, Factored};
 use self::search::{Found, Problem};
 use self::windows::Windows;
 use super::psf::{self, GaussianPsf};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 pub use self::mixture::fit_mixture;
@@ -39,7 +42,8 @@ const POLISH_SAMPLES: usize = 1 << 23;
 const LENGTHS: [f64; 3] = [0.03, 0.1, 0.3];
 
 /// Form of the PSF that is searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Serialize, Deserialize, ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "lowercase")]
 pub enum PsfModel {
     /// A Gaussian of three parameters, two more for its centre.
     #[default]
