@@ -5,6 +5,7 @@
 pub mod batches;
 pub mod checkpoint;
 pub mod config;
+pub mod control;
 pub mod fuse;
 pub mod manifest;
 pub mod model;

@@ -1,0 +1,198 @@
+//! The control: quadratic regression from MSI pixel to spectrum, without a network.
+//!
+//! A network that does not beat this has not been trained well, so it stands as a row in every table of quality. It
+//! sees the same two images and the same estimated PSF as the fusion, and nothing else.
+
+use nalgebra::{DMatrix, DVector};
+use ndarray::{Array2, Array3, ArrayView1, Axis};
+use rayon::prelude::*;
+
+use crate::coordination::scene::Scene;
+use crate::cube::Cube;
+use crate::engine::Geometry;
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::sensor::observe::blur_and_downsample;
+
+/// Ridge relative to the mean power of a monomial: keeps the solution finite where MSI bands are collinear or LR
+/// pixels are fewer than monomials, and is far below what one LR pixel says elsewhere.
+const RIDGE: f64 = 1e-8;
+
+/// Least-squares map from all monomials of degree ≤ 2 of the LR-MSI pixel (Y∗C)↓ to the LR-HSI pixel, applied to
+/// every HR-MSI pixel: H×W×B, in the scale of the scene.
+///
+/// `psf` is K×K with sum 1. Gain and offset of the MSI's bands do not matter: quadratics are closed under them.
+///
+/// # Errors
+/// [`Error::Input`] where no LR pixel is usable, [`Error::Interrupted`] after Ctrl-C.
+pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f32>> {
+    let geometry = Geometry {
+        scale: scene.scale,
+        kernel: psf.nrows(),
+    };
+    let usable = scene.usable(geometry);
+    let lr_msi = blur_and_downsample(&Cube::new(scene.hr_msi.clone()), psf, scene.scale)?.samples;
+    let pixels: Vec<(usize, usize)> = usable
+        .indexed_iter()
+        .filter_map(|(at, &ok)| ok.then_some(at))
+        .collect();
+    let pixel = |&(r, c): &(usize, usize)| lr_msi.slice(ndarray::s![r, c, ..]);
+    let monomials = Monomials::of(pixels.iter().map(pixel)).ok_or_else(|| {
+        Error::input("no LR pixel is usable: all are masked or see masked pixels of the MSI")
+    })?;
+    let (n, bands) = (monomials.count(), scene.lr_hsi.dim().2);
+    let mut normal = DMatrix::<f64>::zeros(n, n);
+    let mut right = DMatrix::<f64>::zeros(n, bands);
+    let mut row = DVector::zeros(n);
+    for at in &pixels {
+        monomials.fill(pixel(at), row.as_mut_slice());
+        let spectrum = DVector::from_fn(bands, |i, _| f64::from(scene.lr_hsi[[at.0, at.1, i]]));
+        normal.ger(1.0, &row, &row, 1.0);
+        right.ger(1.0, &row, &spectrum, 1.0);
+    }
+    let ridge = RIDGE * normal.trace() / n as f64;
+    for j in 0..n {
+        normal[(j, j)] += ridge;
+    }
+    let map = normal
+        .cholesky()
+        .ok_or_else(|| Error::failed("control: the normal equations cannot be solved"))?
+        .solve(&right);
+    interrupt::check()?;
+    let (rows, columns, _) = scene.hr_msi.dim();
+    let mut out = Array3::zeros((rows, columns, bands));
+    out.axis_iter_mut(Axis(0))
+        .into_par_iter()
+        .zip(scene.hr_msi.axis_iter(Axis(0)))
+        .for_each(|(mut line, msi)| {
+            let mut row = vec![0.0; n];
+            for (mut spectrum, pixel) in line.outer_iter_mut().zip(msi.outer_iter()) {
+                monomials.fill(pixel, &mut row);
+                for (z, column) in spectrum.iter_mut().zip(map.column_iter()) {
+                    *z = column.iter().zip(&row).map(|(a, b)| a * b).sum::<f64>() as f32;
+                }
+            }
+        });
+    Ok(out)
+}
+
+/// 1, x_j and x_j·x_k (j ≤ k) of a pixel whose bands are brought to mean 0 and standard deviation 1 first, so that
+/// one ridge suits all of them.
+struct Monomials {
+    mean: Vec<f64>,
+    inverse_deviation: Vec<f64>,
+}
+
+impl Monomials {
+    /// Standardised over these pixels; `None` where there is none.
+    fn of<'a>(pixels: impl Iterator<Item = ArrayView1<'a, f32>> + Clone) -> Option<Self> {
+        let count = pixels.clone().count() as f64;
+        let bands = pixels.clone().next()?.len();
+        let mut mean = vec![0.0; bands];
+        for pixel in pixels.clone() {
+            for (m, &x) in mean.iter_mut().zip(pixel) {
+                *m += f64::from(x) / count;
+            }
+        }
+        let mut variance = vec![0.0; bands];
+        for pixel in pixels {
+            for ((v, m), &x) in variance.iter_mut().zip(&mean).zip(pixel) {
+                *v += (f64::from(x) - m).powi(2) / count;
+            }
+        }
+        let inverse = |v: &f64| if *v > 0.0 { 1.0 / v.sqrt() } else { 0.0 };
+        Some(Monomials {
+            mean,
+            inverse_deviation: variance.iter().map(inverse).collect(),
+        })
+    }
+
+    fn count(&self) -> usize {
+        let b = self.mean.len();
+        1 + b + b * (b + 1) / 2
+    }
+
+    fn fill(&self, pixel: ArrayView1<f32>, row: &mut [f64]) {
+        let b = self.mean.len();
+        row[0] = 1.0;
+        for j in 0..b {
+            row[1 + j] = (f64::from(pixel[j]) - self.mean[j]) * self.inverse_deviation[j];
+        }
+        let mut next = 1 + b;
+        for j in 0..b {
+            for k in j..b {
+                row[next] = row[1 + j] * row[1 + k];
+                next += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Y is constant over every s×s block, so that (Y∗C)↓ is the block's own pixel and a spectrum that is a
+    /// quadratic of Y is one on both grids.
+    fn quadratic_pair(scale: usize) -> (Scene, Array3<f32>) {
+        let (h, w) = (9, 8);
+        let pixel = |r: usize, c: usize| {
+            let (r, c) = (r as f64, c as f64);
+            [
+                0.5 + 0.4 * (1.3 * r + 0.2 * c).sin(),
+                0.5 + 0.4 * (0.7 * c - 0.9 * r).cos(),
+            ]
+        };
+        let spectrum = |[x, y]: [f64; 2], band: usize| {
+            let b = band as f64;
+            (0.2 + 0.1 * b * x + 0.3 * y + (0.2 - 0.05 * b) * x * x + 0.1 * x * y + 0.04 * b * y * y) as f32
+        };
+        let truth = Array3::from_shape_fn((h * scale, w * scale, 5), |(r, c, b)| {
+            spectrum(pixel(r / scale, c / scale), b)
+        });
+        let msi = Array3::from_shape_fn((h * scale, w * scale, 2), |(r, c, j)| {
+            pixel(r / scale, c / scale)[j] as f32
+        });
+        let hsi = Array3::from_shape_fn((h, w, 5), |(r, c, b)| spectrum(pixel(r, c), b));
+        let scene = Scene::new(&Cube::new(hsi), &Cube::new(msi), "x", "y").unwrap();
+        (scene, truth)
+    }
+
+    // The ridge moves a coefficient by about 1e-8 of its size and single precision rounds to 6e-8.
+    #[test]
+    fn a_quadratic_scene_is_recovered_exactly() {
+        let (scene, truth) = quadratic_pair(3);
+        let psf = Array2::from_elem((3, 3), 1.0 / 9.0);
+        let found = quadratic_regression(&scene, &psf).unwrap() * scene.hsi_unit;
+        let worst = (&found - &truth).iter().fold(0f32, |m, e| m.max(e.abs()));
+        assert!(worst < 2e-6, "{worst}");
+    }
+
+    // A cubic is none: the control must not fit what it does not hold.
+    #[test]
+    fn a_cubic_scene_is_not() {
+        let (mut scene, _) = quadratic_pair(3);
+        let cube = |r: usize, c: usize| scene.hr_msi[[3 * r, 3 * c, 0]].powi(3);
+        let spectrum = Array3::from_shape_fn((9, 8, 5), |(r, c, _)| cube(r, c));
+        let truth = spectrum.clone();
+        scene.lr_hsi = spectrum;
+        let found = quadratic_regression(&scene, &Array2::from_elem((3, 3), 1.0 / 9.0)).unwrap();
+        let worst = truth.indexed_iter().fold(0f32, |m, ((r, c, b), z)| {
+            m.max((found[[3 * r, 3 * c, b]] - z).abs())
+        });
+        assert!(worst > 1e-3, "{worst}");
+    }
+
+    // Two LR pixels and six monomials, and an MSI of one value: finite, and the mean spectrum where nothing is known.
+    #[test]
+    fn too_little_information_stays_finite_and_masked_scenes_are_refused() {
+        let hsi = Array3::from_shape_fn((1, 2, 4), |(_, c, b)| 1.0 + (c + b) as f32);
+        let mut scene = Scene::new(&Cube::new(hsi), &Cube::new(Array3::ones((2, 4, 2))), "x", "y").unwrap();
+        let psf = Array2::from_elem((2, 2), 0.25);
+        let found = quadratic_regression(&scene, &psf).unwrap();
+        let mean = (scene.lr_hsi[[0, 0, 1]] + scene.lr_hsi[[0, 1, 1]]) / 2.0;
+        assert!(found.iter().all(|z| z.is_finite()) && (found[[1, 3, 1]] - mean).abs() < 1e-5);
+        scene.lr_valid.fill(false);
+        assert_eq!(quadratic_regression(&scene, &psf).unwrap_err().exit_code(), 2);
+    }
+}
