@@ -23,8 +23,8 @@ pub enum Purpose {
     Shuffle = 4,
 }
 
-const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+pub(crate) const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+pub(crate) const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// One block of Philox4x32-10: four words from a key and a counter.
 pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {

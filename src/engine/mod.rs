@@ -6,6 +6,7 @@
 //! block. `engine/cpu` holds the twins that define each kernel, `engine/gpu` the same kernels in WGSL.
 
 pub mod cpu;
+pub mod simd;
 
 use std::sync::Arc;
 

@@ -1,0 +1,149 @@
+//! The CPU engine for work: the twins' kernels over vector lanes and threads.
+//!
+//! Same files, same results to rounding, same random integers as `engine/cpu`, which stays the oracle. Pixels lie
+//! along the lanes; the instruction set (AVX-512, AVX2 with FMA, NEON, or none) is found when the engine is made.
+//! Sums over pixels are taken in chunks of fixed size, so the bits do not depend on the number of threads; they do
+//! depend on the instruction set.
+
+mod degradation_update;
+mod hr_network;
+mod lines;
+mod lr_network;
+mod lr_steps;
+mod network;
+mod network_update;
+mod normals;
+mod products;
+mod psf_blur;
+mod reconstruct;
+mod trainer;
+
+use ndarray::{ArrayView3, ArrayViewMut3};
+use pulp::{Arch, Simd, WithSimd};
+
+use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
+use crate::error::Result;
+use crate::network::Architecture;
+
+/// The vectorised CPU engine. Uses the rayon pool that it is called in, else the global one.
+#[derive(Debug, Clone, Copy)]
+pub struct SimdEngine {
+    arch: Arch,
+}
+
+impl Default for SimdEngine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SimdEngine {
+    /// With the best instruction set of this machine.
+    pub fn new() -> Self {
+        SimdEngine { arch: Arch::new() }
+    }
+
+    /// One engine for every instruction set that this machine can run, the plainest first: for tests.
+    pub fn every_level() -> Vec<Self> {
+        let mut levels = vec![SimdEngine { arch: Arch::Scalar }];
+        #[cfg(target_arch = "x86_64")]
+        {
+            levels.extend(pulp::x86::V3::try_new().map(|simd| SimdEngine { arch: Arch::V3(simd) }));
+            levels.extend(pulp::x86::V4::try_new().map(|simd| SimdEngine { arch: Arch::V4(simd) }));
+        }
+        #[cfg(target_arch = "aarch64")]
+        levels.extend(pulp::aarch64::Neon::try_new().map(|simd| SimdEngine {
+            arch: Arch::Neon(simd),
+        }));
+        levels
+    }
+
+    /// Name of the instruction set.
+    pub fn level(&self) -> &'static str {
+        match self.arch {
+            #[cfg(target_arch = "x86_64")]
+            Arch::V3(_) => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Arch::V4(_) => "AVX-512",
+            #[cfg(target_arch = "aarch64")]
+            Arch::Neon(_) => "NEON",
+            _ => "no vector instructions",
+        }
+    }
+
+    /// The engine's normals for `pixels` successive pixels from `first`, in the bands `4 * quad ..`, four a pixel: what
+    /// a pass draws, for comparison with [`crate::random::normals`].
+    pub fn normals(
+        &self,
+        key: [u32; 2],
+        step: u32,
+        purpose: u32,
+        first: u32,
+        quad: u32,
+        pixels: usize,
+    ) -> Vec<[f32; 4]> {
+        struct Draw {
+            key: [u32; 2],
+            step: u32,
+            purpose: u32,
+            first: u32,
+            quad: u32,
+        }
+        impl WithSimd for Draw {
+            type Output = Vec<[f32; 4]>;
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+                let pixels = normals::ascending(simd, self.first);
+                let quad = normals::normals(simd, self.key, self.step, self.purpose, pixels, self.quad);
+                let lanes = quad.map(|lanes| bytemuck::cast_slice::<_, f32>(&[lanes]).to_vec());
+                (0..S::F32_LANES)
+                    .map(|l| std::array::from_fn(|k| lanes[k][l]))
+                    .collect()
+            }
+        }
+        let mut out = Vec::with_capacity(pixels);
+        while out.len() < pixels {
+            let first = first.wrapping_add(out.len() as u32);
+            out.extend(self.arch.dispatch(Draw {
+                key,
+                step,
+                purpose,
+                first,
+                quad,
+            }));
+        }
+        out.truncate(pixels);
+        out
+    }
+}
+
+impl Engine<f32> for SimdEngine {
+    fn name(&self) -> String {
+        format!("CPU, {} threads, {}", rayon::current_num_threads(), self.level())
+    }
+
+    fn trainer<'a>(
+        &'a self,
+        problem: &Problem<f32>,
+        data: &TrainingSet<f32>,
+        state: TrainingState<f32>,
+    ) -> Result<Box<dyn Trainer<f32> + 'a>> {
+        Ok(Box::new(trainer::SimdTrainer::new(
+            self.arch, problem, data, state,
+        )))
+    }
+
+    fn reconstruct(
+        &self,
+        architecture: &Architecture,
+        state: &TrainingState<f32>,
+        hr_msi: ArrayView3<f32>,
+        first_pixel: u32,
+        output: Output,
+        out: ArrayViewMut3<f32>,
+    ) -> Result<()> {
+        reconstruct::reconstruct(self.arch, architecture, state, hr_msi, first_pixel, output, out);
+        Ok(())
+    }
+}

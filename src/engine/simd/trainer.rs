@@ -1,0 +1,729 @@
+//! A training run: queued steps, carried out in runs with as few hand-offs between threads as the results allow.
+//!
+//! As long as θ and the batch stay, members do not meet: a thread takes a member through all its queued steps,
+//! gradient and Adam included. Where there are more threads than members, the chunks of the batch are shared out
+//! instead; the sums are taken in the same order, so the bits are the same.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::degradation_update::{Sums, gradient};
+use super::hr_network::{HrPass, HrScratch, HrSlot, HrWindow};
+use super::lines::Rows;
+use super::lr_network::{LrScratch, chunk_length};
+use super::lr_steps::{
+    Abundances, LrShared, MemberSteps, Observations, OneChunk, OneUpdate, Pack, StdOf, turn,
+};
+use super::network::Net;
+use super::normals::Epsilon;
+use super::psf_blur::{Blur, MAPS, Maps};
+use crate::engine::cpu::degradation::{Degradation, degradation};
+use crate::engine::cpu::degradation_update::{DegradationGradient, update};
+use crate::engine::cpu::network_update::Adam;
+use crate::engine::cpu::psf_blur::sign;
+use crate::engine::{Noise, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState};
+use crate::error::Result;
+use crate::random::{Purpose, key};
+use crate::sensor::psf;
+
+/// Steps queued before they are carried out.
+const QUEUE: usize = 64;
+/// Multiply-adds below which a hand-off to other threads (some 20 µs) costs more than it saves.
+const WORTH_SHARING: usize = 1_000_000;
+
+/// Working memory that threads borrow: one piece for as many as work at once, kept between steps.
+struct Pool<T>(Mutex<Vec<T>>);
+
+impl<T> Pool<T> {
+    fn with<R>(&self, make: impl FnOnce() -> T, work: impl FnOnce(&mut T) -> R) -> R {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut piece = lock().pop().unwrap_or_else(make);
+        let result = work(&mut piece);
+        lock().push(piece);
+        result
+    }
+}
+
+pub(super) struct SimdTrainer {
+    arch: Arch,
+    problem: Problem<f32>,
+    net: Net,
+    /// Spectra of all windows.
+    lr_hsi: Vec<f32>,
+    /// HR-MSI of all windows, band by band.
+    planes: Rows,
+    windows: usize,
+    /// All but φ.
+    state: TrainingState<f32>,
+    /// φ before and after the last update, in turn.
+    phi: [Vec<f32>; 2],
+    current: usize,
+    theta: Observed,
+    pack: Pack,
+    /// Frozen abundances of all windows, members × windows × P.
+    abundance: Option<Vec<f32>>,
+    network_gradient: Vec<f32>,
+    partial: Vec<f32>,
+    lr_losses: Vec<f64>,
+    lr_scratch: Pool<LrScratch>,
+    hr_scratch: Pool<HrScratch>,
+    /// Results of the last HR pass, a slot a window.
+    hr_slots: Vec<f32>,
+    degradation_gradient: Option<DegradationGradient<f32>>,
+    noise: (Vec<f32>, Vec<f32>),
+    queue: Vec<StepPlan>,
+    /// The last step and which φ it started from.
+    last: Option<(StepPlan, usize)>,
+    losses: Vec<StepLosses>,
+}
+
+/// What follows from θ.
+struct Observed {
+    degradation: Degradation<f32>,
+    maps: Maps,
+    /// The SRF as a map of B inputs to b outputs, padded to a multiple of four, and a bias of zero.
+    srf: Vec<f32>,
+    /// Whether all this belongs to the current θ.
+    fresh: bool,
+    /// (Y∗C)↓ of every window that `known` marks.
+    lr_msi: Vec<f32>,
+    known: Vec<bool>,
+    todo: Vec<u32>,
+    sums: Vec<f32>,
+}
+
+/// A member's share of φ (both copies), of the moments, and of gradient and losses.
+type MemberSlices<'a> = (
+    ((&'a mut [f32], &'a mut [f32]), (&'a mut [f32], &'a mut [f32])),
+    (&'a mut [f32], &'a mut [f64]),
+);
+
+/// Whether two batches are the same windows.
+fn same(a: &Arc<[u32]>, b: &Arc<[u32]>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
+}
+
+impl SimdTrainer {
+    pub(super) fn new(
+        arch: Arch,
+        problem: &Problem<f32>,
+        data: &TrainingSet<f32>,
+        mut state: TrainingState<f32>,
+    ) -> Self {
+        let architecture = &problem.architecture;
+        let (bands, b) = (architecture.bands, architecture.msi_bands);
+        let area = problem.geometry.window() * problem.geometry.window();
+        let kernel = problem.geometry.kernel * problem.geometry.kernel;
+        let mut planes = Rows::dense(data.windows * b, area);
+        for (window, pixels) in data.hr_msi.chunks_exact(area * b).enumerate() {
+            for j in 0..b {
+                let row = planes.row_mut(window * b + j);
+                for (to, from) in row.iter_mut().zip(pixels[j..].iter().step_by(b)) {
+                    *to = *from;
+                }
+            }
+        }
+        let network = std::mem::take(&mut state.network);
+        let mut trainer = SimdTrainer {
+            arch,
+            net: Net::new(architecture),
+            lr_hsi: data.lr_hsi.clone(),
+            planes,
+            windows: data.windows,
+            network_gradient: vec![0.0; network.len()],
+            phi: [network.clone(), network],
+            current: 0,
+            theta: Observed {
+                degradation: Degradation {
+                    bank: vec![0.0; (1 + psf::PARAMETERS) * kernel],
+                    srf: vec![0.0; bands * b],
+                },
+                maps: Maps::new(problem.geometry),
+                srf: vec![0.0; (bands + 1) * b.next_multiple_of(4)],
+                fresh: false,
+                lr_msi: vec![0.0; data.windows * b],
+                known: vec![false; data.windows],
+                todo: Vec::new(),
+                sums: Vec::new(),
+            },
+            pack: Pack {
+                batch: Arc::from([]),
+                valid: false,
+                length: chunk_length(problem.lr_capacity.max(1)),
+                chunks: Vec::new(),
+            },
+            abundance: None,
+            partial: Vec::new(),
+            lr_losses: Vec::new(),
+            lr_scratch: Pool(Mutex::default()),
+            hr_scratch: Pool(Mutex::default()),
+            hr_slots: Vec::new(),
+            degradation_gradient: None,
+            noise: (Vec::new(), Vec::new()),
+            queue: Vec::new(),
+            last: None,
+            losses: Vec::new(),
+            problem: problem.clone(),
+            state,
+        };
+        if problem.frozen_encoder {
+            trainer.abundance = Some(trainer.abundances());
+        }
+        trainer
+    }
+
+    /// Abundances of all windows' LR pixels, members × windows × P.
+    fn abundances(&mut self) -> Vec<f32> {
+        self.refresh();
+        self.look(&(0..self.windows as u32).collect::<Vec<_>>());
+        let mut out =
+            vec![0.0; self.problem.architecture.members * self.windows * self.net.layout.abundances];
+        let each = self.windows * self.net.layout.abundances;
+        for (parameters, out) in self.phi[0]
+            .chunks_exact(self.net.layout.parameters)
+            .zip(out.chunks_exact_mut(each))
+        {
+            self.arch.dispatch(Abundances {
+                net: &self.net,
+                parameters,
+                msi: &self.theta.lr_msi,
+                out,
+            });
+        }
+        out
+    }
+
+    /// Brings PSF, SRF and what follows from them up to date with θ.
+    fn refresh(&mut self) {
+        let theta = &mut self.theta;
+        if theta.fresh {
+            return;
+        }
+        degradation(&self.problem, &self.state.degradation, &mut theta.degradation);
+        theta.maps.set(self.problem.geometry, &theta.degradation.bank);
+        let b = self.net.msi_bands;
+        for (to, from) in theta
+            .srf
+            .chunks_exact_mut(b.next_multiple_of(4))
+            .zip(theta.degradation.srf.chunks_exact(b))
+        {
+            to[..b].copy_from_slice(from);
+        }
+        theta.known.fill(false);
+        theta.fresh = true;
+        self.pack.valid = false;
+    }
+
+    /// Multiplies the windows with the maps: a row of MSI bands × `wanted` in `sums` for each.
+    fn blur(&mut self, windows: &[u32], wanted: usize) {
+        let (b, stride) = (self.net.msi_bands, self.planes.stride());
+        let mut sums = std::mem::take(&mut self.theta.sums);
+        sums.clear();
+        sums.resize(windows.len() * b * wanted, 0.0);
+        let (arch, maps, planes) = (self.arch, &self.theta.maps, self.planes.all());
+        let work = |(out, &window): (&mut [f32], &u32)| {
+            let planes = &planes[window as usize * b * stride..][..b * stride];
+            arch.dispatch(Blur {
+                planes,
+                maps,
+                wanted,
+                out,
+            });
+        };
+        if sums.len() * stride < WORTH_SHARING {
+            sums.chunks_exact_mut(b * wanted).zip(windows).for_each(work);
+        } else {
+            sums.par_chunks_exact_mut(b * wanted)
+                .zip(windows)
+                .with_min_len(8)
+                .for_each(work);
+        }
+        self.theta.sums = sums;
+    }
+
+    /// Finds (Y∗C)↓ of those of `windows` that have none yet.
+    fn look(&mut self, windows: &[u32]) {
+        let mut todo = std::mem::take(&mut self.theta.todo);
+        todo.clear();
+        for &w in windows {
+            if !std::mem::replace(&mut self.theta.known[w as usize], true) {
+                todo.push(w);
+            }
+        }
+        let (b, wanted) = (self.net.msi_bands, 4);
+        self.blur(&todo, wanted);
+        for (sums, &w) in self.theta.sums.chunks_exact(b * wanted).zip(&todo) {
+            for (to, sums) in self.theta.lr_msi[w as usize * b..][..b]
+                .iter_mut()
+                .zip(sums.chunks_exact(wanted))
+            {
+                *to = sums[0];
+            }
+        }
+        self.theta.todo = todo;
+    }
+
+    /// Packs `batch` for the LR pass, if it is not packed already.
+    fn observe(&mut self, batch: &Arc<[u32]>) {
+        self.refresh();
+        if self.pack.valid && same(batch, &self.pack.batch) {
+            return;
+        }
+        self.look(batch);
+        let from = Observations {
+            problem: &self.problem,
+            state: &self.state,
+            net: &self.net,
+            lr_hsi: &self.lr_hsi,
+            lr_msi: &self.theta.lr_msi,
+            abundance: self.abundance.as_deref(),
+        };
+        self.pack.fill(from, batch);
+    }
+
+    /// Carries out the queued steps.
+    fn flush(&mut self) {
+        let mut queue = std::mem::take(&mut self.queue);
+        let mut rest = &queue[..];
+        while let Some(first) = rest.first() {
+            self.observe(&first.lr_batch);
+            let alike = |p: &&StepPlan| p.degradation_rate.is_none() && same(&p.lr_batch, &first.lr_batch);
+            let run = rest.iter().take_while(alike).count().max(1);
+            let (plans, after) = rest.split_at(run);
+            // Both updates start from the same φ and θ: the HR pass comes before Adam.
+            if first.degradation_rate.is_some() {
+                let mut slots = std::mem::take(&mut self.hr_slots);
+                self.hr_pass(first, self.current, &mut slots, None);
+                self.hr_slots = slots;
+            }
+            let from = self.losses.len();
+            self.lr_steps(plans);
+            if let Some(rate) = first.degradation_rate {
+                let losses = self.update_degradation(first, rate);
+                self.losses[from].degradation = Some(losses);
+            }
+            rest = after;
+        }
+        queue.clear();
+        self.queue = queue;
+    }
+
+    fn shared(&self) -> LrShared<'_> {
+        LrShared {
+            problem: &self.problem,
+            net: &self.net,
+            pack: &self.pack,
+            noise: &self.noise.1,
+        }
+    }
+
+    /// The LR pass and Adam of steps that share batch and θ.
+    fn lr_steps(&mut self, plans: &[StepPlan]) {
+        let (size, chunks) = (self.net.layout.parameters, self.pack.chunks.len());
+        let (members, threads) = (self.problem.architecture.members, rayon::current_num_threads());
+        let work = 3 * members * self.pack.batch.len() * self.net.layout.parameters;
+        let even = members >= 4 * threads || members % threads == 0 || chunks == 1;
+        let mut losses = std::mem::take(&mut self.lr_losses);
+        losses.clear();
+        losses.resize(members * plans.len(), 0.0);
+        let updates = self.state.network_updates;
+        let current = self.current;
+        let adams = |plans: &[StepPlan]| plans.iter().filter(|p| p.network_rate.is_some()).count();
+
+        if threads > 1 && !even && work >= WORTH_SHARING {
+            let mut partial = std::mem::take(&mut self.partial);
+            partial.resize(members * chunks * size, 0.0);
+            let mut sums = vec![0.0; members * chunks];
+            // One way into the pool for all steps.
+            rayon::scope(|_| {
+                for (k, plan) in plans.iter().enumerate() {
+                    self.lr_step_by_chunks(plan, k, plans.len(), &mut partial, &mut sums, &mut losses);
+                }
+            });
+            self.partial = partial;
+        } else {
+            let mut gradient = std::mem::take(&mut self.network_gradient);
+            let mut phi = std::mem::take(&mut self.phi);
+            let mut m = std::mem::take(&mut self.state.network_m);
+            let mut v = std::mem::take(&mut self.state.network_v);
+            let (shared, pool, arch) = (self.shared(), &self.lr_scratch, self.arch);
+            let [phi0, phi1] = &mut phi;
+            let phis = phi0.par_chunks_mut(size).zip(phi1.par_chunks_mut(size));
+            let states = m.par_chunks_mut(size).zip(v.par_chunks_mut(size));
+            let results = gradient
+                .par_chunks_mut(size)
+                .zip(losses.par_chunks_mut(plans.len()));
+            let work_on = |(member, (((phi0, phi1), (m, v)), (gradient, losses))): (usize, MemberSlices)| {
+                pool.with(
+                    || LrScratch::new(shared.net, shared.pack.length),
+                    |scratch| {
+                        arch.dispatch(MemberSteps {
+                            shared,
+                            member,
+                            plans,
+                            phi: [phi0, phi1],
+                            current,
+                            moments: (m, v),
+                            gradient,
+                            updates,
+                            losses,
+                            scratch,
+                        });
+                    },
+                );
+            };
+            let all = phis.zip(states).zip(results).enumerate();
+            if threads == 1 || members == 1 || work * plans.len() < WORTH_SHARING {
+                // Too little to share: the same work in one piece, which stays on this thread.
+                all.with_min_len(members).for_each(work_on);
+            } else {
+                all.for_each(work_on);
+            }
+            (self.phi, self.network_gradient) = (phi, gradient);
+            (self.state.network_m, self.state.network_v) = (m, v);
+            self.current = (current + adams(plans)) % 2;
+            self.state.network_updates += adams(plans) as u64;
+        }
+        let scale = 1.0 / (self.pack.batch.len() * self.net.bands) as f64;
+        for (k, plan) in plans.iter().enumerate() {
+            self.losses.push(StepLosses {
+                step: plan.step,
+                degradation: None,
+                network: losses
+                    .iter()
+                    .skip(k)
+                    .step_by(plans.len())
+                    .map(|l| l * scale)
+                    .collect(),
+            });
+        }
+        if let Some((last, before)) = plans.split_last() {
+            self.last = Some((last.clone(), (current + adams(before)) % 2));
+        }
+        self.lr_losses = losses;
+    }
+
+    /// One step with the chunks of all members shared out.
+    fn lr_step_by_chunks(
+        &mut self,
+        plan: &StepPlan,
+        k: usize,
+        steps: usize,
+        partial: &mut [f32],
+        sums: &mut [f64],
+        losses: &mut [f64],
+    ) {
+        let (size, chunks) = (self.net.layout.parameters, self.pack.chunks.len());
+        let (shared, pool, arch) = (self.shared(), &self.lr_scratch, self.arch);
+        let phi = &self.phi[self.current];
+        partial
+            .par_chunks_mut(size)
+            .zip(&mut *sums)
+            .enumerate()
+            .for_each(|(at, (gradient, loss))| {
+                let (member, chunk) = (at / chunks, at % chunks);
+                pool.with(
+                    || LrScratch::new(shared.net, shared.pack.length),
+                    |scratch| {
+                        *loss = arch.dispatch(OneChunk {
+                            task: shared.task(
+                                &shared.pack.chunks[chunk],
+                                member,
+                                &phi[member * size..][..size],
+                                plan.step,
+                            ),
+                            scratch,
+                            gradient,
+                        });
+                    },
+                );
+            });
+        for (member, sums) in sums.chunks_exact(chunks).enumerate() {
+            losses[member * steps + k] = sums.iter().sum();
+        }
+        let pairs = self.network_gradient.par_chunks_mut(size);
+        pairs
+            .zip(partial.par_chunks(chunks * size))
+            .for_each(|(gradient, partial)| {
+                gradient.fill(0.0);
+                for partial in partial.chunks_exact(size) {
+                    for (g, p) in gradient.iter_mut().zip(partial) {
+                        *g += p;
+                    }
+                }
+            });
+        if let Some(rate) = plan.network_rate {
+            self.state.network_updates += 1;
+            let (from, to) = turn(&mut self.phi, self.current);
+            let learned = match self.problem.frozen_encoder {
+                true => self.net.layout.decoders,
+                false => 0,
+            };
+            let states = self
+                .state
+                .network_m
+                .par_chunks_mut(size)
+                .zip(self.state.network_v.par_chunks_mut(size));
+            let values = from.par_chunks(size).zip(to.par_chunks_mut(size));
+            let adam = Adam::new(rate, self.state.network_updates);
+            let gradients = self.network_gradient.par_chunks(size);
+            states
+                .zip(values)
+                .zip(gradients)
+                .for_each(|(((m, v), (from, to)), gradient)| {
+                    arch.dispatch(OneUpdate {
+                        adam,
+                        learned,
+                        gradient,
+                        from,
+                        to,
+                        moments: (m, v),
+                    });
+                });
+            self.current = 1 - self.current;
+        }
+    }
+
+    /// The HR pass of `plan` with φ number `phi`, into one slot a window; Ẑ·R (a window S·S·b) where it is wanted.
+    fn hr_pass(&self, plan: &StepPlan, phi: usize, slots: &mut Vec<f32>, response: Option<&mut [f32]>) {
+        let (net, geometry) = (&self.net, self.problem.geometry);
+        let (bands, b, stride) = (net.bands, net.msi_bands, self.planes.stride());
+        let pixels = geometry.window() * geometry.window();
+        let slot = HrSlot::new(net).length();
+        slots.resize(plan.hr_batch.len() * slot, 0.0);
+        let size = net.layout.parameters;
+        let pass = HrPass {
+            net,
+            parameters: &self.phi[phi][plan.member as usize * size..][..size],
+            linear: (self.problem.architecture.linear_path).then_some(&self.state.linear),
+            maps: &self.theta.maps,
+            wanted: match self.problem.fixed_psf {
+                Some(_) => 1,
+                None => 1 + psf::PARAMETERS,
+            },
+            srf: &self.theta.srf,
+            epsilon: match self.problem.noise {
+                Noise::Off => Epsilon::Off,
+                Noise::Given => Epsilon::Given(&self.noise.0),
+                Noise::Philox(seed) => Epsilon::Philox {
+                    key: key(seed),
+                    step: plan.step,
+                    purpose: Purpose::HighResolution as u32,
+                    first: 0,
+                },
+            },
+            pixels,
+        };
+        let run = |(index, (slot, response)): (usize, (&mut [f32], Option<&mut [f32]>))| {
+            let window = plan.hr_batch[index] as usize;
+            self.hr_scratch.with(
+                || HrScratch::new(net),
+                |scratch| {
+                    self.arch.dispatch(HrWindow {
+                        pass,
+                        index,
+                        planes: &self.planes.all()[window * b * stride..][..b * stride],
+                        spectrum: &self.lr_hsi[window * bands..][..bands],
+                        scratch,
+                        slot,
+                        response,
+                    });
+                },
+            );
+        };
+        match response {
+            None => slots
+                .par_chunks_mut(slot)
+                .map(|slot| (slot, None))
+                .enumerate()
+                .for_each(run),
+            Some(response) => slots
+                .chunks_mut(slot)
+                .zip(response.chunks_mut(pixels * b).map(Some))
+                .enumerate()
+                .for_each(run),
+        }
+    }
+
+    /// Adam on θ; returns the losses.
+    fn update_degradation(&mut self, plan: &StepPlan, rate: f64) -> [f64; 3] {
+        self.blur(&plan.lr_batch, MAPS);
+        let (bands, b) = (self.net.bands, self.net.msi_bands);
+        let block = self.problem.geometry.scale * self.problem.geometry.scale;
+        let mut sums = Sums {
+            losses: [0.0; 3],
+            to_psf: [[0.0; psf::PARAMETERS]; 3],
+            to_srf: [vec![0.0; bands * b], vec![0.0; bands * b]],
+        };
+        let slot = HrSlot::new(&self.net);
+        for (_, to_psf, to_srf, losses) in self.hr_slots.chunks_exact(slot.length()).map(|s| slot.split(s)) {
+            for (sum, &loss) in sums.losses.iter_mut().zip(losses) {
+                *sum += f64::from(loss);
+            }
+            sums.to_psf[0]
+                .iter_mut()
+                .zip(to_psf)
+                .for_each(|(sum, g)| *sum += g);
+            for (j, to_srf) in to_srf.chunks_exact(bands).enumerate() {
+                for (sum, g) in sums.to_srf[0][j..].iter_mut().step_by(b).zip(to_srf) {
+                    *sum += g;
+                }
+            }
+        }
+        for (&window, blurred) in plan.lr_batch.iter().zip(self.theta.sums.chunks_exact(b * MAPS)) {
+            let spectrum = &self.lr_hsi[window as usize * bands..][..bands];
+            for (j, blurred) in blurred.chunks_exact(MAPS).enumerate() {
+                let residual = self.response(spectrum, j) - blurred[0];
+                let s = sign(residual);
+                sums.losses[2] += f64::from(residual.abs());
+                for (sum, g) in sums.to_psf[2].iter_mut().zip(&blurred[1..]) {
+                    *sum -= s * g;
+                }
+                for (sum, x) in sums.to_srf[1][j..].iter_mut().step_by(b).zip(spectrum) {
+                    *sum += s * x;
+                }
+            }
+        }
+        let hr = plan.hr_batch.len();
+        let counts = [hr * bands, hr * block * b, plan.lr_batch.len() * b];
+        let theta = &self.state.degradation;
+        let gradient = gradient(&self.problem, theta, &self.theta.degradation.srf, &sums, counts);
+        self.state.degradation_updates += 1;
+        update(
+            &self.problem,
+            Adam::new(rate, self.state.degradation_updates),
+            &gradient.total,
+            &mut self.state.degradation,
+            &mut self.state.degradation_m,
+            &mut self.state.degradation_v,
+        );
+        let losses = gradient.losses.map(f64::from);
+        self.degradation_gradient = Some(gradient);
+        self.theta.fresh = false;
+        losses
+    }
+
+    /// Band `j` of X·R.
+    fn response(&self, spectrum: &[f32], j: usize) -> f32 {
+        let b = self.net.msi_bands;
+        let column = self.theta.degradation.srf[j..].iter().step_by(b);
+        spectrum.iter().zip(column).map(|(x, r)| x * r).sum()
+    }
+}
+
+impl Trainer<f32> for SimdTrainer {
+    fn step(&mut self, plan: &StepPlan) -> Result<()> {
+        self.queue.push(plan.clone());
+        if self.queue.len() >= QUEUE {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn losses(&mut self) -> Result<Vec<StepLosses>> {
+        self.flush();
+        Ok(std::mem::take(&mut self.losses))
+    }
+
+    fn state(&mut self) -> Result<TrainingState<f32>> {
+        self.flush();
+        let mut state = self.state.clone();
+        state.network = self.phi[self.current].clone();
+        Ok(state)
+    }
+
+    fn give_noise(&mut self, hr: &[f32], lr: &[f32]) -> Result<()> {
+        self.flush();
+        self.noise = (hr.to_vec(), lr.to_vec());
+        Ok(())
+    }
+
+    /// Runs the last step's passes again from the φ and θ that it started from: nothing of this is kept in training.
+    fn tensors(&mut self) -> Result<StepTensors<f32>> {
+        self.flush();
+        let kernel = self.problem.geometry.kernel;
+        let mut tensors = StepTensors {
+            psf: self.theta.degradation.bank[..kernel * kernel].to_vec(),
+            srf: self.theta.degradation.srf.clone(),
+            network_gradient: self.network_gradient.clone(),
+            ..StepTensors::default()
+        };
+        if let Some(gradient) = &self.degradation_gradient {
+            tensors.term_gradients = gradient.terms.clone();
+            tensors.degradation_gradient = gradient.total.clone();
+        }
+        let Some((plan, phi)) = self.last.take() else {
+            return Ok(tensors);
+        };
+        let (bands, b) = (self.net.bands, self.net.msi_bands);
+        for &window in &*plan.lr_batch {
+            let window = window as usize;
+            tensors
+                .lr_msi
+                .extend_from_slice(&self.theta.lr_msi[window * b..][..b]);
+            let spectrum = &self.lr_hsi[window * bands..][..bands];
+            tensors
+                .srf_of_lr_hsi
+                .extend((0..b).map(|j| self.response(spectrum, j)));
+        }
+        self.lr_tensors(&plan, phi, &mut tensors);
+        if plan.degradation_rate.is_some() {
+            let area = self.problem.geometry.window() * self.problem.geometry.window();
+            tensors.srf_of_sample = vec![0.0; plan.hr_batch.len() * area * b];
+            let mut slots = Vec::new();
+            self.hr_pass(&plan, phi, &mut slots, Some(&mut tensors.srf_of_sample));
+            let slot = HrSlot::new(&self.net);
+            for slots in slots.chunks_exact(slot.length()) {
+                tensors.blur_of_sample.extend_from_slice(slot.split(slots).0);
+            }
+        }
+        self.last = Some((plan, phi));
+        Ok(tensors)
+    }
+}
+
+impl SimdTrainer {
+    /// The tensors of the LR pass of `plan`, from φ number `phi`.
+    fn lr_tensors(&self, plan: &StepPlan, phi: usize, tensors: &mut StepTensors<f32>) {
+        let (net, shared) = (&self.net, self.shared());
+        let (size, bands) = (net.layout.parameters, net.bands);
+        let mut scratch = LrScratch::new(net, self.pack.length);
+        let mut gradient = vec![0.0; size];
+        for (member, parameters) in self.phi[phi].chunks_exact(size).enumerate() {
+            for chunk in &self.pack.chunks {
+                self.arch.dispatch(OneChunk {
+                    task: shared.task(chunk, member, parameters, plan.step),
+                    scratch: &mut scratch,
+                    gradient: &mut gradient,
+                });
+                if matches!(self.problem.noise, Noise::Off) {
+                    self.arch.dispatch(StdOf {
+                        net,
+                        parameters,
+                        chunk,
+                        scratch: &mut scratch,
+                    });
+                }
+                for k in 0..chunk.count {
+                    let column = |at: usize, length: usize| {
+                        let rows = &scratch.activations;
+                        (at..at + length).map(move |row| rows.row(row)[k])
+                    };
+                    tensors
+                        .abundance_lr
+                        .extend(column(net.layout.abundance, net.layout.abundances));
+                    tensors.mean_lr.extend(column(net.mean_at, bands));
+                    tensors.std_lr.extend(column(net.std_at, bands));
+                    let window = plan.lr_batch[chunk.first + k] as usize;
+                    let spectrum = &self.lr_hsi[window * bands..][..bands];
+                    let residuals = (0..bands).map(|band| scratch.residual.row(band)[k]);
+                    tensors
+                        .sample_lr
+                        .extend(residuals.zip(spectrum).map(|(residual, x)| residual + x));
+                }
+            }
+        }
+    }
+}
