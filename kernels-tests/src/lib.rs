@@ -1,6 +1,8 @@
 //! Shared parts of the kernel tests.
 
 pub mod golden;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 
 /// Normalised mean squared error Σ(a − b)² / Σb² of `a` against the reference `b`; infinite where a sample of
 /// `a` is not finite or the lengths differ.

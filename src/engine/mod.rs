@@ -6,6 +6,8 @@
 //! block. `engine/cpu` holds the twins that define each kernel, `engine/gpu` the same kernels in WGSL.
 
 pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod simd;
 
 use std::sync::Arc;

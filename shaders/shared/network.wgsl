@@ -1,0 +1,81 @@
+// One pixel through the network: twin of src/engine/cpu/network.rs.
+//
+// A layer's inputs lie in one array: the outputs below, the concatenated MSI pixel, and a one for the bias, as its
+// weights lie in the parameter block. So a layer is one loop of constant length over named vec4 accumulators, and the
+// text stays small: what a software rasteriser needs to compile grows with the square of the number of loads. A
+// decoder's last layer gives one tile of bands at a time: 2 x B outputs fit no registers for B = 200. Outputs past the
+// last quad of a tile repeat that quad and are never read.
+
+fn activate(x: vec4<f32>, slope: f32) -> vec4<f32> {
+    return select(slope * x, x, x > vec4<f32>(0.0));
+}
+
+// Derivative of the activation, told from its output.
+fn slope_at(output: vec4<f32>, slope: f32) -> vec4<f32> {
+    return select(vec4<f32>(slope), vec4<f32>(1.0), output > vec4<f32>(0.0));
+}
+
+#for L in 0..LAYERS
+// Layer #{L}. `member` is the offset of the member's parameters in quads.
+fn layer_#{L}(
+    member: u32,
+#if OWN[L] > 0
+    input: ptr<function, array<f32, #{LENGTH[FROM[L]]}>>,
+#else
+    input: ptr<function, array<f32, #{MSI + 1}>>,
+#endif
+#if LAST[L]
+    tile: u32,
+    to: ptr<function, array<vec4<f32>, #{WIDTH[L]}>>,
+#else
+    msi: ptr<function, array<f32, #{MSI + 1}>>,
+    to: ptr<function, array<f32, #{LENGTH[L]}>>,
+#endif
+) {
+#if !LAST[L] && TILES[L] > 1
+    for (var tile = 0u; tile < #{TILES[L]}u; tile++) {
+#endif
+#if TILES[L] > 1
+    let at = tile * #{WIDTH[L]}u;
+#endif
+#for K in 0..WIDTH[L]
+#if TILES[L] > 1
+    let o#{K} = min(at + #{K}u, #{QUADS[L] - 1}u);
+#else
+    let o#{K} = #{K}u;
+#endif
+    var s#{K} = vec4<f32>(0.0);
+#end
+    for (var i = 0u; i < #{OWN[L] + MSI_INPUTS[L] + 1}u; i++) {
+        let a = (*input)[i];
+        let w = member + #{WEIGHT[L]}u + i * #{QUADS[L]}u;
+#for K in 0..WIDTH[L]
+        s#{K} += a * network[w + o#{K}];
+#end
+    }
+#for K in 0..WIDTH[L]
+    s#{K} = activate(s#{K}, #{SLOPE[L]});
+#if LAST[L]
+    (*to)[#{K}] = s#{K};
+#else
+#for C in 0..4
+#if TILES[L] > 1
+    (*to)[4u * at + #{4 * K + C}u] = s#{K}[#{C}];
+#else
+    (*to)[#{4 * K + C}] = s#{K}[#{C}];
+#endif
+#end
+#endif
+#end
+#if !LAST[L]
+#if TILES[L] > 1
+    }
+#endif
+    for (var j = 0u; j < #{APPENDED[L]}u; j++) {
+        (*to)[#{OUTPUTS[L]}u + j] = (*msi)[j];
+    }
+    (*to)[#{OUTPUTS[L] + APPENDED[L]}] = 1.0;
+#endif
+}
+
+#end

@@ -1,0 +1,126 @@
+//! Storage buffers, between guard words where checks are on.
+
+use bytemuck::Pod;
+
+use crate::engine::gpu::context::Context;
+use crate::error::{Error, Result};
+
+/// Bytes of guard on either side; as much as any adapter wants a binding's offset aligned to.
+const GUARD: u64 = 256;
+const PATTERN: u8 = 0xA5;
+
+/// A buffer and the part of it that kernels see.
+#[derive(Debug)]
+pub struct GpuBuffer {
+    /// What it holds, for messages.
+    pub name: &'static str,
+    /// The whole buffer.
+    pub buffer: wgpu::Buffer,
+    /// First byte that kernels see.
+    pub offset: u64,
+    /// Bytes that kernels see.
+    pub bytes: u64,
+}
+
+impl GpuBuffer {
+    /// A zeroed buffer of `words` 32-bit words; `hint` says what to reduce if the adapter cannot hold it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if it is larger than the adapter's limits allow or memory is short.
+    pub fn zeroed(
+        context: &Context,
+        name: &'static str,
+        words: usize,
+        guarded: bool,
+        hint: &str,
+    ) -> Result<Self> {
+        // An empty buffer cannot be bound.
+        let bytes = 4 * words.max(4) as u64;
+        let limit = context
+            .limits
+            .max_storage_buffer_binding_size
+            .min(context.limits.max_buffer_size - 2 * GUARD);
+        if bytes > limit {
+            return Err(Error::failed(format!(
+                "{}: `{name}` would take {} MiB, and a binding holds {} MiB: {hint}",
+                context.info.name,
+                bytes >> 20,
+                limit >> 20
+            )));
+        }
+        let offset = if guarded { GUARD } else { 0 };
+        let buffer = context.scoped(name, || {
+            context.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some(name),
+                size: bytes + 2 * offset,
+                usage: wgpu::BufferUsages::STORAGE
+                    | wgpu::BufferUsages::UNIFORM
+                    | wgpu::BufferUsages::COPY_DST
+                    | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            })
+        })?;
+        if guarded {
+            let guard = [PATTERN; GUARD as usize];
+            context.queue.write_buffer(&buffer, 0, &guard);
+            context.queue.write_buffer(&buffer, offset + bytes, &guard);
+        }
+        Ok(GpuBuffer {
+            name,
+            buffer,
+            offset,
+            bytes,
+        })
+    }
+
+    /// A buffer that holds `data`.
+    ///
+    /// # Errors
+    /// As [`GpuBuffer::zeroed`].
+    pub fn of<T: Pod>(
+        context: &Context,
+        name: &'static str,
+        data: &[T],
+        guarded: bool,
+        hint: &str,
+    ) -> Result<Self> {
+        let buffer = Self::zeroed(context, name, size_of_val(data).div_ceil(4), guarded, hint)?;
+        buffer.write(context, 0, data)?;
+        Ok(buffer)
+    }
+
+    /// Writes `data` from word `at` on.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if it does not fit.
+    pub fn write<T: Pod>(&self, context: &Context, at: usize, data: &[T]) -> Result<()> {
+        let bytes: &[u8] = bytemuck::cast_slice(data);
+        if 4 * at as u64 + bytes.len() as u64 > self.bytes {
+            return Err(Error::failed(format!("`{}`: {} bytes do not fit", self.name, bytes.len())));
+        }
+        context
+            .queue
+            .write_buffer(&self.buffer, self.offset + 4 * at as u64, bytes);
+        Ok(())
+    }
+
+    /// Reads `count` words from word `at` on, after everything submitted.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the device fails or, in a guarded buffer, a kernel wrote outside of its part.
+    pub fn read<T: Pod>(&self, context: &Context, at: usize, count: usize) -> Result<Vec<T>> {
+        let bytes = context.read(&self.buffer, self.offset + 4 * at as u64, 4 * count as u64)?;
+        if self.offset > 0 {
+            for from in [0, self.offset + self.bytes] {
+                let guard = context.read(&self.buffer, from, GUARD)?;
+                if guard.iter().any(|&b| b != PATTERN) {
+                    return Err(Error::failed(format!(
+                        "`{}`: a kernel wrote outside of it",
+                        self.name
+                    )));
+                }
+            }
+        }
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+}

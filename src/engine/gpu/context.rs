@@ -1,0 +1,342 @@
+//! Adapters, and the device with its limits: everything that speaks to wgpu before there is a kernel.
+//!
+//! wgpu reports most errors through a callback. The context keeps the first of them, and whoever submits or
+//! reads asks [`Context::check`], so that a user sees one line and not a panic.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Which adapter to use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum AdapterChoice {
+    /// The best hardware GPU; fails where there is none.
+    #[default]
+    Hardware,
+    /// The adapter of this index in [`adapters`], or the first whose name holds this text (case ignored). The
+    /// only way to a software rasteriser.
+    Named(String),
+}
+
+impl AdapterChoice {
+    /// From the value of `--adapter`.
+    pub fn from_option(adapter: Option<&str>) -> Self {
+        adapter.map_or(Self::Hardware, |name| Self::Named(name.to_owned()))
+    }
+}
+
+/// What is known of an adapter without opening it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AdapterSummary {
+    /// Index, as `--adapter` takes it.
+    pub index: usize,
+    /// The driver's name for it.
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` (a software rasteriser) or `Other`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Driver and its version.
+    pub driver: String,
+    /// Largest binding of a storage buffer, bytes.
+    pub max_storage_buffer_binding_size: u64,
+    /// Largest buffer, bytes.
+    pub max_buffer_size: u64,
+    /// Workgroup memory, bytes.
+    pub max_compute_workgroup_storage_size: u32,
+    /// Invocations a workgroup.
+    pub max_compute_invocations_per_workgroup: u32,
+    /// Whether shaders may compute with f16.
+    pub shader_f16: bool,
+    /// Whether passes can write timestamps.
+    pub timestamps: bool,
+    /// Whether subgroup operations are there.
+    pub subgroups: bool,
+    /// Whether compiled pipelines can be kept on disk.
+    pub pipeline_cache: bool,
+    /// Whether cooperative matrices are there.
+    pub cooperative_matrix: bool,
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+        // The backend's own validation layers are a debugging aid that users do not have installed.
+        flags: wgpu::InstanceFlags::empty(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    pollster::block_on(instance().enumerate_adapters(wgpu::Backends::all()))
+}
+
+fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    AdapterSummary {
+        index,
+        name: info.name,
+        backend: info.backend.to_string(),
+        kind: format!("{:?}", info.device_type),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+        max_buffer_size: limits.max_buffer_size,
+        max_compute_workgroup_storage_size: limits.max_compute_workgroup_storage_size,
+        max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+        shader_f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
+        cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+    }
+}
+
+/// All adapters of this machine, in the order of their indices.
+pub fn adapters() -> Vec<AdapterSummary> {
+    enumerate()
+        .iter()
+        .enumerate()
+        .map(|(index, adapter)| summary(index, adapter))
+        .collect()
+}
+
+/// Preference among adapters: discrete before integrated before virtual before unknown; `None` for software.
+fn hardware_rank(adapter: &wgpu::Adapter) -> Option<u8> {
+    match adapter.get_info().device_type {
+        wgpu::DeviceType::DiscreteGpu => Some(0),
+        wgpu::DeviceType::IntegratedGpu => Some(1),
+        wgpu::DeviceType::VirtualGpu => Some(2),
+        wgpu::DeviceType::Other => Some(3),
+        wgpu::DeviceType::Cpu => None,
+    }
+}
+
+fn best_hardware(adapters: &[wgpu::Adapter]) -> Option<usize> {
+    let ranked = adapters
+        .iter()
+        .enumerate()
+        .filter_map(|(i, a)| hardware_rank(a).map(|rank| (rank, i)));
+    ranked.min().map(|(_, i)| i)
+}
+
+/// The hardware GPU that [`AdapterChoice::Hardware`] would take, if there is one: what `--backend auto` asks.
+pub fn hardware_adapter() -> Option<AdapterSummary> {
+    let adapters = enumerate();
+    best_hardware(&adapters).map(|i| summary(i, &adapters[i]))
+}
+
+fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
+    let mut adapters = enumerate();
+    let found = match choice {
+        AdapterChoice::Hardware => best_hardware(&adapters),
+        AdapterChoice::Named(name) => match name.parse::<usize>() {
+            Ok(index) => (index < adapters.len()).then_some(index),
+            Err(_) => {
+                let wanted = name.to_lowercase();
+                adapters
+                    .iter()
+                    .position(|a| a.get_info().name.to_lowercase().contains(&wanted))
+            }
+        },
+    };
+    if let Some(index) = found {
+        return Ok(adapters.swap_remove(index));
+    }
+    let listed: Vec<String> = adapters
+        .iter()
+        .enumerate()
+        .map(|(i, a)| format!("{i}: {}", a.get_info().name))
+        .collect();
+    let listed = if listed.is_empty() {
+        "this machine has none; use `--backend cpu`".to_owned()
+    } else {
+        format!("found {}", listed.join(", "))
+    };
+    Err(match choice {
+        AdapterChoice::Named(name) => Error::input(format!("--adapter {name}: no such adapter, {listed}")),
+        AdapterChoice::Hardware => Error::input(format!(
+            "no hardware GPU, and a software rasteriser is used only when named with --adapter; {listed}"
+        )),
+    })
+}
+
+/// An open device.
+#[derive(Debug)]
+pub struct Context {
+    /// The device.
+    pub device: wgpu::Device,
+    /// Its queue.
+    pub queue: wgpu::Queue,
+    /// The adapter it was opened on.
+    pub info: wgpu::AdapterInfo,
+    /// The limits that everything obeys.
+    pub limits: wgpu::Limits,
+    errors: Arc<Mutex<Option<String>>>,
+}
+
+/// The first line of a driver's or validator's message, for an error of one line.
+fn first_line(message: &str) -> String {
+    let lines: Vec<&str> = message
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    lines.join("; ").chars().take(600).collect()
+}
+
+impl Context {
+    /// Opens the chosen adapter.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is no such adapter, [`Error::Failed`] if it cannot be opened.
+    pub fn new(choice: &AdapterChoice) -> Result<Self> {
+        let adapter = select(choice)?;
+        let info = adapter.get_info();
+        // WebGPU's default limits, or what is there where it is less: what runs here runs elsewhere.
+        let limits = wgpu::Limits::default()
+            .or_worse_values_from(&adapter.limits())
+            .using_alignment(adapter.limits());
+        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("hsr-gpu"),
+            required_features: adapter.features() & wanted,
+            required_limits: limits.clone(),
+            ..Default::default()
+        }))
+        .map_err(|e| {
+            let message = first_line(&e.to_string());
+            Error::failed(format!("{}: cannot be opened: {message}", info.name))
+        })?;
+        let errors: Arc<Mutex<Option<String>>> = Arc::default();
+        let keep = |errors: &Mutex<Option<String>>, message: String| {
+            errors
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(message);
+        };
+        let uncaptured = errors.clone();
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            keep(&uncaptured, first_line(&e.to_string()));
+        }));
+        let lost = errors.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            // `Destroyed` is this process dropping the device.
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                keep(&lost, format!("the device was lost: {}", first_line(&message)));
+            }
+        });
+        Ok(Context {
+            device,
+            queue,
+            info,
+            limits,
+            errors,
+        })
+    }
+
+    /// Name of the adapter and how it is driven.
+    pub fn name(&self) -> String {
+        format!("{} ({})", self.info.name, self.info.backend)
+    }
+
+    /// The first error that wgpu has reported since the last call.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with its message.
+    pub fn check(&self) -> Result<()> {
+        let mut first = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        match first.take() {
+            Some(message) => Err(Error::failed(format!("{}: {message}", self.info.name))),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `make` and turns the validation error or lack of memory that it causes into an error.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with `what` and wgpu's message.
+    pub fn scoped<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<T> {
+        let scopes = [
+            wgpu::ErrorFilter::Internal,
+            wgpu::ErrorFilter::OutOfMemory,
+            wgpu::ErrorFilter::Validation,
+        ]
+        .map(|filter| self.device.push_error_scope(filter));
+        let made = make();
+        let mut first = None;
+        // Scopes are popped in the reverse of their order.
+        for scope in scopes.into_iter().rev() {
+            let error = pollster::block_on(scope.pop());
+            first = first.or(error);
+        }
+        match first {
+            Some(e) => Err(Error::failed(format!(
+                "{}: {what}: {}",
+                self.info.name,
+                first_line(&e.to_string())
+            ))),
+            None => Ok(made),
+        }
+    }
+
+    /// Submits the commands and, with `wait`, waits until the device has done them.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if wgpu reported an error.
+    pub fn submit(&self, encoder: wgpu::CommandEncoder, wait: bool) -> Result<()> {
+        self.queue.submit([encoder.finish()]);
+        if wait {
+            self.wait()?;
+        }
+        self.check()
+    }
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the device was lost.
+    pub fn wait(&self) -> Result<()> {
+        if let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+            return Err(Error::failed(format!("{}: {e}", self.info.name)));
+        }
+        self.check()
+    }
+
+    /// Copies `bytes` of `buffer` from `offset` to the host; both multiples of four.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the copy fails.
+    pub fn read(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>> {
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let staging = self.scoped("read-back buffer", || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read-back"),
+                size: bytes,
+                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                mapped_at_creation: false,
+            })
+        })?;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        let mapped: Arc<Mutex<Option<bool>>> = Arc::default();
+        let done = mapped.clone();
+        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+            *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.is_ok());
+        });
+        self.wait()?;
+        if *mapped.lock().unwrap_or_else(PoisonError::into_inner) != Some(true) {
+            return Err(Error::failed(format!("{}: read-back failed", self.info.name)));
+        }
+        let view = staging
+            .slice(..)
+            .get_mapped_range()
+            .map_err(|e| Error::failed(format!("{}: read-back: {e}", self.info.name)))?;
+        Ok(view.to_vec())
+    }
+}

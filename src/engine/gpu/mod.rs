@@ -1,0 +1,87 @@
+//! The GPU engine: the twins' kernels as hand-written WGSL through wgpu.
+//!
+//! `context` speaks to the adapter, `preprocessor` puts sizes into the shaders' text, `pipeline` compiles and binds,
+//! one file a kernel says what its text depends on and how it is dispatched, `trainer` records a step and replays it.
+
+pub mod buffers;
+
+pub mod context;
+pub mod defines;
+pub mod degradation;
+pub mod degradation_update;
+pub mod hr_network;
+pub mod lr_network;
+pub mod network_update;
+pub mod pipeline;
+pub mod preprocessor;
+pub mod psf_blur;
+pub mod reconstruct;
+pub mod shaders;
+pub mod step;
+mod trainer;
+
+use ndarray::{ArrayView3, ArrayViewMut3};
+
+pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_adapter};
+pub use pipeline::{Options, Pipelines};
+
+use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
+use crate::error::Result;
+use crate::network::Architecture;
+
+/// An open adapter and the kernels compiled for it.
+#[derive(Debug)]
+pub struct GpuEngine {
+    /// The device.
+    pub context: Context,
+    /// Its kernels.
+    pub pipelines: Pipelines,
+}
+
+impl GpuEngine {
+    /// Opens the chosen adapter.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] if there is no such adapter, [`crate::Error::Failed`] if it cannot be opened.
+    pub fn new(choice: &AdapterChoice) -> Result<Self> {
+        Self::with_options(choice, Options::default())
+    }
+
+    /// Opens the chosen adapter with checked shaders, or with mutated ones for tests.
+    ///
+    /// # Errors
+    /// As [`GpuEngine::new`].
+    pub fn with_options(choice: &AdapterChoice, options: Options) -> Result<Self> {
+        Ok(GpuEngine {
+            context: Context::new(choice)?,
+            pipelines: Pipelines::new(options),
+        })
+    }
+}
+
+impl Engine<f32> for GpuEngine {
+    fn name(&self) -> String {
+        self.context.name()
+    }
+
+    fn trainer<'a>(
+        &'a self,
+        problem: &Problem<f32>,
+        data: &TrainingSet<f32>,
+        state: TrainingState<f32>,
+    ) -> Result<Box<dyn Trainer<f32> + 'a>> {
+        Ok(Box::new(trainer::GpuTrainer::new(self, problem, data, state)?))
+    }
+
+    fn reconstruct(
+        &self,
+        architecture: &Architecture,
+        state: &TrainingState<f32>,
+        hr_msi: ArrayView3<f32>,
+        first_pixel: u32,
+        output: Output,
+        out: ArrayViewMut3<f32>,
+    ) -> Result<()> {
+        reconstruct::reconstruct(self, architecture, state, hr_msi, first_pixel, output, out)
+    }
+}

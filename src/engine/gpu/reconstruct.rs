@@ -1,0 +1,136 @@
+//! Host side of `shaders/reconstruct.wgsl`: the network over an image, tile by tile.
+
+use ndarray::{ArrayView3, ArrayViewMut3};
+
+use crate::engine::gpu::GpuEngine;
+use crate::engine::gpu::buffers::GpuBuffer;
+use crate::engine::gpu::defines::{self, Shape, quads};
+use crate::engine::gpu::pipeline::spread;
+use crate::engine::gpu::preprocessor::Defines;
+use crate::engine::gpu::step::TileUniform;
+use crate::engine::{Geometry, Noise, Output, TrainingState};
+use crate::error::Result;
+use crate::network::{Architecture, Layout};
+use crate::random::{Purpose, key};
+
+/// The shader.
+pub const FILE: &str = "reconstruct.wgsl";
+
+/// Invocations a workgroup.
+const WORKGROUP: usize = 64;
+/// Bytes of a tile's result at most: far below any binding's limit, and read back in one piece.
+const TILE_BYTES: usize = 32 << 20;
+/// Multiply-adds of a dispatch at most: a fraction of a second on a slow adapter, for drivers' watchdogs.
+const TILE_WORK: usize = 10_000_000_000;
+
+/// What its text depends on.
+///
+/// # Errors
+/// As [`defines::network`].
+pub fn defines(architecture: &Architecture, layout: &Layout, output: Output) -> Result<Defines> {
+    let geometry = Geometry { scale: 1, kernel: 1 };
+    let shape = Shape::new(architecture, layout, geometry, false);
+    let mut d = shape.defines(geometry);
+    let (mean, std, noise) = match output {
+        Output::Mean => (1, 0, Noise::Off),
+        Output::Std => (0, 1, Noise::Off),
+        Output::Sample { seed, .. } => (1, 1, Noise::Philox(seed)),
+        Output::Abundance { .. } => (0, 0, Noise::Off),
+    };
+    d.extend(&defines::network(architecture, layout, 8)?)
+        .extend(&defines::noise(noise, Purpose::Inference))
+        .number("WG", WORKGROUP)
+        .number("WITH_MEAN", mean)
+        .number("WITH_STD", std);
+    Ok(d)
+}
+
+/// Runs the network over `hr_msi` into `out`; see [`crate::engine::Engine::reconstruct`].
+///
+/// # Errors
+/// [`crate::Error::Failed`] where the device fails.
+pub fn reconstruct(
+    engine: &GpuEngine,
+    architecture: &Architecture,
+    state: &TrainingState<f32>,
+    hr_msi: ArrayView3<f32>,
+    first_pixel: u32,
+    output: Output,
+    mut out: ArrayViewMut3<f32>,
+) -> Result<()> {
+    let context = &engine.context;
+    let guarded = engine.pipelines.options().checked;
+    let layout = architecture.layout();
+    let pipeline = engine
+        .pipelines
+        .get(context, FILE, &defines(architecture, &layout, output)?)?;
+    let channels = out.dim().2;
+    let padded = 4 * quads(channels);
+    let (first_member, members) = match output {
+        Output::Mean | Output::Std => (0, architecture.members),
+        Output::Sample { member, .. } | Output::Abundance { member } => (member as usize, 1),
+    };
+    let pixels = hr_msi.dim().0 * hr_msi.dim().1;
+    let work = members * architecture.multiply_adds().max(1);
+    let tile = (TILE_BYTES / (4 * padded.max(architecture.msi_bands)))
+        .min(TILE_WORK / work)
+        .clamp(1, pixels.max(1));
+
+    let hint = "use a smaller network or --backend cpu";
+    let msi_buffer = GpuBuffer::zeroed(context, "hr_msi", tile * architecture.msi_bands, guarded, hint)?;
+    let image = GpuBuffer::zeroed(context, "image", tile * padded, guarded, hint)?;
+    let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
+    let network = GpuBuffer::of(context, "network", &parameters, guarded, hint)?;
+    let uniform = GpuBuffer::zeroed(context, "step", size_of::<TileUniform>() / 4, guarded, hint)?;
+    let group = pipeline.bind(
+        context,
+        &[
+            ("step", &uniform),
+            ("hr_msi", &msi_buffer),
+            ("network", &network),
+            ("image", &image),
+        ],
+        size_of::<TileUniform>() as u64,
+    )?;
+    let seed = match output {
+        Output::Sample { seed, .. } => seed,
+        _ => 0,
+    };
+    let mut from = hr_msi.iter().copied();
+    let mut to = out.iter_mut();
+    let mut at = 0;
+    while at < pixels {
+        let count = tile.min(pixels - at);
+        let msi: Vec<f32> = from.by_ref().take(count * architecture.msi_bands).collect();
+        msi_buffer.write(context, 0, &msi)?;
+        let values = TileUniform {
+            key: key(seed),
+            step: 0,
+            pixels: count as u32,
+            first_pixel: first_pixel.wrapping_add(at as u32),
+            first_member: first_member as u32,
+            members: members as u32,
+            share: 1.0 / members as f32,
+        };
+        uniform.write(context, 0, &[values])?;
+        let mut encoder = context.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let [x, y, z] = spread(count.div_ceil(WORKGROUP));
+            pass.set_pipeline(&pipeline.pipeline);
+            pass.set_bind_group(0, &group, &[0]);
+            pass.dispatch_workgroups(x, y, z);
+        }
+        context.submit(encoder, false)?;
+        let values: Vec<f32> = image.read(context, 0, count * padded)?;
+        for row in values.chunks_exact(padded) {
+            for &value in &row[..channels] {
+                if let Some(to) = to.next() {
+                    *to = value;
+                }
+            }
+        }
+        at += count;
+    }
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! The shaders' texts, in the binary.
+
+use std::borrow::Cow;
+
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../../shaders/", $name)))),*]
+    };
+}
+
+/// Path below `shaders/` and text.
+const FILES: &[(&str, &str)] = files![
+    "degradation.wgsl",
+    "degradation_update.wgsl",
+    "hr_network.wgsl",
+    "lr_network.wgsl",
+    "network_update.wgsl",
+    "psf_blur.wgsl",
+    "reconstruct.wgsl",
+    "shared/adam.wgsl",
+    "shared/network.wgsl",
+    "shared/noise.wgsl",
+    "shared/philox.wgsl",
+    "shared/step.wgsl",
+    "shared/tile.wgsl",
+];
+
+/// A deliberately wrong text, for tests that must turn red.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// File below `shaders/`.
+    pub file: &'static str,
+    /// Text that occurs exactly once in it.
+    pub from: &'static str,
+    /// What takes its place.
+    pub to: &'static str,
+}
+
+/// Text of a shader file with the replacements that name it.
+///
+/// # Panics
+/// If a replacement's text does not occur exactly once: a mutation that changes nothing proves nothing.
+pub fn read(file: &str, replacements: &[Replacement]) -> Option<Cow<'static, str>> {
+    let text = FILES.iter().find(|(name, _)| *name == file)?.1;
+    let mut text = Cow::Borrowed(text);
+    if let Ok(dir) = std::env::var("HSR_SHADERS") { // TEMP
+        text = Cow::Owned(std::fs::read_to_string(format!("{dir}/{file}")).unwrap()); // TEMP
+    } // TEMP
+    for r in replacements.iter().filter(|r| r.file == file) {
+        assert_eq!(text.matches(r.from).count(), 1, "`{}` in {file}", r.from);
+        text = Cow::Owned(text.replacen(r.from, r.to, 1));
+    }
+    Some(text)
+}

@@ -1,0 +1,760 @@
+//! A training run on the GPU: pipelines, bind groups and buffers made once, then replayed step by step.
+//!
+//! Steps are queued on the host and submitted many at a time; what differs between them stands in one uniform
+//! buffer with dynamic offsets and one buffer of batch indices. Losses stay on the device until they are asked for.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::engine::cpu::network_update::Adam;
+use crate::engine::gpu::buffers::GpuBuffer;
+use crate::engine::gpu::defines::{Shape, keeps_tensors};
+use crate::engine::gpu::pipeline::Pipeline;
+use crate::engine::gpu::preprocessor::Defines;
+use crate::engine::gpu::step::StepUniform;
+use crate::engine::gpu::{
+    GpuEngine, degradation, degradation_update, hr_network, lr_network, network_update, psf_blur, reconstruct,
+};
+use crate::engine::{
+    Noise, Output, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
+};
+use crate::error::{Error, Result};
+use crate::network::{Branch, Layout};
+use crate::random::key;
+use crate::sensor::psf;
+
+/// Steps of a submit at most.
+const STEPS: usize = 64;
+/// Floating-point operations of a submit at most: a fifth of a second at 100 GFLOP/s, far from any watchdog.
+const WORK: usize = 20_000_000_000;
+/// Rows of the ring of losses.
+const SLOTS: usize = 1024;
+
+/// A kernel ready to be dispatched.
+struct Recorded {
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+    /// Whether it reads the step's uniform.
+    stepped: bool,
+}
+
+/// The kernels of a step.
+struct Recording {
+    degradation: Recorded,
+    psf_blur: Recorded,
+    lr_network: Recorded,
+    network_update: Recorded,
+    /// `hr_network` and `degradation_update`, compiled with the first step that updates θ.
+    coordination: Option<[Recorded; 2]>,
+}
+
+struct Buffers {
+    step: GpuBuffer,
+    batch: GpuBuffer,
+    hr_msi: GpuBuffer,
+    lr_hsi: GpuBuffer,
+    network: GpuBuffer,
+    moments: GpuBuffer,
+    gradient: GpuBuffer,
+    places: GpuBuffer,
+    theta: GpuBuffer,
+    sums: GpuBuffer,
+    bank: GpuBuffer,
+    srf: GpuBuffer,
+    observations: GpuBuffer,
+    pixels: GpuBuffer,
+    windows: GpuBuffer,
+    losses: GpuBuffer,
+    lr_noise: GpuBuffer,
+    hr_noise: GpuBuffer,
+    abundance: GpuBuffer,
+}
+
+/// A step that waits for its submit.
+struct Queued {
+    observe: bool,
+    update_degradation: bool,
+    lr_count: usize,
+    hr_count: usize,
+}
+
+/// What is known on the host of a step whose losses are still on the device.
+struct Awaited {
+    step: u32,
+    slot: usize,
+    lr_count: usize,
+    update_degradation: bool,
+}
+
+pub(super) struct GpuTrainer<'a> {
+    engine: &'a GpuEngine,
+    problem: Problem<f32>,
+    layout: Layout,
+    shape: Shape,
+    windows: usize,
+    buffers: Buffers,
+    recording: Recording,
+    linear: Vec<f32>,
+    network_updates: u64,
+    degradation_updates: u64,
+    /// Whether PSF, SRF and observations on the device belong to the current θ and `lr_batch`.
+    observed: bool,
+    lr_batch: Arc<[u32]>,
+    queue: Vec<Queued>,
+    uniforms: Vec<u8>,
+    batches: Vec<u32>,
+    /// Batches of the step queued last and where they start, to be shared with the next.
+    last: [(Arc<[u32]>, usize); 2],
+    queued_work: usize,
+    /// Distance of two uniforms in bytes.
+    pitch: usize,
+    batch_capacity: usize,
+    next_slot: usize,
+    awaited: Vec<Awaited>,
+    losses: Vec<StepLosses>,
+    /// LR pixels, HR windows and θ update of the last step, for its tensors.
+    last_step: (usize, usize, bool),
+}
+
+/// Rows of `from` numbers, each padded with zeros to `to`.
+fn padded(data: &[f32], from: usize, to: usize) -> Vec<f32> {
+    let mut out = vec![0.0; data.len() / from * to];
+    for (to, from) in out.chunks_exact_mut(to).zip(data.chunks_exact(from)) {
+        to[..from.len()].copy_from_slice(from);
+    }
+    out
+}
+
+/// The first `to` of every `from` numbers.
+fn unpadded(data: &[f32], from: usize, to: usize) -> Vec<f32> {
+    data.chunks_exact(from)
+        .flat_map(|row| row[..to].iter().copied())
+        .collect()
+}
+
+impl Buffers {
+    fn new(
+        engine: &GpuEngine,
+        problem: &Problem<f32>,
+        data: &TrainingSet<f32>,
+        state: &TrainingState<f32>,
+        layout: &Layout,
+        shape: &Shape,
+        (pitch, batch_capacity): (usize, usize),
+    ) -> Result<Self> {
+        let context = &engine.context;
+        let guarded = engine.pipelines.options().checked;
+        let zeroed = |name, words, hint| GpuBuffer::zeroed(context, name, words, guarded, hint);
+        let of = |name, data: &[f32], hint| GpuBuffer::of(context, name, data, guarded, hint);
+        let members = problem.architecture.members;
+        let (lr, hr) = (problem.lr_capacity, problem.hr_capacity);
+        let fewer_windows = "train on fewer windows (or use --backend cpu)";
+        let smaller_lr = "take a smaller LR batch or fewer members (or use --backend cpu)";
+        let smaller_hr = "take a smaller HR batch (or use --backend cpu)";
+        let smaller_network = "use a smaller network or fewer members (or use --backend cpu)";
+        let band_floats = 4 * shape.band_quads;
+        let area = shape.kernel * shape.kernel;
+        let given = problem.noise == Noise::Given;
+
+        let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
+        let moments: Vec<f32> = [&state.network_m[..], &state.network_v].concat();
+        let theta: Vec<f32> = [
+            &state.degradation[..],
+            &state.degradation_m,
+            &state.degradation_v,
+        ]
+        .concat();
+        let mut bank = vec![0.0; (1 + psf::PARAMETERS) * area];
+        if let Some(fixed) = &problem.fixed_psf {
+            bank[..area].copy_from_slice(fixed);
+        }
+        let mut srf = vec![0.0; shape.msi * band_floats];
+        if let Some(fixed) = &problem.fixed_srf {
+            for (band, row) in fixed.chunks_exact(shape.msi).enumerate() {
+                for (j, &r) in row.iter().enumerate() {
+                    srf[j * band_floats + band] = r;
+                }
+            }
+        }
+        Ok(Buffers {
+            step: zeroed("step", STEPS * pitch / 4, fewer_windows)?,
+            batch: zeroed("batch", batch_capacity, smaller_lr)?,
+            hr_msi: of("hr_msi", &data.hr_msi, fewer_windows)?,
+            lr_hsi: of(
+                "lr_hsi",
+                &padded(&data.lr_hsi, shape.bands, band_floats),
+                fewer_windows,
+            )?,
+            network: of("network", &parameters, smaller_network)?,
+            moments: of("moments", &moments, smaller_network)?,
+            gradient: zeroed("gradient", state.network.len(), smaller_network)?,
+            places: GpuBuffer::of(
+                context,
+                "places",
+                &network_update::places(layout, shape),
+                guarded,
+                smaller_network,
+            )?,
+            theta: of("theta", &theta, fewer_windows)?,
+            sums: zeroed("sums", degradation_update::sums(shape), fewer_windows)?,
+            bank: of("bank", &bank, fewer_windows)?,
+            srf: of("srf", &srf, fewer_windows)?,
+            observations: zeroed("observations", lr * shape.observation, smaller_lr)?,
+            pixels: zeroed("pixels", members * lr * 4 * shape.pixel_record, smaller_lr)?,
+            windows: zeroed("windows", hr * 4 * shape.window_record, smaller_hr)?,
+            losses: zeroed("losses", SLOTS * (3 + members), smaller_network)?,
+            lr_noise: zeroed(
+                "noise",
+                if given { members * lr * band_floats } else { 0 },
+                smaller_lr,
+            )?,
+            hr_noise: zeroed(
+                "noise",
+                if given {
+                    hr * shape.side * shape.side * band_floats
+                } else {
+                    0
+                },
+                smaller_hr,
+            )?,
+            abundance: zeroed(
+                "abundance",
+                if problem.frozen_encoder {
+                    members * data.windows * layout.abundances.next_multiple_of(4)
+                } else {
+                    0
+                },
+                fewer_windows,
+            )?,
+        })
+    }
+}
+
+/// Compiles kernels side by side and binds their buffers.
+fn record<const N: usize>(
+    engine: &GpuEngine,
+    buffers: &Buffers,
+    kernels: [(&str, Defines); N],
+) -> Result<[Recorded; N]> {
+    let (context, b) = (&engine.context, buffers);
+    let recorded = kernels
+        .par_iter()
+        .map(|(file, defines)| {
+            let pipeline = engine.pipelines.get(context, file, defines)?;
+            let noise = if *file == hr_network::FILE {
+                &b.hr_noise
+            } else {
+                &b.lr_noise
+            };
+            let named = [
+                ("step", &b.step),
+                ("batch", &b.batch),
+                ("hr_msi", &b.hr_msi),
+                ("lr_hsi", &b.lr_hsi),
+                ("network", &b.network),
+                ("moments", &b.moments),
+                ("gradient", &b.gradient),
+                ("places", &b.places),
+                ("theta", &b.theta),
+                ("sums", &b.sums),
+                ("bank", &b.bank),
+                ("srf", &b.srf),
+                ("observations", &b.observations),
+                ("pixels", &b.pixels),
+                ("windows", &b.windows),
+                ("losses", &b.losses),
+                ("noise", noise),
+                ("abundance", &b.abundance),
+            ];
+            let group = pipeline.bind(context, &named, size_of::<StepUniform>() as u64)?;
+            Ok(Recorded {
+                pipeline,
+                group,
+                stepped: *file != degradation::FILE,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    <[Recorded; N]>::try_from(recorded).map_err(|_| Error::failed("a kernel of the step is missing"))
+}
+
+impl<'a> GpuTrainer<'a> {
+    pub(super) fn new(
+        engine: &'a GpuEngine,
+        problem: &Problem<f32>,
+        data: &TrainingSet<f32>,
+        state: TrainingState<f32>,
+    ) -> Result<Self> {
+        let architecture = &problem.architecture;
+        let layout = architecture.layout();
+        let shape = Shape::new(architecture, &layout, problem.geometry, keeps_tensors(problem));
+        let pitch = size_of::<StepUniform>()
+            .next_multiple_of(engine.context.limits.min_uniform_buffer_offset_alignment as usize);
+        // Room for at least one step, and for many where batches are small.
+        let one = problem.lr_capacity + problem.hr_capacity;
+        let batch_capacity = one.max((one * STEPS).min(1 << 20));
+        let buffers = Buffers::new(
+            engine,
+            problem,
+            data,
+            &state,
+            &layout,
+            &shape,
+            (pitch, batch_capacity),
+        )?;
+        let members = architecture.members;
+        let [degradation, psf_blur, lr_network, network_update] = record(
+            engine,
+            &buffers,
+            [
+                (degradation::FILE, degradation::defines(problem, &shape)),
+                (psf_blur::FILE, psf_blur::defines(problem, &shape)),
+                (
+                    lr_network::FILE,
+                    lr_network::defines(problem, &layout, &shape, data.windows)?,
+                ),
+                (
+                    network_update::FILE,
+                    network_update::defines(&layout, &shape, members, problem.frozen_encoder),
+                ),
+            ],
+        )?;
+        let recording = Recording {
+            degradation,
+            psf_blur,
+            lr_network,
+            network_update,
+            coordination: None,
+        };
+        let none: Arc<[u32]> = Arc::from([]);
+        let mut trainer = GpuTrainer {
+            engine,
+            problem: problem.clone(),
+            layout,
+            shape,
+            windows: data.windows,
+            buffers,
+            recording,
+            linear: state.linear.clone(),
+            network_updates: state.network_updates,
+            degradation_updates: state.degradation_updates,
+            observed: false,
+            lr_batch: none.clone(),
+            queue: Vec::new(),
+            uniforms: Vec::new(),
+            batches: Vec::new(),
+            last: [(none.clone(), 0), (none, 0)],
+            queued_work: 0,
+            pitch,
+            batch_capacity,
+            next_slot: 0,
+            awaited: Vec::new(),
+            losses: Vec::new(),
+            last_step: (0, 0, false),
+        };
+        if problem.frozen_encoder {
+            trainer.freeze_abundances(&state)?;
+        }
+        engine.context.check()?;
+        Ok(trainer)
+    }
+
+    /// Computes the abundances of all windows' LR pixels, members × windows × P, once and for all.
+    fn freeze_abundances(&mut self, state: &TrainingState<f32>) -> Result<()> {
+        let context = &self.engine.context;
+        let b = self.shape.msi;
+        let mut lr_msi = Vec::with_capacity(self.windows * b);
+        let all: Vec<u32> = (0..self.windows as u32).collect();
+        for chunk in all.chunks(self.problem.lr_capacity.max(1)) {
+            let uniform = StepUniform {
+                lr_count: chunk.len() as u32,
+                ..Default::default()
+            };
+            self.buffers.step.write(context, 0, &[uniform])?;
+            self.buffers.batch.write(context, 0, chunk)?;
+            let mut encoder = context.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                self.observe(&mut pass, chunk.len(), 0);
+            }
+            context.submit(encoder, false)?;
+            let size = self.shape.observation;
+            let observations: Vec<f32> =
+                self.buffers
+                    .observations
+                    .read(context, 0, chunk.len() * size)?;
+            lr_msi.extend(unpadded(&observations, size, b));
+        }
+        let p = self.layout.abundances;
+        let pixels = ndarray::Array3::from_shape_vec((self.windows, 1, b), lr_msi)
+            .map_err(|e| Error::failed(format!("LR pixels: {e}")))?;
+        let mut abundance = ndarray::Array3::zeros((self.windows, 1, p));
+        for member in 0..self.problem.architecture.members {
+            reconstruct::reconstruct(
+                self.engine,
+                &self.problem.architecture,
+                state,
+                pixels.view(),
+                0,
+                Output::Abundance {
+                    member: member as u32,
+                },
+                abundance.view_mut(),
+            )?;
+            let values: Vec<f32> = abundance.iter().copied().collect();
+            let quads = p.next_multiple_of(4);
+            self.buffers.abundance.write(
+                context,
+                member * self.windows * quads,
+                &padded(&values, p, quads),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn dispatch(pass: &mut wgpu::ComputePass, kernel: &Recorded, offset: usize, [x, y, z]: [u32; 3]) {
+        pass.set_pipeline(&kernel.pipeline.pipeline);
+        if kernel.stepped {
+            pass.set_bind_group(0, &kernel.group, &[offset as u32]);
+        } else {
+            pass.set_bind_group(0, &kernel.group, &[]);
+        }
+        pass.dispatch_workgroups(x, y, z);
+    }
+
+    fn observe(&self, pass: &mut wgpu::ComputePass, lr_count: usize, offset: usize) {
+        let r = &self.recording;
+        if self.problem.fixed_psf.is_none() || self.problem.fixed_srf.is_none() {
+            Self::dispatch(pass, &r.degradation, offset, degradation::workgroups(&self.shape));
+        }
+        Self::dispatch(pass, &r.psf_blur, offset, psf_blur::workgroups(lr_count));
+    }
+
+    /// Where a batch starts in the buffer of indices; put there unless the step before had the same.
+    fn place(&mut self, which: usize, batch: &Arc<[u32]>) -> u32 {
+        let (last, at) = &self.last[which];
+        if !self.queue.is_empty() && (Arc::ptr_eq(last, batch) || last == batch) {
+            return *at as u32;
+        }
+        let at = self.batches.len();
+        self.batches.extend_from_slice(batch);
+        self.last[which] = (batch.clone(), at);
+        at as u32
+    }
+
+    /// Operations of a step, roughly: enough to bound the time of a submit.
+    fn work(&self, lr_count: usize, hr_count: usize) -> usize {
+        let a = &self.problem.architecture;
+        let pixel = 2 * a.multiply_adds() + 40 * a.bands;
+        let area = self.shape.side * self.shape.side;
+        3 * pixel * lr_count * a.members + hr_count * area * (pixel + 12 * a.bands)
+    }
+
+    fn check_plan(&self, plan: &StepPlan) -> Result<()> {
+        let problem = &self.problem;
+        for (what, batch, capacity) in [
+            ("LR", &plan.lr_batch, problem.lr_capacity),
+            ("HR", &plan.hr_batch, problem.hr_capacity),
+        ] {
+            if batch.len() > capacity {
+                return Err(Error::failed(format!(
+                    "{what} batch of {} exceeds the run's capacity of {capacity}",
+                    batch.len()
+                )));
+            }
+            if let Some(w) = batch.iter().find(|&&w| w as usize >= self.windows) {
+                return Err(Error::failed(format!(
+                    "{what} batch names window {w} of {}",
+                    self.windows
+                )));
+            }
+        }
+        if plan.member as usize >= problem.architecture.members {
+            return Err(Error::failed(format!(
+                "step draws from member {} of {}",
+                plan.member, problem.architecture.members
+            )));
+        }
+        Ok(())
+    }
+
+    /// Submits the queued steps.
+    fn flush(&mut self) -> Result<()> {
+        if self.queue.is_empty() {
+            return Ok(());
+        }
+        let context = &self.engine.context;
+        self.buffers.step.write(context, 0, &self.uniforms)?;
+        self.buffers.batch.write(context, 0, &self.batches)?;
+        let mut encoder = context.device.create_command_encoder(&Default::default());
+        let members = self.problem.architecture.members;
+        let frozen = self.problem.frozen_encoder;
+        for (i, step) in self.queue.iter().enumerate() {
+            let offset = i * self.pitch;
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let r = &self.recording;
+            if step.observe {
+                self.observe(&mut pass, step.lr_count, offset);
+            }
+            let lr = lr_network::workgroups(step.lr_count, members);
+            Self::dispatch(&mut pass, &r.lr_network, offset, lr);
+            // Both updates start from the same φ and θ: the HR pass comes before Adam.
+            let coordination = r.coordination.as_ref().filter(|_| step.update_degradation);
+            if let Some([hr_network, _]) = coordination {
+                let hr = hr_network::workgroups(step.hr_count);
+                Self::dispatch(&mut pass, hr_network, offset, hr);
+            }
+            let update = network_update::workgroups(&self.layout, members, frozen);
+            Self::dispatch(&mut pass, &r.network_update, offset, update);
+            if let Some([_, degradation_update]) = coordination {
+                let update = degradation_update::WORKGROUPS;
+                Self::dispatch(&mut pass, degradation_update, offset, update);
+            }
+        }
+        context.submit(encoder, false)?;
+        self.queue.clear();
+        self.uniforms.clear();
+        self.batches.clear();
+        self.queued_work = 0;
+        Ok(())
+    }
+
+    /// Brings the losses of all awaited steps to the host.
+    fn collect_losses(&mut self) -> Result<()> {
+        self.flush()?;
+        if self.awaited.is_empty() {
+            return Ok(());
+        }
+        let row = 3 + self.problem.architecture.members;
+        let ring: Vec<f32> = self
+            .buffers
+            .losses
+            .read(&self.engine.context, 0, SLOTS * row)?;
+        for a in self.awaited.drain(..) {
+            let values = &ring[a.slot * row..][..row];
+            let mean = |sum: f32| f64::from(sum) / (a.lr_count * self.shape.bands) as f64;
+            self.losses.push(StepLosses {
+                step: a.step,
+                degradation: a
+                    .update_degradation
+                    .then(|| [values[0], values[1], values[2]].map(f64::from)),
+                network: values[3..].iter().map(|&sum| mean(sum)).collect(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Trainer<f32> for GpuTrainer<'_> {
+    fn step(&mut self, plan: &StepPlan) -> Result<()> {
+        self.check_plan(plan)?;
+        let (lr, hr) = (plan.lr_batch.len(), plan.hr_batch.len());
+        if self.awaited.len() == SLOTS {
+            self.collect_losses()?;
+        }
+        let work = self.work(lr, if plan.degradation_rate.is_some() { hr } else { 0 });
+        if self.queue.len() == STEPS
+            || self.queued_work + work > WORK
+            || self.batches.len() + lr + hr > self.batch_capacity
+        {
+            self.flush()?;
+        }
+        let update_degradation = plan.degradation_rate.is_some();
+        if update_degradation && self.recording.coordination.is_none() {
+            let memory = self.engine.context.limits.max_compute_workgroup_storage_size as usize;
+            let (problem, shape) = (&self.problem, &self.shape);
+            let kernels = [
+                (
+                    hr_network::FILE,
+                    hr_network::defines(problem, &self.layout, shape, memory)?,
+                ),
+                (
+                    degradation_update::FILE,
+                    degradation_update::defines(problem, shape),
+                ),
+            ];
+            self.recording.coordination = Some(record(self.engine, &self.buffers, kernels)?);
+        }
+        let lr_first = self.place(0, &plan.lr_batch);
+        let hr_first = if update_degradation {
+            self.place(1, &plan.hr_batch)
+        } else {
+            0
+        };
+        let observe = !(self.observed && self.lr_batch == plan.lr_batch);
+        let adam = |rate: Option<f64>, updates: &mut u64| {
+            rate.map(|rate| {
+                *updates += 1;
+                Adam::new(rate, *updates)
+            })
+        };
+        let network = adam(plan.network_rate, &mut self.network_updates);
+        let degradation = adam(plan.degradation_rate, &mut self.degradation_updates);
+        let constants = |adam: Option<Adam>| {
+            adam.map_or((0.0, 0.0), |a| (a.step_size as f32, a.root_correction as f32))
+        };
+        let (network_step, network_root) = constants(network);
+        let (degradation_step, degradation_root) = constants(degradation);
+        let (bands, b) = (self.shape.bands, self.shape.msi);
+        let block = self.problem.geometry.scale * self.problem.geometry.scale;
+        let share = |n: usize| (1.0 / n as f64) as f32;
+        let alpha = self.problem.alpha.map(|a| a as f32);
+        let uniform = StepUniform {
+            key: match self.problem.noise {
+                Noise::Philox(seed) => key(seed),
+                Noise::Given | Noise::Off => [0; 2],
+            },
+            step: plan.step,
+            member: plan.member,
+            lr_first,
+            lr_count: lr as u32,
+            hr_first,
+            hr_count: hr as u32,
+            slot: self.next_slot as u32,
+            update_network: u32::from(network.is_some()),
+            network_step,
+            network_root,
+            degradation_step,
+            degradation_root,
+            lr_scale: (self.problem.beta / (lr * bands) as f64) as f32,
+            blur_scale: share(hr * bands),
+            response_scale: share(hr * block * b),
+            observation_scale: share(lr * b),
+            alpha_blur: alpha[0],
+            alpha_response: alpha[1],
+            alpha_observation: alpha[2],
+            padding: 0,
+        };
+        self.uniforms.extend_from_slice(bytemuck::bytes_of(&uniform));
+        self.uniforms.resize((self.queue.len() + 1) * self.pitch, 0);
+        self.queue.push(Queued {
+            observe,
+            update_degradation,
+            lr_count: lr,
+            hr_count: hr,
+        });
+        self.queued_work += work;
+        self.awaited.push(Awaited {
+            step: plan.step,
+            slot: self.next_slot,
+            lr_count: lr,
+            update_degradation,
+        });
+        self.next_slot = (self.next_slot + 1) % SLOTS;
+        self.lr_batch = plan.lr_batch.clone();
+        self.observed = !update_degradation;
+        self.last_step = (lr, hr, update_degradation);
+        Ok(())
+    }
+
+    fn losses(&mut self) -> Result<Vec<StepLosses>> {
+        self.collect_losses()?;
+        Ok(std::mem::take(&mut self.losses))
+    }
+
+    fn state(&mut self) -> Result<TrainingState<f32>> {
+        self.flush()?;
+        let context = &self.engine.context;
+        let size = self.layout.parameters * self.problem.architecture.members;
+        let theta = self.shape.theta;
+        let mut network: Vec<f32> = self.buffers.network.read(context, 0, size)?;
+        network.truncate(size);
+        let moments: Vec<f32> = self.buffers.moments.read(context, 0, 2 * size)?;
+        let degradation: Vec<f32> = self.buffers.theta.read(context, 0, 3 * theta)?;
+        Ok(TrainingState {
+            network,
+            network_m: moments[..size].to_vec(),
+            network_v: moments[size..].to_vec(),
+            linear: self.linear.clone(),
+            degradation: degradation[..theta].to_vec(),
+            degradation_m: degradation[theta..2 * theta].to_vec(),
+            degradation_v: degradation[2 * theta..].to_vec(),
+            network_updates: self.network_updates,
+            degradation_updates: self.degradation_updates,
+        })
+    }
+
+    fn give_noise(&mut self, hr: &[f32], lr: &[f32]) -> Result<()> {
+        if self.problem.noise != Noise::Given {
+            return Err(Error::failed("noise was given to a run that draws its own"));
+        }
+        self.flush()?;
+        let context = &self.engine.context;
+        let (bands, floats) = (self.shape.bands, 4 * self.shape.band_quads);
+        self.buffers
+            .hr_noise
+            .write(context, 0, &padded(hr, bands, floats))?;
+        self.buffers
+            .lr_noise
+            .write(context, 0, &padded(lr, bands, floats))
+    }
+
+    fn tensors(&mut self) -> Result<StepTensors<f32>> {
+        self.flush()?;
+        let (context, s, b) = (&self.engine.context, &self.shape, &self.buffers);
+        let (lr, hr, updated) = self.last_step;
+        let members = self.problem.architecture.members;
+        let area = s.kernel * s.kernel;
+        let keep = keeps_tensors(&self.problem);
+
+        let srf: Vec<f32> = b.srf.read(context, 0, s.msi * 4 * s.band_quads)?;
+        let srf = (0..s.bands * s.msi)
+            .map(|i| srf[(i % s.msi) * 4 * s.band_quads + i / s.msi])
+            .collect();
+        let observations: Vec<f32> = b.observations.read(context, 0, lr * s.observation)?;
+        let observed = |at: usize| -> Vec<f32> {
+            observations
+                .chunks_exact(s.observation)
+                .flat_map(|o| o[at..at + s.msi].to_vec())
+                .collect()
+        };
+        let record = 4 * s.pixel_record;
+        let pixels: Vec<f32> = b.pixels.read(context, 0, members * lr * record)?;
+        let rows = |at: usize, length: usize| -> Vec<f32> {
+            pixels
+                .chunks_exact(record)
+                .flat_map(|p| p[at..at + length].to_vec())
+                .collect()
+        };
+        let record = 4 * s.window_record;
+        let windows: Vec<f32> = if updated {
+            b.windows.read(context, 0, hr * record)?
+        } else {
+            Vec::new()
+        };
+        let window = |at: usize, from: usize, to: usize, count: usize| -> Vec<f32> {
+            windows
+                .chunks_exact(record)
+                .flat_map(|w| unpadded(&w[at..at + count * from], from, to))
+                .collect()
+        };
+        let sums: Vec<f32> = if updated {
+            b.sums.read(context, 0, 4 * s.theta)?
+        } else {
+            Vec::new()
+        };
+        let (terms, total) = sums.split_at(sums.len() / 4 * 3);
+        Ok(StepTensors {
+            psf: b.bank.read(context, 0, area)?,
+            srf,
+            lr_msi: observed(0),
+            srf_of_lr_hsi: observed(s.msi),
+            abundance_lr: rows(self.layout.abundance, self.layout.abundances),
+            mean_lr: rows(self.layout.output(Branch::Mean), s.bands),
+            std_lr: rows(self.layout.output(Branch::Std), s.bands),
+            sample_lr: if keep { rows(4 * s.sample, s.bands) } else { Vec::new() },
+            blur_of_sample: window(0, s.bands, s.bands, 1),
+            srf_of_sample: if keep {
+                let quads = 4 * s.response_quads;
+                window(4 * s.response, quads, s.msi, s.side * s.side)
+            } else {
+                Vec::new()
+            },
+            network_gradient: b
+                .gradient
+                .read(context, 0, members * self.layout.parameters)?,
+            term_gradients: terms.to_vec(),
+            degradation_gradient: total.to_vec(),
+        })
+    }
+}
