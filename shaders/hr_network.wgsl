@@ -45,7 +45,7 @@ fn draw(
     var deviation: array<vec4<f32>, #{BAND_WIDTH}>;
     layer_#{MEAN}(member, mean_from, tile, &mean);
     layer_#{STD}(member, std_from, tile, &deviation);
-    for (var k = 0u; k < WIDTH; k++) {
+    for (var k = start(); k < WIDTH; k++) {
         let quad = tile * WIDTH + k;
         if quad >= BAND_QUADS {
             break;
@@ -55,7 +55,7 @@ fn draw(
         z += linear_path(msi, quad);
 #endif
         sample[k * WG + lane] = z;
-        for (var j = 0u; j < MSI; j++) {
+        for (var j = start(); j < MSI; j++) {
             (*response)[j] += dot(z, srf[j * BAND_QUADS + quad]);
         }
     }
@@ -69,7 +69,7 @@ fn accumulate(lane: u32, first: u32, count: u32, tile: u32, record: u32, fresh: 
         let quad = tile * WIDTH + k;
         if quad < BAND_QUADS {
             var sum = vec4<f32>(0.0);
-            for (var p = 0u; p < WG; p++) {
+            for (var p = start(); p < WG; p++) {
                 sum += weight[column * WG + p] * sample[k * WG + p];
             }
             let at = record + column * BAND_QUADS + quad;
@@ -96,14 +96,14 @@ fn main(
     let member = step.member * #{PARAMETER_QUADS}u;
     let record = n * #{WINDOW_RECORD}u;
     var response_loss = 0.0;
-    for (var chunk = 0u; chunk < #{(SIDE * SIDE + WG - 1) / WG}u; chunk++) {
+    for (var chunk = start(); chunk < #{(SIDE * SIDE + WG - 1) / WG}u; chunk++) {
         // Invocations past the last pixel repeat it with weight 0, so that all reach the barriers.
         let inside = chunk * WG + lane < AREA;
         let pixel = min(chunk * WG + lane, AREA - 1u);
         let row = pixel / #{SIDE}u;
         let column = pixel % #{SIDE}u;
         var msi: array<f32, #{MSI + 1}>;
-        for (var j = 0u; j < MSI; j++) {
+        for (var j = start(); j < MSI; j++) {
             msi[j] = hr_msi[(window * AREA + pixel) * MSI + j];
         }
         msi[MSI] = 1.0;
@@ -122,7 +122,7 @@ fn main(
         let kernel_column = column - #{KERNEL_AT}u;
         let in_kernel = inside && kernel_row < #{KERNEL}u && kernel_column < #{KERNEL}u;
         let in_block = inside && row - #{BLOCK_AT}u < #{SCALE}u && column - #{BLOCK_AT}u < #{SCALE}u;
-        for (var p = 0u; p < PSFS; p++) {
+        for (var p = start(); p < PSFS; p++) {
             var w = 0.0;
             if in_kernel {
                 w = bank[p * #{KERNEL * KERNEL}u + kernel_row * #{KERNEL}u + kernel_column];
@@ -131,29 +131,29 @@ fn main(
         }
         let index = n * AREA + pixel;
         var response: array<f32, #{MSI}>;
-        for (var j = 0u; j < MSI; j++) {
+        for (var j = start(); j < MSI; j++) {
             response[j] = 0.0;
         }
 #if BAND_TILES == 1
         draw(lane, index, 0u, &msi, &h#{FROM[MEAN]}, &h#{FROM[STD]}, &response);
 #else
-        for (var tile = 0u; tile < #{BAND_TILES}u; tile++) {
+        for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
             draw(lane, index, tile, &msi, &h#{FROM[MEAN]}, &h#{FROM[STD]}, &response);
             workgroupBarrier();
             accumulate(lane, 0u, PSFS, tile, record, chunk == 0u);
             workgroupBarrier();
         }
 #endif
-        for (var j = 0u; j < MSI; j++) {
+        for (var j = start(); j < MSI; j++) {
             let residual = msi[j] - response[j];
             weight[(PSFS + j) * WG + lane] = select(0.0, -sign(residual), in_block);
             response_loss += select(0.0, abs(residual), in_block);
         }
 #if KEEP
         if inside {
-            for (var k = 0u; k < #{RESPONSE_QUADS}u; k++) {
+            for (var k = start(); k < #{RESPONSE_QUADS}u; k++) {
                 var values = vec4<f32>(0.0);
-                for (var c = 0u; c < min(4u, MSI - 4u * k); c++) {
+                for (var c = start(); c < min(4u, MSI - 4u * k); c++) {
                     values[c] = response[4u * k + c];
                 }
                 windows[record + #{WINDOW_RESPONSE}u + pixel * #{RESPONSE_QUADS}u + k] = values;
@@ -167,7 +167,7 @@ fn main(
 #else
         // Only now are the signs known; a second pass over the tiles costs less than keeping the sample.
         var again: array<f32, #{MSI}>;
-        for (var tile = 0u; tile < #{BAND_TILES}u; tile++) {
+        for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
             draw(lane, index, tile, &msi, &h#{FROM[MEAN]}, &h#{FROM[STD]}, &again);
             workgroupBarrier();
             accumulate(lane, PSFS, MSI, tile, record, chunk == 0u);
@@ -186,19 +186,19 @@ fn main(
         let s = sign(residual);
         // Bands of the padding are zero on both sides.
         blur_loss += dot(abs(residual), vec4<f32>(1.0));
-        for (var p = 0u; p < 5u; p++) {
+        for (var p = start(); p < 5u; p++) {
             gradient[p] -= dot(s, windows[record + (1u + p) * BAND_QUADS + quad]);
         }
     }
     weight[lane] = blur_loss;
-    for (var p = 0u; p < 5u; p++) {
+    for (var p = start(); p < 5u; p++) {
         weight[(1u + p) * WG + lane] = gradient[p];
     }
     weight[6u * WG + lane] = response_loss;
     workgroupBarrier();
     for (var half = WG / 2u; half > 0u; half /= 2u) {
         if lane < half {
-            for (var p = 0u; p < 7u; p++) {
+            for (var p = start(); p < 7u; p++) {
                 weight[p * WG + lane] += weight[p * WG + lane + half];
             }
         }

@@ -41,10 +41,10 @@ fn back_#{L}(
     let first = 0u;
     let quads = #{QUADS[L]}u;
 #endif
-    for (var i = 0u; i < #{OWN[L]}u; i++) {
+    for (var i = start(); i < #{OWN[L]}u; i++) {
         let w = member + #{WEIGHT[L]}u + i * #{QUADS[L]}u + first;
         var sum = 0.0;
-        for (var k = 0u; k < quads; k++) {
+        for (var k = start(); k < quads; k++) {
             sum += dot(network[w + k], (*delta)[k]);
         }
         (*to)[i / 4u][i % 4u] += sum;
@@ -65,13 +65,13 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let deltas = record + #{PIXEL_DELTAS}u;
     // The MSI pixel and a one for the bias stand behind the row: every input of every layer is found in it.
     var msi: array<f32, #{MSI + 1}>;
-    for (var j = 0u; j < #{MSI}u; j++) {
+    for (var j = start(); j < #{MSI}u; j++) {
         msi[j] = observations[n * #{3 * MSI + 6}u + j];
     }
     msi[#{MSI}] = 1.0;
-    for (var k = 0u; k < #{EXTRA_QUADS}u; k++) {
+    for (var k = start(); k < #{EXTRA_QUADS}u; k++) {
         var extra = vec4<f32>(0.0);
-        for (var c = 0u; c < min(4u, #{MSI + 1}u - 4u * k); c++) {
+        for (var c = start(); c < min(4u, #{MSI + 1}u - 4u * k); c++) {
             extra[c] = msi[4u * k + c];
         }
         pixels[record + #{ROW_QUADS}u + k] = extra;
@@ -82,9 +82,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     var h#{L}: array<f32, #{LENGTH[L]}>;
     var d#{L}: array<vec4<f32>, #{QUADS[L]}>;
 #if FROZEN && L == ABUNDANCE
-    for (var k = 0u; k < #{QUADS[L]}u; k++) {
+    for (var k = start(); k < #{QUADS[L]}u; k++) {
         let a = abundance[(id.y * #{WINDOWS}u + window) * #{QUADS[L]}u + k];
-        for (var c = 0u; c < 4u; c++) {
+        for (var c = start(); c < 4u; c++) {
             h#{L}[4u * k + c] = a[c];
         }
     }
@@ -96,7 +96,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     layer_#{L}(member, &msi, &msi, &h#{L});
 #endif
 #endif
-    for (var k = 0u; k < #{QUADS[L]}u; k++) {
+    for (var k = start(); k < #{QUADS[L]}u; k++) {
         pixels[record + #{ROW_AT[L]}u + k] = vec4<f32>(
             h#{L}[4u * k], h#{L}[4u * k + 1u], h#{L}[4u * k + 2u], h#{L}[4u * k + 3u],
         );
@@ -105,12 +105,12 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #end
 
     var loss = 0.0;
-    for (var tile = 0u; tile < #{BAND_TILES}u; tile++) {
+    for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
         var mean: array<vec4<f32>, #{BAND_WIDTH}>;
         var deviation: array<vec4<f32>, #{BAND_WIDTH}>;
         layer_#{MEAN}(member, &h#{FROM[MEAN]}, tile, &mean);
         layer_#{STD}(member, &h#{FROM[STD]}, tile, &deviation);
-        for (var k = 0u; k < WIDTH; k++) {
+        for (var k = start(); k < WIDTH; k++) {
             let quad = tile * WIDTH + k;
             if quad >= BAND_QUADS {
                 break;
@@ -146,7 +146,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 #for R in 0..LAYERS
 #let L = LAYERS - 1 - R
 #if !LAST[L] && (BRANCH[L] > 0 || !FROZEN)
-    for (var k = 0u; k < #{QUADS[L]}u; k++) {
+    for (var k = start(); k < #{QUADS[L]}u; k++) {
         d#{L}[k] *= slope_at(vec4<f32>(
             h#{L}[4u * k], h#{L}[4u * k + 1u], h#{L}[4u * k + 2u], h#{L}[4u * k + 3u],
         ), #{SLOPE[L]});

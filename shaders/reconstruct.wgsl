@@ -20,11 +20,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     var msi: array<f32, #{MSI + 1}>;
-    for (var j = 0u; j < #{MSI}u; j++) {
+    for (var j = start(); j < #{MSI}u; j++) {
         msi[j] = hr_msi[n * #{MSI}u + j];
     }
     msi[#{MSI}] = 1.0;
-    for (var e = 0u; e < step.members; e++) {
+    for (var e = start(); e < step.members; e++) {
         let member = (step.first_member + e) * #{PARAMETER_QUADS}u;
 #for L in 0..LAYERS
 #if !LAST[L] && (BRANCH[L] == 0 || (BRANCH[L] == 1 && WITH_MEAN) || (BRANCH[L] == 2 && WITH_STD))
@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #endif
 #end
 #if !WITH_MEAN && !WITH_STD
-        for (var k = 0u; k < #{QUADS[ABUNDANCE]}u; k++) {
+        for (var k = start(); k < #{QUADS[ABUNDANCE]}u; k++) {
             image[n * #{QUADS[ABUNDANCE]}u + k] = vec4<f32>(
                 h#{ABUNDANCE}[4u * k],
                 h#{ABUNDANCE}[4u * k + 1u],
@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             );
         }
 #else
-        for (var tile = 0u; tile < #{BAND_TILES}u; tile++) {
+        for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
 #if WITH_MEAN
             var mean: array<vec4<f32>, #{BAND_WIDTH}>;
             layer_#{MEAN}(member, &h#{FROM[MEAN]}, tile, &mean);
@@ -55,7 +55,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             var deviation: array<vec4<f32>, #{BAND_WIDTH}>;
             layer_#{STD}(member, &h#{FROM[STD]}, tile, &deviation);
 #endif
-            for (var k = 0u; k < WIDTH; k++) {
+            for (var k = start(); k < WIDTH; k++) {
                 let quad = tile * WIDTH + k;
                 if quad >= BAND_QUADS {
                     break;

@@ -26,5 +26,6 @@ pub fn mutated(replacements: Vec<Replacement>) -> GpuEngine {
         checked: true,
         replacements,
     };
-    GpuEngine::with_options(&choice(), options).expect("the kernel tests need a Vulkan, Metal or DX12 adapter")
+    GpuEngine::with_options(&choice(), options)
+        .expect("the kernel tests need a Vulkan, Metal or DX12 adapter")
 }

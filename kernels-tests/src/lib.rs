@@ -3,6 +3,8 @@
 pub mod golden;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+#[cfg(feature = "gpu")]
+pub mod kernels;
 
 /// Normalised mean squared error Σ(a − b)² / Σb² of `a` against the reference `b`; infinite where a sample of
 /// `a` is not finite or the lengths differ.

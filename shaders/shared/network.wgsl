@@ -5,6 +5,7 @@
 // text stays small: what a software rasteriser needs to compile grows with the square of the number of loads. A
 // decoder's last layer gives one tile of bands at a time: 2 x B outputs fit no registers for B = 200. Outputs past the
 // last quad of a tile repeat that quad and are never read.
+#import "shared/start.wgsl"
 
 fn activate(x: vec4<f32>, slope: f32) -> vec4<f32> {
     return select(slope * x, x, x > vec4<f32>(0.0));
@@ -33,7 +34,7 @@ fn layer_#{L}(
 #endif
 ) {
 #if !LAST[L] && TILES[L] > 1
-    for (var tile = 0u; tile < #{TILES[L]}u; tile++) {
+    for (var tile = start(); tile < #{TILES[L]}u; tile++) {
 #endif
 #if TILES[L] > 1
     let at = tile * #{WIDTH[L]}u;
@@ -46,7 +47,7 @@ fn layer_#{L}(
 #endif
     var s#{K} = vec4<f32>(0.0);
 #end
-    for (var i = 0u; i < #{OWN[L] + MSI_INPUTS[L] + 1}u; i++) {
+    for (var i = start(); i < #{OWN[L] + MSI_INPUTS[L] + 1}u; i++) {
         let a = (*input)[i];
         let w = member + #{WEIGHT[L]}u + i * #{QUADS[L]}u;
 #for K in 0..WIDTH[L]
@@ -71,7 +72,7 @@ fn layer_#{L}(
 #if TILES[L] > 1
     }
 #endif
-    for (var j = 0u; j < #{APPENDED[L]}u; j++) {
+    for (var j = start(); j < #{APPENDED[L]}u; j++) {
         (*to)[#{OUTPUTS[L]}u + j] = (*msi)[j];
     }
     (*to)[#{OUTPUTS[L] + APPENDED[L]}] = 1.0;

@@ -18,7 +18,7 @@ fn epsilon(purpose: u32, index: u32, row: u32, quad: u32) -> vec4<f32> {
 // The fixed linear map from MSI pixel to bands, for one quad of bands.
 fn linear_path(msi: ptr<function, array<f32, #{MSI + 1}>>, quad: u32) -> vec4<f32> {
     var sum = network[#{LINEAR_AT + MSI * BAND_QUADS}u + quad];
-    for (var j = 0u; j < #{MSI}u; j++) {
+    for (var j = start(); j < #{MSI}u; j++) {
         sum += (*msi)[j] * network[#{LINEAR_AT}u + j * #{BAND_QUADS}u + quad];
     }
     return sum;

@@ -1,4 +1,5 @@
 // Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller normals; the same code as src/random.rs.
+#import "shared/start.wgsl"
 
 // Upper word of a * b, from 16-bit halves: WGSL has no wide multiply.
 fn multiply_high(a: u32, b: u32) -> u32 {
@@ -14,7 +15,7 @@ fn multiply_high(a: u32, b: u32) -> u32 {
 fn philox(key: vec2<u32>, counter: vec4<u32>) -> vec4<u32> {
     var k = key;
     var c = counter;
-    for (var round = 0u; round < 10u; round++) {
+    for (var round = start(); round < 10u; round++) {
         c = vec4<u32>(
             multiply_high(0xCD9E8D57u, c.z) ^ c.y ^ k.x,
             0xCD9E8D57u * c.z,

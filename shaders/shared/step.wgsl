@@ -20,4 +20,5 @@ struct Step {
     alpha_blur: f32,         // weights of terms 1, 2, 3
     alpha_response: f32,
     alpha_observation: f32,
+    zero: u32,               // 0, see shared/start.wgsl
 }

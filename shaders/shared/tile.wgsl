@@ -7,4 +7,5 @@ struct Tile {
     first_member: u32,   // members that are averaged
     members: u32,
     share: f32,          // 1 / members
+    zero: u32,           // 0, see shared/start.wgsl
 }

@@ -13,6 +13,8 @@ use crate::interrupt;
 
 mod convert;
 mod demo;
+#[cfg(feature = "gpu")]
+mod devices;
 mod estimate;
 mod eval;
 mod finetune;
@@ -25,6 +27,8 @@ mod progress;
 mod simulate;
 mod summary;
 mod train;
+#[cfg(feature = "gpu")]
+mod verify;
 
 /// Blind hyperspectral super-resolution: fuse a low-resolution hyperspectral and a high-resolution
 /// multispectral image of one scene.
@@ -90,6 +94,10 @@ enum Command {
     Simulate(simulate::Simulate),
     Info(info::Info),
     Convert(convert::Convert),
+    #[cfg(feature = "gpu")]
+    Devices(devices::Devices),
+    #[cfg(feature = "gpu")]
+    Verify(verify::Verify),
 }
 
 /// Runs the program on the process's arguments.
@@ -139,6 +147,10 @@ impl Command {
             Command::Simulate(command) => command.run(output),
             Command::Info(command) => command.run(output),
             Command::Convert(command) => command.run(output),
+            #[cfg(feature = "gpu")]
+            Command::Devices(command) => command.run(output),
+            #[cfg(feature = "gpu")]
+            Command::Verify(command) => command.run(output),
         }
     }
 }

@@ -202,6 +202,16 @@ impl EngineOptions {
         self.open_gpu()
     }
 
+    #[cfg(feature = "gpu")]
+    fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
+        use crate::engine::gpu::{AdapterChoice, GpuEngine, hardware_adapter};
+        if self.backend == Backend::Auto && self.adapter.is_none() && hardware_adapter().is_none() {
+            return Ok(Box::new(CpuEngine));
+        }
+        let choice = AdapterChoice::from_option(self.adapter.as_deref());
+        Ok(Box::new(GpuEngine::new(&choice)?))
+    }
+
     #[cfg(not(feature = "gpu"))]
     fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
         if self.backend == Backend::Gpu || self.adapter.is_some() {

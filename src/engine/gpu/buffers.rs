@@ -96,7 +96,11 @@ impl GpuBuffer {
     pub fn write<T: Pod>(&self, context: &Context, at: usize, data: &[T]) -> Result<()> {
         let bytes: &[u8] = bytemuck::cast_slice(data);
         if 4 * at as u64 + bytes.len() as u64 > self.bytes {
-            return Err(Error::failed(format!("`{}`: {} bytes do not fit", self.name, bytes.len())));
+            return Err(Error::failed(format!(
+                "`{}`: {} bytes do not fit",
+                self.name,
+                bytes.len()
+            )));
         }
         context
             .queue

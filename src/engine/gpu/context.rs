@@ -179,11 +179,7 @@ pub struct Context {
 
 /// The first line of a driver's or validator's message, for an error of one line.
 fn first_line(message: &str) -> String {
-    let lines: Vec<&str> = message
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty())
-        .collect();
+    let lines: Vec<&str> = message.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     lines.join("; ").chars().take(600).collect()
 }
 

@@ -161,13 +161,10 @@ fn last(layout: &Layout, branch: Branch) -> Option<usize> {
 /// [`Error::Failed`] for an architecture that [`Architecture::check`] refuses.
 pub fn network(architecture: &Architecture, layout: &Layout, band_tile: usize) -> Result<Defines> {
     let place = |branch| {
-        last(layout, branch).ok_or_else(|| Error::failed("network: a branch without layers cannot be compiled"))
+        last(layout, branch)
+            .ok_or_else(|| Error::failed("network: a branch without layers cannot be compiled"))
     };
-    let (abundance, mean, std) = (
-        place(Branch::Encoder)?,
-        place(Branch::Mean)?,
-        place(Branch::Std)?,
-    );
+    let (abundance, mean, std) = (place(Branch::Encoder)?, place(Branch::Mean)?, place(Branch::Std)?);
     let is_last = |at: usize| at == mean || at == std;
     let tiles: Vec<Tiles> = (0..layout.layers.len())
         .map(|at| {

@@ -63,7 +63,10 @@ pub fn source(file: &str, defines: &Defines, replacements: &[Replacement]) -> Re
 fn bindings(file: &str, text: &str) -> Result<Vec<Binding>> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| {
         let at = e.location(text).map_or(0, |l| l.line_number);
-        let line = text.lines().nth(at.saturating_sub(1) as usize).unwrap_or_default();
+        let line = text
+            .lines()
+            .nth(at.saturating_sub(1) as usize)
+            .unwrap_or_default();
         Error::failed(format!("shaders/{file}: {}: `{}`", e.message(), line.trim()))
     })?;
     let mut bindings: Vec<Binding> = module
@@ -107,7 +110,10 @@ impl Pipelines {
     /// # Errors
     /// [`Error::Failed`] if the text does not expand or the driver does not compile it.
     pub fn get(&self, context: &Context, file: &str, defines: &Defines) -> Result<Arc<Pipeline>> {
-        let key = (file.to_owned(), defines.clone());
+        let mut defines = defines.clone();
+        let software = context.info.device_type == wgpu::DeviceType::Cpu;
+        defines.number("SOFTWARE", usize::from(software));
+        let key = (file.to_owned(), defines);
         let cached = |cache: &Mutex<HashMap<_, Arc<Pipeline>>>| {
             let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
             cache.get(&key).cloned()
@@ -115,10 +121,8 @@ impl Pipelines {
         if let Some(pipeline) = cached(&self.cache) {
             return Ok(pipeline);
         }
-        let text = source(file, defines, &self.options.replacements)?;
-        let t0 = std::time::Instant::now(); // TEMP
+        let text = source(file, &key.1, &self.options.replacements)?;
         let pipeline = Arc::new(self.compile(context, file, &text)?);
-        if std::env::var("HSR_SHADERS").is_ok() { eprintln!("{file} {:?} {} lines", t0.elapsed(), text.lines().count()); } // TEMP
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(cache.entry(key).or_insert(pipeline).clone())
     }

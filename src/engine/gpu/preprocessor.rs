@@ -53,8 +53,7 @@ impl Defines {
 
     /// Adds all of `other`'s names.
     pub fn extend(&mut self, other: &Defines) -> &mut Self {
-        self.0
-            .extend(other.0.iter().map(|(k, v)| (k.clone(), v.clone())));
+        self.0.extend(other.0.iter().map(|(k, v)| (k.clone(), v.clone())));
         self
     }
 }
@@ -156,7 +155,10 @@ impl Expansion<'_, '_> {
                     let Some((name, first, last)) = parts else {
                         return Err(failed(file, number, "`#for` wants `NAME in A..B`"));
                     };
-                    let (first, last) = (self.number(file, number, first)?, self.number(file, number, last)?);
+                    let (first, last) = (
+                        self.number(file, number, first)?,
+                        self.number(file, number, last)?,
+                    );
                     let hidden = self.names.remove(name);
                     for value in first..last {
                         self.names.insert(name.into(), Value::Number(value));
@@ -377,11 +379,20 @@ mod tests {
                 "shaders/a.wgsl:1: `WIDTH[3]` is out of range in `WIDTH[3]`",
             ),
             ("#{SLOPE[2]}", "shaders/a.wgsl:1: `SLOPE[2]` is out of range"),
-            ("#{1 / 0}", "shaders/a.wgsl:1: overflow or division by zero in `1 / 0`"),
+            (
+                "#{1 / 0}",
+                "shaders/a.wgsl:1: overflow or division by zero in `1 / 0`",
+            ),
             ("#if 1\nx", "shaders/a.wgsl:1: `#if` without its `#endif`"),
-            ("#for I in 0..2\n#endif\n#end", "shaders/a.wgsl:1: `#for` without its `#end`"),
+            (
+                "#for I in 0..2\n#endif\n#end",
+                "shaders/a.wgsl:1: `#for` without its `#end`",
+            ),
             ("#end", "shaders/a.wgsl:1: `#end` does not belong here"),
-            ("#import \"c.wgsl\"", "shaders/a.wgsl:1: there is no shader file `c.wgsl`"),
+            (
+                "#import \"c.wgsl\"",
+                "shaders/a.wgsl:1: there is no shader file `c.wgsl`",
+            ),
             ("#{1 2}", "shaders/a.wgsl:1: unexpected `2` in `1 2`"),
         ] {
             assert_eq!(run(text).unwrap_err().to_string(), message);

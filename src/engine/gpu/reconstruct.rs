@@ -111,6 +111,7 @@ pub fn reconstruct(
             first_member: first_member as u32,
             members: members as u32,
             share: 1.0 / members as f32,
+            ..Default::default()
         };
         uniform.write(context, 0, &[values])?;
         let mut encoder = context.device.create_command_encoder(&Default::default());

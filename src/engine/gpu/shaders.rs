@@ -21,6 +21,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/network.wgsl",
     "shared/noise.wgsl",
     "shared/philox.wgsl",
+    "shared/start.wgsl",
     "shared/step.wgsl",
     "shared/tile.wgsl",
 ];
@@ -43,9 +44,6 @@ pub struct Replacement {
 pub fn read(file: &str, replacements: &[Replacement]) -> Option<Cow<'static, str>> {
     let text = FILES.iter().find(|(name, _)| *name == file)?.1;
     let mut text = Cow::Borrowed(text);
-    if let Ok(dir) = std::env::var("HSR_SHADERS") { // TEMP
-        text = Cow::Owned(std::fs::read_to_string(format!("{dir}/{file}")).unwrap()); // TEMP
-    } // TEMP
     for r in replacements.iter().filter(|r| r.file == file) {
         assert_eq!(text.matches(r.from).count(), 1, "`{}` in {file}", r.from);
         text = Cow::Owned(text.replacen(r.from, r.to, 1));

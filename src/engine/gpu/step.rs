@@ -27,8 +27,7 @@ pub struct StepUniform {
     pub alpha_blur: f32,
     pub alpha_response: f32,
     pub alpha_observation: f32,
-    /// Fills the struct up to the eight bytes that `key` aligns it to.
-    pub padding: u32,
+    pub zero: u32,
 }
 
 /// Twin of `Tile` in `shaders/shared/tile.wgsl`, which says what the fields mean.
@@ -43,4 +42,7 @@ pub struct TileUniform {
     pub first_member: u32,
     pub members: u32,
     pub share: f32,
+    pub zero: u32,
+    /// Fills the struct up to the eight bytes that `key` aligns it to.
+    pub padding: u32,
 }

@@ -117,6 +117,15 @@ pub(super) struct GpuTrainer<'a> {
     last_step: (usize, usize, bool),
 }
 
+/// What kernels leave, as it lies on the device; see [`Shape`].
+pub(super) struct Records {
+    pub(super) bank: Vec<f32>,
+    pub(super) observations: Vec<f32>,
+    pub(super) pixels: Vec<f32>,
+    /// Empty where the last step did not update θ.
+    pub(super) windows: Vec<f32>,
+}
+
 /// Rows of `from` numbers, each padded with zeros to `to`.
 fn padded(data: &[f32], from: usize, to: usize) -> Vec<f32> {
     let mut out = vec![0.0; data.len() / from * to];
@@ -159,12 +168,7 @@ impl Buffers {
 
         let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
         let moments: Vec<f32> = [&state.network_m[..], &state.network_v].concat();
-        let theta: Vec<f32> = [
-            &state.degradation[..],
-            &state.degradation_m,
-            &state.degradation_v,
-        ]
-        .concat();
+        let theta: Vec<f32> = [&state.degradation[..], &state.degradation_m, &state.degradation_v].concat();
         let mut bank = vec![0.0; (1 + psf::PARAMETERS) * area];
         if let Some(fixed) = &problem.fixed_psf {
             bank[..area].copy_from_slice(fixed);
@@ -379,10 +383,7 @@ impl<'a> GpuTrainer<'a> {
             }
             context.submit(encoder, false)?;
             let size = self.shape.observation;
-            let observations: Vec<f32> =
-                self.buffers
-                    .observations
-                    .read(context, 0, chunk.len() * size)?;
+            let observations: Vec<f32> = self.buffers.observations.read(context, 0, chunk.len() * size)?;
             lr_msi.extend(unpadded(&observations, size, b));
         }
         let p = self.layout.abundances;
@@ -519,6 +520,26 @@ impl<'a> GpuTrainer<'a> {
         Ok(())
     }
 
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Reads what the last step's kernels left.
+    pub(super) fn records(&mut self) -> Result<Records> {
+        self.flush()?;
+        let (context, s, b) = (&self.engine.context, &self.shape, &self.buffers);
+        let (lr, hr, updated) = self.last_step;
+        let members = self.problem.architecture.members;
+        let hr = if updated { hr } else { 0 };
+        let bank = (1 + psf::PARAMETERS) * s.kernel * s.kernel;
+        Ok(Records {
+            bank: b.bank.read(context, 0, bank)?,
+            observations: b.observations.read(context, 0, lr * s.observation)?,
+            pixels: b.pixels.read(context, 0, members * lr * 4 * s.pixel_record)?,
+            windows: b.windows.read(context, 0, hr * 4 * s.window_record)?,
+        })
+    }
+
     /// Brings the losses of all awaited steps to the host.
     fn collect_losses(&mut self) -> Result<()> {
         self.flush()?;
@@ -526,10 +547,7 @@ impl<'a> GpuTrainer<'a> {
             return Ok(());
         }
         let row = 3 + self.problem.architecture.members;
-        let ring: Vec<f32> = self
-            .buffers
-            .losses
-            .read(&self.engine.context, 0, SLOTS * row)?;
+        let ring: Vec<f32> = self.buffers.losses.read(&self.engine.context, 0, SLOTS * row)?;
         for a in self.awaited.drain(..) {
             let values = &ring[a.slot * row..][..row];
             let mean = |sum: f32| f64::from(sum) / (a.lr_count * self.shape.bands) as f64;
@@ -590,9 +608,8 @@ impl Trainer<f32> for GpuTrainer<'_> {
         };
         let network = adam(plan.network_rate, &mut self.network_updates);
         let degradation = adam(plan.degradation_rate, &mut self.degradation_updates);
-        let constants = |adam: Option<Adam>| {
-            adam.map_or((0.0, 0.0), |a| (a.step_size as f32, a.root_correction as f32))
-        };
+        let constants =
+            |adam: Option<Adam>| adam.map_or((0.0, 0.0), |a| (a.step_size as f32, a.root_correction as f32));
         let (network_step, network_root) = constants(network);
         let (degradation_step, degradation_root) = constants(degradation);
         let (bands, b) = (self.shape.bands, self.shape.msi);
@@ -623,7 +640,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
             alpha_blur: alpha[0],
             alpha_response: alpha[1],
             alpha_observation: alpha[2],
-            padding: 0,
+            zero: 0,
         };
         self.uniforms.extend_from_slice(bytemuck::bytes_of(&uniform));
         self.uniforms.resize((self.queue.len() + 1) * self.pitch, 0);
@@ -690,9 +707,8 @@ impl Trainer<f32> for GpuTrainer<'_> {
     }
 
     fn tensors(&mut self) -> Result<StepTensors<f32>> {
-        self.flush()?;
+        let records = self.records()?;
         let (context, s, b) = (&self.engine.context, &self.shape, &self.buffers);
-        let (lr, hr, updated) = self.last_step;
         let members = self.problem.architecture.members;
         let area = s.kernel * s.kernel;
         let keep = keeps_tensors(&self.problem);
@@ -701,48 +717,38 @@ impl Trainer<f32> for GpuTrainer<'_> {
         let srf = (0..s.bands * s.msi)
             .map(|i| srf[(i % s.msi) * 4 * s.band_quads + i / s.msi])
             .collect();
-        let observations: Vec<f32> = b.observations.read(context, 0, lr * s.observation)?;
         let observed = |at: usize| -> Vec<f32> {
-            observations
-                .chunks_exact(s.observation)
-                .flat_map(|o| o[at..at + s.msi].to_vec())
-                .collect()
+            let each = records.observations.chunks_exact(s.observation);
+            each.flat_map(|o| o[at..at + s.msi].to_vec()).collect()
         };
-        let record = 4 * s.pixel_record;
-        let pixels: Vec<f32> = b.pixels.read(context, 0, members * lr * record)?;
         let rows = |at: usize, length: usize| -> Vec<f32> {
-            pixels
-                .chunks_exact(record)
-                .flat_map(|p| p[at..at + length].to_vec())
-                .collect()
-        };
-        let record = 4 * s.window_record;
-        let windows: Vec<f32> = if updated {
-            b.windows.read(context, 0, hr * record)?
-        } else {
-            Vec::new()
+            let each = records.pixels.chunks_exact(4 * s.pixel_record);
+            each.flat_map(|p| p[at..at + length].to_vec()).collect()
         };
         let window = |at: usize, from: usize, to: usize, count: usize| -> Vec<f32> {
-            windows
-                .chunks_exact(record)
-                .flat_map(|w| unpadded(&w[at..at + count * from], from, to))
+            let each = records.windows.chunks_exact(4 * s.window_record);
+            each.flat_map(|w| unpadded(&w[at..at + count * from], from, to))
                 .collect()
         };
-        let sums: Vec<f32> = if updated {
+        let sums: Vec<f32> = if self.last_step.2 {
             b.sums.read(context, 0, 4 * s.theta)?
         } else {
             Vec::new()
         };
         let (terms, total) = sums.split_at(sums.len() / 4 * 3);
         Ok(StepTensors {
-            psf: b.bank.read(context, 0, area)?,
+            psf: records.bank[..area].to_vec(),
             srf,
             lr_msi: observed(0),
             srf_of_lr_hsi: observed(s.msi),
             abundance_lr: rows(self.layout.abundance, self.layout.abundances),
             mean_lr: rows(self.layout.output(Branch::Mean), s.bands),
             std_lr: rows(self.layout.output(Branch::Std), s.bands),
-            sample_lr: if keep { rows(4 * s.sample, s.bands) } else { Vec::new() },
+            sample_lr: if keep {
+                rows(4 * s.sample, s.bands)
+            } else {
+                Vec::new()
+            },
             blur_of_sample: window(0, s.bands, s.bands, 1),
             srf_of_sample: if keep {
                 let quads = 4 * s.response_quads;
@@ -750,9 +756,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
             } else {
                 Vec::new()
             },
-            network_gradient: b
-                .gradient
-                .read(context, 0, members * self.layout.parameters)?,
+            network_gradient: b.gradient.read(context, 0, members * self.layout.parameters)?,
             term_gradients: terms.to_vec(),
             degradation_gradient: total.to_vec(),
         })

@@ -1,0 +1,164 @@
+//! Every shader with every set of defines: naga validates it and writes it for all backends; host and shader agree
+//! on the uniforms' layout; the random numbers are the CPU's.
+#![cfg(feature = "gpu")]
+
+use std::mem::offset_of;
+
+use hsr_gpu::engine::Output;
+use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::defines::{Shape, keeps_tensors};
+use hsr_gpu::engine::gpu::pipeline::source;
+use hsr_gpu::engine::gpu::preprocessor::Defines;
+use hsr_gpu::engine::gpu::step::{StepUniform, TileUniform};
+use hsr_gpu::engine::gpu::{
+    degradation, degradation_update, hr_network, lr_network, network_update, psf_blur, reconstruct,
+};
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+
+fn parsed(file: &str, defines: &Defines) -> naga::Module {
+    let text = source(file, defines, &[]).unwrap();
+    naga::front::wgsl::parse_str(&text)
+        .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&text, file)))
+}
+
+fn validated(file: &str, defines: &Defines) -> (naga::Module, ModuleInfo) {
+    let module = parsed(file, defines);
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .unwrap_or_else(|e| panic!("{file}: {e:?}"));
+    (module, info)
+}
+
+/// All shaders of a case.
+fn shaders(case: &Case) -> Vec<(&'static str, Defines)> {
+    let problem = case.problem();
+    let layout = case.architecture.layout();
+    let shape = Shape::new(
+        &case.architecture,
+        &layout,
+        case.geometry,
+        keeps_tensors(&problem),
+    );
+    let members = case.architecture.members;
+    let mut all = vec![
+        (degradation::FILE, degradation::defines(&problem, &shape)),
+        (psf_blur::FILE, psf_blur::defines(&problem, &shape)),
+        (
+            lr_network::FILE,
+            lr_network::defines(&problem, &layout, &shape, case.windows).unwrap(),
+        ),
+        (
+            network_update::FILE,
+            network_update::defines(&layout, &shape, members, case.frozen),
+        ),
+        // The least workgroup memory that an adapter may have, and a card's.
+        (
+            hr_network::FILE,
+            hr_network::defines(&problem, &layout, &shape, 16_384).unwrap(),
+        ),
+        (
+            hr_network::FILE,
+            hr_network::defines(&problem, &layout, &shape, 49_152).unwrap(),
+        ),
+        (
+            degradation_update::FILE,
+            degradation_update::defines(&problem, &shape),
+        ),
+    ];
+    for output in [
+        Output::Mean,
+        Output::Std,
+        Output::Sample { seed: 1, member: 0 },
+        Output::Abundance { member: 0 },
+    ] {
+        all.push((
+            reconstruct::FILE,
+            reconstruct::defines(&case.architecture, &layout, output).unwrap(),
+        ));
+    }
+    all
+}
+
+// A shader that one backend refuses is found here, on any machine, and not by the first user of that backend.
+#[test]
+fn every_backend_takes_every_shader() {
+    let mut written = 0;
+    for case in cases() {
+        for (file, mut defines) in shaders(&case) {
+            for software in [0, 1] {
+                defines.number("SOFTWARE", software);
+                let (module, info) = validated(file, &defines);
+                assert_eq!(module.entry_points.len(), 1, "{file}");
+                assert_eq!(module.entry_points[0].name, "main", "{file}");
+                let stage = naga::ShaderStage::Compute;
+                let words = spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap();
+                let options = msl::Options {
+                    lang_version: (2, 4),
+                    ..Default::default()
+                };
+                let pipeline = msl::PipelineOptions::default();
+                let (metal, _) = msl::write_string(&module, &info, &options, &pipeline).unwrap();
+                let mut direct = String::new();
+                let options = hlsl::Options {
+                    shader_model: hlsl::ShaderModel::V6_0,
+                    ..Default::default()
+                };
+                let pipeline = hlsl::PipelineOptions {
+                    entry_point: Some((stage, "main".into())),
+                };
+                hlsl::Writer::new(&mut direct, &options, &pipeline)
+                    .write(&module, &info, None)
+                    .unwrap();
+                assert!(!words.is_empty() && metal.contains("kernel") && direct.contains("numthreads"));
+                written += 1;
+            }
+        }
+    }
+    println!("{written} shaders, three backends each");
+    assert!(written > 100);
+}
+
+/// Offsets of the members of a shader's struct, and its size.
+fn layout(module: &naga::Module, name: &str) -> (Vec<(String, usize)>, usize) {
+    let (_, found) = module
+        .types
+        .iter()
+        .find(|(_, t)| t.name.as_deref() == Some(name))
+        .unwrap();
+    let naga::TypeInner::Struct { members, span } = &found.inner else {
+        panic!("{name} is no struct");
+    };
+    let each = members
+        .iter()
+        .map(|m| (m.name.clone().unwrap(), m.offset as usize));
+    (each.collect(), *span as usize)
+}
+
+macro_rules! offsets {
+    ($host:ty: $($field:ident),* $(,)?) => {
+        vec![$((stringify!($field).to_owned(), offset_of!($host, $field))),*]
+    };
+}
+
+#[test]
+fn host_and_shader_agree_on_the_uniforms() {
+    let case = &cases()[0];
+    let module = |file: &str| {
+        let (file, mut defines) = shaders(case).into_iter().find(|(f, _)| *f == file).unwrap();
+        defines.number("SOFTWARE", 0);
+        parsed(file, &defines)
+    };
+    let step = offsets!(StepUniform: key, step, member, lr_first, lr_count, hr_first, hr_count, slot,
+        update_network, network_step, network_root, degradation_step, degradation_root, lr_scale, blur_scale,
+        response_scale, observation_scale, alpha_blur, alpha_response, alpha_observation, zero);
+    assert_eq!(
+        layout(&module(hr_network::FILE), "Step"),
+        (step, size_of::<StepUniform>())
+    );
+    let tile = offsets!(TileUniform: key, step, pixels, first_pixel, first_member, members, share, zero);
+    assert_eq!(
+        layout(&module(reconstruct::FILE), "Tile"),
+        (tile, size_of::<TileUniform>())
+    );
+}

@@ -1,0 +1,80 @@
+//! `verify`: every kernel and whole steps on a GPU, against the CPU engine.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Output;
+use crate::engine::Engine;
+use crate::engine::gpu::cases::{Row, compare_all};
+use crate::engine::gpu::{AdapterChoice, GpuEngine, Options};
+use crate::error::{Error, Result};
+
+/// Compare every GPU kernel, and whole steps, with the CPU engine
+#[derive(Debug, Args)]
+#[command(after_help = "Example: hsr-gpu verify --adapter 0\nExit code 1 if a comparison fails or none ran.")]
+pub struct Verify {
+    /// GPU adapter by number or part of its name (see `hsr-gpu devices`); the best hardware GPU where left out
+    #[arg(long, value_name = "INDEX|NAME")]
+    adapter: Option<String>,
+    /// Compile the shaders with bounds checks and put guard words around all buffers
+    #[arg(long)]
+    checked: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    adapter: String,
+    checked: bool,
+    rows: Vec<Row>,
+    failed: usize,
+}
+
+impl Verify {
+    /// Runs all comparisons and prints their table.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an adapter that does not exist, [`Error::Failed`] if a comparison failed or none ran.
+    pub fn run(&self, output: &Output) -> Result<()> {
+        let choice = AdapterChoice::from_option(self.adapter.as_deref());
+        let options = Options {
+            checked: self.checked,
+            ..Options::default()
+        };
+        let engine = GpuEngine::with_options(&choice, options)?;
+        let rows = compare_all(&engine, |case| output.say(&format!("verify: {}", case.name)))?;
+        let failed = rows.iter().filter(|r| !r.passed).count();
+        let mut text = format!(
+            "{}\n{:<19} {:<22} {:<42} {:>8} {:>8} {:>8}\n",
+            engine.name(),
+            "kernel",
+            "tensor",
+            "shape",
+            "NMSE",
+            "worst",
+            "limit"
+        );
+        for r in &rows {
+            let verdict = if r.passed { "ok" } else { "FAILED" };
+            text += &format!(
+                "{:<19} {:<22} {:<42} {:>8.1e} {:>8.1e} {:>8.0e} {verdict}\n",
+                r.kernel, r.tensor, r.shape, r.nmse, r.worst, r.limit
+            );
+        }
+        text += &format!("{} comparisons, {failed} failed\n", rows.len());
+        let compared = rows.len();
+        let report = Report {
+            adapter: engine.name(),
+            checked: self.checked,
+            rows,
+            failed,
+        };
+        output.result(&report, &text)?;
+        if failed > 0 || compared == 0 {
+            return Err(Error::failed(format!(
+                "verify: {failed} of {compared} comparisons failed on {}",
+                engine.name()
+            )));
+        }
+        Ok(())
+    }
+}
