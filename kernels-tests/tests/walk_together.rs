@@ -2,6 +2,8 @@
 //!
 //! Proves that the engines draw the same noise and take the same steps, and that a GPU's sums have one order.
 #![cfg(feature = "gpu")]
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
 
 use hsr_gpu::engine::cpu::CpuEngine;
 use hsr_gpu::engine::gpu::cases::{Case, cases, walk};
