@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::interrupt;
 
+mod bench;
 mod convert;
 mod demo;
 mod estimate;
@@ -89,6 +90,7 @@ enum Command {
     Eval(eval::Eval),
     Simulate(simulate::Simulate),
     Info(info::Info),
+    Bench(bench::Bench),
     Convert(convert::Convert),
 }
 
@@ -138,6 +140,7 @@ impl Command {
             Command::Eval(command) => command.run(output),
             Command::Simulate(command) => command.run(output),
             Command::Info(command) => command.run(output),
+            Command::Bench(command) => command.run(output),
             Command::Convert(command) => command.run(output),
         }
     }
