@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::interrupt;
 
+mod bench;
 mod convert;
 mod demo;
 #[cfg(feature = "gpu")]
@@ -93,6 +94,7 @@ enum Command {
     Eval(eval::Eval),
     Simulate(simulate::Simulate),
     Info(info::Info),
+    Bench(bench::Bench),
     Convert(convert::Convert),
     #[cfg(feature = "gpu")]
     Devices(devices::Devices),
@@ -146,6 +148,7 @@ impl Command {
             Command::Eval(command) => command.run(output),
             Command::Simulate(command) => command.run(output),
             Command::Info(command) => command.run(output),
+            Command::Bench(command) => command.run(output),
             Command::Convert(command) => command.run(output),
             #[cfg(feature = "gpu")]
             Command::Devices(command) => command.run(output),

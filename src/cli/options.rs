@@ -11,7 +11,7 @@ use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::Cube;
 use crate::engine::Engine;
-use crate::engine::cpu::CpuEngine;
+use crate::engine::simd::SimdEngine;
 use crate::error::{Error, Result};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::estimate::PsfModel;
@@ -170,7 +170,7 @@ pub enum Backend {
     Auto,
     /// A GPU
     Gpu,
-    /// The CPU reference engine
+    /// The CPU, with the vector instructions it has
     Cpu,
 }
 
@@ -193,7 +193,7 @@ impl EngineOptions {
     pub fn open(&self) -> Result<Box<dyn Engine<f32>>> {
         if self.backend == Backend::Cpu {
             return match &self.adapter {
-                None => Ok(Box::new(CpuEngine)),
+                None => Ok(Box::new(SimdEngine::new())),
                 Some(name) => Err(Error::input(format!(
                     "--adapter {name} names a GPU; leave it out with --backend cpu"
                 ))),
@@ -219,6 +219,6 @@ impl EngineOptions {
                 "this build has no GPU engine (--no-default-features); use --backend cpu or the default build",
             ));
         }
-        Ok(Box::new(CpuEngine))
+        Ok(Box::new(SimdEngine::new()))
     }
 }

@@ -141,19 +141,20 @@ impl HrWindow<'_> {
         }
         let stride = rows.stride();
         let (before, rest) = rows.all_mut().split_at_mut(net.std_at * stride);
-        let mut z = ViewMut::<S>::new(&mut before[net.mean_at * stride..], stride, 0);
         if let Some(linear) = pass.linear {
             let map = Affine {
                 weights: linear,
                 stride: bands.next_multiple_of(4),
                 slope: 1.0,
             };
-            affine(simd, map, [msi, View::empty()], &mut z, count, true);
+            let z = ViewMut::new(&mut before[net.mean_at * stride..], stride, 0);
+            affine(simd, map, [msi, View::empty()], z, count, true);
         }
         if with_std {
             let std = View::<S>::new(rest, stride, 0);
+            let z = ViewMut::new(&mut before[net.mean_at * stride..], stride, 0);
             let first = self.index * pass.pixels + at;
-            pass.epsilon.add_scaled(simd, first, std, &mut z, (count, bands));
+            pass.epsilon.add_scaled(simd, first, std, z, (count, bands));
         }
     }
 
@@ -169,8 +170,8 @@ impl HrWindow<'_> {
             slope: 1.0,
         };
         let stride = self.scratch.response.stride();
-        let mut out = ViewMut::new(self.scratch.response.all_mut(), stride, 0);
-        affine(simd, map, [z, View::empty()], &mut out, count, false);
+        let out = ViewMut::new(self.scratch.response.all_mut(), stride, 0);
+        affine(simd, map, [z, View::empty()], out, count, false);
 
         let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
         let msi = View::<S>::new(self.planes, pass.maps.bank.stride(), at);
@@ -181,7 +182,11 @@ impl HrWindow<'_> {
             let values = msi.row(j, count).iter().zip(response.row(j, count));
             for (((y, response), block), to) in values.zip(block).zip(signs.row(j, count)) {
                 let residual = simd.sub_f32s(*y, *response);
-                loss = simd.mul_add_e_f32s(simd.abs_f32s(residual), *block, loss);
+                loss = simd.mul_add_e_f32s(
+                    simd.max_f32s(residual, simd.sub_f32s(zero, residual)),
+                    *block,
+                    loss,
+                );
                 let up = simd.select_f32s(simd.greater_than_f32s(residual, zero), one, zero);
                 let down = simd.select_f32s(simd.less_than_f32s(residual, zero), one, zero);
                 *to = simd.mul_f32s(simd.sub_f32s(up, down), *block);
@@ -210,8 +215,8 @@ impl HrWindow<'_> {
         let pass = &self.pass;
         let (net, columns) = (pass.net, pass.net.bands.next_multiple_of(4));
         let z = self.scratch.activations.view::<S>(net.mean_at, columns, 0);
-        let lanes = S::as_mut_simd_f32s(self.scratch.lanes.all_mut()).0;
-        let (to_maps, to_signs) = lanes.split_at_mut(MAPS * columns);
+        let lanes = self.scratch.lanes.all_mut();
+        let (to_maps, to_signs) = lanes.split_at_mut(MAPS * columns * S::F32_LANES);
         let maps = pass.maps.bank.view::<S>(0, pass.wanted, at);
         outer_lanes(simd, maps, z, count, to_maps, columns);
         let signs = self.scratch.signs.view::<S>(0, net.msi_bands, 0);

@@ -73,6 +73,8 @@ impl Rows {
 pub(super) struct View<'a, S: Simd> {
     /// All vectors of the rows.
     pub vectors: &'a [S::f32s],
+    /// Number of rows.
+    pub rows: usize,
     /// Vectors from one row to the next.
     pub stride: usize,
     /// First vector of each row that belongs to the view.
@@ -83,27 +85,35 @@ impl<'a, S: Simd> View<'a, S> {
     /// Rows that lie `stride` samples apart in `samples`, seen from sample `at`; both are multiples of [`LINE`].
     #[inline(always)]
     pub fn new(samples: &'a [f32], stride: usize, at: usize) -> Self {
-        View {
-            vectors: S::as_simd_f32s(samples).0,
-            stride: stride / S::F32_LANES,
-            at: at / S::F32_LANES,
-        }
+        Self::of((samples, stride, at))
     }
 
     /// No rows.
     #[inline(always)]
     pub fn empty() -> Self {
+        Self::of((&[], LINE, 0))
+    }
+
+    /// From samples, distance of rows and first sample.
+    #[inline(always)]
+    pub fn of((samples, stride, at): (&'a [f32], usize, usize)) -> Self {
         View {
-            vectors: &[],
-            stride: 1,
-            at: 0,
+            vectors: S::as_simd_f32s(samples).0,
+            rows: samples.len() / stride,
+            stride: stride / S::F32_LANES,
+            at: at / S::F32_LANES,
         }
     }
 
-    /// Number of rows.
+    /// What [`View::of`] takes.
     #[inline(always)]
-    pub fn rows(&self) -> usize {
-        self.vectors.len() / self.stride
+    pub fn samples(self) -> (&'a [f32], usize, usize) {
+        let lanes = S::F32_LANES;
+        (
+            bytemuck::cast_slice(self.vectors),
+            self.stride * lanes,
+            self.at * lanes,
+        )
     }
 
     /// `count` vectors of row `row`.
@@ -127,11 +137,28 @@ impl<'a, S: Simd> ViewMut<'a, S> {
     /// As [`View::new`].
     #[inline(always)]
     pub fn new(samples: &'a mut [f32], stride: usize, at: usize) -> Self {
+        Self::of((samples, stride, at))
+    }
+
+    /// As [`View::of`].
+    #[inline(always)]
+    pub fn of((samples, stride, at): (&'a mut [f32], usize, usize)) -> Self {
         ViewMut {
             vectors: S::as_mut_simd_f32s(samples).0,
             stride: stride / S::F32_LANES,
             at: at / S::F32_LANES,
         }
+    }
+
+    /// What [`ViewMut::of`] takes.
+    #[inline(always)]
+    pub fn samples(self) -> (&'a mut [f32], usize, usize) {
+        let lanes = S::F32_LANES;
+        (
+            bytemuck::cast_slice_mut(self.vectors),
+            self.stride * lanes,
+            self.at * lanes,
+        )
     }
 
     /// `count` vectors of row `row`.

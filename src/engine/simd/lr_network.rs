@@ -3,7 +3,7 @@
 //! A chunk goes forward and back tile by tile; its activations and deltas stay in the second-level cache, and the
 //! products of the two that make the gradient run over the whole chunk.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use super::lines::{LINE, Rows, View, ViewMut};
 use super::network::{Net, TILE};
@@ -83,15 +83,20 @@ impl LrTask<'_> {
                 scratch.activations.row_mut(net.layout.abundance + k)[..from.len()].copy_from_slice(from);
             }
         }
-        let mut loss = simd.splat_f32s(0.0);
+        let mut loss = 0.0;
         for first in (0..vectors).step_by(tile) {
             let here = (first * S::F32_LANES, tile.min(vectors - first));
             self.forward(simd, scratch, here);
-            loss = self.residual(simd, scratch, here, loss);
+            loss += simd.vectorize(Residual {
+                task: *self,
+                scratch,
+                at: here.0,
+                count: here.1,
+            });
             self.backward(simd, scratch, here);
         }
         self.outer(simd, scratch, vectors, gradient);
-        simd.reduce_sum_f32s(loss)
+        loss
     }
 
     #[inline(always)]
@@ -111,58 +116,6 @@ impl LrTask<'_> {
         }
     }
 
-    /// Residual, its sign into the deltas of both decoders' outputs, and the loss so far.
-    #[inline(always)]
-    fn residual<S: Simd>(
-        &self,
-        simd: S,
-        scratch: &mut LrScratch,
-        (at, count): (usize, usize),
-        mut loss: S::f32s,
-    ) -> S::f32s {
-        let (net, bands) = (self.net, self.net.bands);
-        let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
-        let scale = simd.splat_f32s(self.scale);
-        let mean_slope = simd.splat_f32s(net.last_slope(Branch::Mean));
-        let std_slope = simd.splat_f32s(net.last_slope(Branch::Std));
-        let slope_at = |x, slope| simd.select_f32s(simd.greater_than_f32s(x, zero), one, slope);
-        let stride = scratch.activations.stride();
-        let mean = View::<S>::new(&scratch.activations.all()[net.mean_at * stride..], stride, at);
-        let std = View::<S>::new(&scratch.activations.all()[net.std_at * stride..], stride, at);
-        let target = self.chunk.target.view::<S>(0, bands, at);
-        let ones = self.chunk.msi.view::<S>(net.msi_bands, 1, at).row(0, count);
-        let mut deltas = ViewMut::<S>::new(scratch.deltas.all_mut(), stride, at);
-        let residual_stride = scratch.residual.stride();
-        let mut residuals = ViewMut::<S>::new(scratch.residual.all_mut(), residual_stride, at);
-        for quad in 0..bands.div_ceil(4) {
-            for v in 0..count {
-                let pixel = self.chunk.first + at + v * S::F32_LANES;
-                let epsilon = self.epsilon.quad(simd, pixel, quad, bands);
-                for (band, epsilon) in (4 * quad..bands).zip(epsilon) {
-                    let mean = mean.row(band, count)[v];
-                    let mut residual = simd.sub_f32s(mean, target.row(band, count)[v]);
-                    if self.with_std() {
-                        let std = std.row(band, count)[v];
-                        residual = simd.mul_add_e_f32s(std, epsilon, residual);
-                    }
-                    residuals.row(band, count)[v] = residual;
-                    loss = simd.mul_add_e_f32s(simd.abs_f32s(residual), ones[v], loss);
-                    let up = simd.select_f32s(simd.greater_than_f32s(residual, zero), scale, zero);
-                    let down = simd.select_f32s(simd.less_than_f32s(residual, zero), scale, zero);
-                    let gradient = simd.mul_f32s(simd.sub_f32s(up, down), ones[v]);
-                    deltas.row(net.mean_at + band, count)[v] =
-                        simd.mul_f32s(gradient, slope_at(mean, mean_slope));
-                    if self.with_std() {
-                        let std = std.row(band, count)[v];
-                        deltas.row(net.std_at + band, count)[v] =
-                            simd.mul_f32s(simd.mul_f32s(gradient, epsilon), slope_at(std, std_slope));
-                    }
-                }
-            }
-        }
-        loss
-    }
-
     #[inline(always)]
     fn backward<S: Simd>(&self, simd: S, scratch: &mut LrScratch, (at, count): (usize, usize)) {
         let stride = scratch.activations.stride();
@@ -176,19 +129,11 @@ impl LrTask<'_> {
             let (before, rest) = scratch.deltas.all_mut().split_at_mut(layer.activation * stride);
             let deltas = View::<S>::new(&rest[..layer.outputs * stride], stride, at);
             let inputs = scratch.activations.view::<S>(offset, wired.own(), at);
-            let mut to_inputs = ViewMut::new(&mut before[offset * stride..], stride, at);
+            let to_inputs = ViewMut::new(&mut before[offset * stride..], stride, at);
             // Both decoders read the abundance; std, the last layer, comes first on the way back.
             let add = layer.branch == Branch::Mean && layer.index == 0 && self.with_std();
             let map = wired.map(self.parameters);
-            transposed(
-                simd,
-                map,
-                deltas,
-                inputs,
-                wired.below,
-                &mut to_inputs,
-                (count, add),
-            );
+            transposed(simd, map, deltas, (inputs, wired.below), to_inputs, (count, add));
         }
     }
 
@@ -221,6 +166,71 @@ impl LrTask<'_> {
             let at = layer.weight + wired.own() * layer.stride;
             outer(simd, rest, deltas, count, &mut gradient[at..], layer.stride);
         }
+    }
+}
+
+/// The residual of a tile as one function to the compiler; returns Σ |X̂_ds − X|.
+struct Residual<'a, 's> {
+    task: LrTask<'a>,
+    scratch: &'s mut LrScratch,
+    at: usize,
+    count: usize,
+}
+
+impl WithSimd for Residual<'_, '_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let Residual {
+            task,
+            scratch,
+            at,
+            count,
+        } = self;
+        let (net, bands, with_std) = (task.net, task.net.bands, task.with_std());
+        let (zero, one) = (simd.splat_f32s(0.0), simd.splat_f32s(1.0));
+        let scale = simd.splat_f32s(task.scale);
+        let mean_slope = simd.splat_f32s(net.last_slope(Branch::Mean));
+        let std_slope = simd.splat_f32s(net.last_slope(Branch::Std));
+        let stride = scratch.activations.stride();
+        let activations = View::<S>::new(scratch.activations.all(), stride, at);
+        let target = task.chunk.target.view::<S>(0, bands, at);
+        let ones = task.chunk.msi.view::<S>(net.msi_bands, 1, at).row(0, count);
+        let mut deltas = ViewMut::<S>::new(scratch.deltas.all_mut(), stride, at);
+        let residual_stride = scratch.residual.stride();
+        let mut residuals = ViewMut::<S>::new(scratch.residual.all_mut(), residual_stride, at);
+        let mut loss = zero;
+        for quad in 0..bands.div_ceil(4) {
+            for v in 0..count {
+                let pixel = task.chunk.first + at + v * S::F32_LANES;
+                let epsilon = task.epsilon.quad(simd, pixel, quad, bands);
+                for k in 0..(bands - 4 * quad).min(4) {
+                    let band = 4 * quad + k;
+                    let mean = activations.row(net.mean_at + band, count)[v];
+                    let mut residual = simd.sub_f32s(mean, target.row(band, count)[v]);
+                    let mut std = zero;
+                    if with_std {
+                        std = activations.row(net.std_at + band, count)[v];
+                        residual = simd.mul_add_e_f32s(std, epsilon[k], residual);
+                    }
+                    residuals.row(band, count)[v] = residual;
+                    let size = simd.max_f32s(residual, simd.sub_f32s(zero, residual));
+                    loss = simd.mul_add_e_f32s(size, ones[v], loss);
+                    let up = simd.select_f32s(simd.greater_than_f32s(residual, zero), scale, zero);
+                    let down = simd.select_f32s(simd.less_than_f32s(residual, zero), scale, zero);
+                    let gradient = simd.mul_f32s(simd.sub_f32s(up, down), ones[v]);
+                    let slope = simd.select_f32s(simd.greater_than_f32s(mean, zero), one, mean_slope);
+                    deltas.row(net.mean_at + band, count)[v] = simd.mul_f32s(gradient, slope);
+                    if with_std {
+                        let slope = simd.select_f32s(simd.greater_than_f32s(std, zero), one, std_slope);
+                        let gradient = simd.mul_f32s(gradient, epsilon[k]);
+                        deltas.row(net.std_at + band, count)[v] = simd.mul_f32s(gradient, slope);
+                    }
+                }
+            }
+        }
+        simd.reduce_sum_f32s(loss)
     }
 }
 

@@ -117,8 +117,8 @@ impl Net {
             } else {
                 View::empty()
             };
-            let mut out = ViewMut::new(&mut rest[..wired.layer.stride * stride], stride, at);
-            affine(simd, wired.map(parameters), [own, msi], &mut out, count, false);
+            let out = ViewMut::new(&mut rest[..wired.layer.stride * stride], stride, at);
+            affine(simd, wired.map(parameters), [own, msi], out, count, false);
         }
     }
 }

@@ -18,19 +18,26 @@ pub(super) fn update<S: Simd>(
     let (beta1, rest1) = (f(Adam::BETA1), f(1.0 - Adam::BETA1));
     let (beta2, rest2) = (f(Adam::BETA2), f(1.0 - Adam::BETA2));
     let (correction, epsilon, size) = (f(adam.root_correction), f(Adam::EPSILON), f(adam.step_size));
-    let lanes = S::F32_LANES;
-    let states = m.chunks_mut(lanes).zip(v.chunks_mut(lanes));
-    let values = from.chunks(lanes).zip(to.chunks_mut(lanes));
-    for ((g, (m, v)), (from, to)) in gradient.chunks(lanes).zip(states).zip(values) {
-        let gradient = simd.partial_load_f32s(g);
-        let first = simd.mul_f32s(beta1, simd.partial_load_f32s(m));
-        let first = simd.mul_add_e_f32s(rest1, gradient, first);
-        let second = simd.mul_f32s(beta2, simd.partial_load_f32s(v));
-        let second = simd.mul_add_e_f32s(simd.mul_f32s(rest2, gradient), gradient, second);
-        let root = simd.mul_add_e_f32s(simd.sqrt_f32s(second), correction, epsilon);
-        let step = simd.div_f32s(simd.mul_f32s(size, first), root);
-        simd.partial_store_f32s(m, first);
-        simd.partial_store_f32s(v, second);
-        simd.partial_store_f32s(to, simd.sub_f32s(simd.partial_load_f32s(from), step));
+    let next = |g, x, m, v| {
+        let m = simd.mul_add_e_f32s(rest1, g, simd.mul_f32s(beta1, m));
+        let v = simd.mul_add_e_f32s(simd.mul_f32s(rest2, g), g, simd.mul_f32s(beta2, v));
+        let root = simd.mul_add_e_f32s(simd.sqrt_f32s(v), correction, epsilon);
+        let x = simd.sub_f32s(x, simd.div_f32s(simd.mul_f32s(size, m), root));
+        (x, m, v)
+    };
+    let (g, g_tail) = S::as_simd_f32s(gradient);
+    let (x, x_tail) = S::as_simd_f32s(from);
+    let (to, to_tail) = S::as_mut_simd_f32s(to);
+    let (m, m_tail) = S::as_mut_simd_f32s(m);
+    let (v, v_tail) = S::as_mut_simd_f32s(v);
+    let count = g.len();
+    let (x, to, m, v) = (&x[..count], &mut to[..count], &mut m[..count], &mut v[..count]);
+    for k in 0..count {
+        (to[k], m[k], v[k]) = next(g[k], x[k], m[k], v[k]);
     }
+    let load = |x: &[f32]| simd.partial_load_f32s(x);
+    let (x, first, second) = next(load(g_tail), load(x_tail), load(m_tail), load(v_tail));
+    simd.partial_store_f32s(to_tail, x);
+    simd.partial_store_f32s(m_tail, first);
+    simd.partial_store_f32s(v_tail, second);
 }

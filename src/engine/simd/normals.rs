@@ -4,7 +4,7 @@
 //! the last place; the arguments are reduced exactly, so the normals are closer to the true ones than those of an
 //! `f32` evaluation of 2πu.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use super::lines::{LINE, View, ViewMut};
 use crate::random::{MULTIPLIER, WEYL};
@@ -201,16 +201,45 @@ impl Epsilon<'_> {
         simd: S,
         pixel: usize,
         std: View<S>,
-        z: &mut ViewMut<S>,
+        z: ViewMut<S>,
         (count, bands): (usize, usize),
     ) {
-        for quad in 0..bands.div_ceil(4) {
-            for v in 0..count {
-                let epsilon = self.quad(simd, pixel + v * S::F32_LANES, quad, bands);
-                for (band, epsilon) in (4 * quad..bands).zip(epsilon) {
-                    let std = std.row(band, count)[v];
-                    let z = &mut z.row(band, count)[v];
-                    *z = simd.mul_add_e_f32s(std, epsilon, *z);
+        simd.vectorize(AddScaled {
+            epsilon: *self,
+            pixel,
+            std: std.samples(),
+            z: z.samples(),
+            count,
+            bands,
+        });
+    }
+}
+
+/// [`Epsilon::add_scaled`] as one function to the compiler.
+struct AddScaled<'a> {
+    epsilon: Epsilon<'a>,
+    pixel: usize,
+    std: (&'a [f32], usize, usize),
+    z: (&'a mut [f32], usize, usize),
+    count: usize,
+    bands: usize,
+}
+
+impl WithSimd for AddScaled<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let std = View::<S>::of(self.std);
+        let mut z = ViewMut::<S>::of(self.z);
+        for quad in 0..self.bands.div_ceil(4) {
+            for v in 0..self.count {
+                let pixel = self.pixel + v * S::F32_LANES;
+                let epsilon = self.epsilon.quad(simd, pixel, quad, self.bands);
+                for k in 0..(self.bands - 4 * quad).min(4) {
+                    let std = std.row(4 * quad + k, self.count)[v];
+                    let z = &mut z.row(4 * quad + k, self.count)[v];
+                    *z = simd.mul_add_e_f32s(std, epsilon[k], *z);
                 }
             }
         }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::lines::{Rows, View, ViewMut};
 use super::network::{Net, TILE};
 use super::normals::Epsilon;
-use super::products::{Affine, affine, affine_by_pixel};
+use super::products::{Affine, AffineByPixel, affine};
 use crate::engine::{Output, TrainingState};
 use crate::network::{Architecture, Branch};
 use crate::random::{Purpose, key};
@@ -202,14 +202,15 @@ fn averaged<S: Simd>(simd: S, pass: &Pass, scratch: &mut Scratch, branch: Branch
     let mut add = false;
     if let Some(Wide { weights, slope }) = &pass.wide_linear {
         let inputs = (scratch.msi.all(), scratch.msi.stride());
-        affine_by_pixel(
-            simd,
-            (weights, *slope),
+        simd.vectorize(AffineByPixel {
+            weights,
+            slope: *slope,
             inputs,
-            &mut scratch.tile,
+            out: &mut scratch.tile,
             pixels,
-            (1.0, false),
-        );
+            share: 1.0,
+            add,
+        });
         add = true;
     }
     for (member, Wide { weights, slope }) in pass.members.clone().zip(&pass.last) {
@@ -220,14 +221,15 @@ fn averaged<S: Simd>(simd: S, pass: &Pass, scratch: &mut Scratch, branch: Branch
         net.forward(simd, (branch, true), parameters, msi, rows, (0, count));
         let stride = rows.stride();
         let inputs = (&rows.all()[offset * stride..][..own * stride], stride);
-        affine_by_pixel(
-            simd,
-            (weights, *slope),
+        simd.vectorize(AffineByPixel {
+            weights,
+            slope: *slope,
             inputs,
-            &mut scratch.tile,
+            out: &mut scratch.tile,
             pixels,
-            (share, add),
-        );
+            share,
+            add,
+        });
         add = true;
     }
 }
@@ -249,9 +251,9 @@ fn transposed<S: Simd>(simd: S, pass: &Pass, scratch: &mut Scratch, first: usize
         net.forward(simd, (Branch::Std, false), parameters, msi, rows, (0, count));
         let stride = rows.stride();
         let (before, rest) = rows.all_mut().split_at_mut(net.std_at * stride);
-        let mut z = ViewMut::<S>::new(&mut before[net.mean_at * stride..], stride, 0);
         if let Some(map) = pass.linear {
-            affine(simd, map, [msi, View::empty()], &mut z, count, true);
+            let z = ViewMut::new(&mut before[net.mean_at * stride..], stride, 0);
+            affine(simd, map, [msi, View::empty()], z, count, true);
         }
         let epsilon = Epsilon::Philox {
             key: key(seed),
@@ -260,7 +262,8 @@ fn transposed<S: Simd>(simd: S, pass: &Pass, scratch: &mut Scratch, first: usize
             first: pass.first_pixel,
         };
         let std = View::<S>::new(rest, stride, 0);
-        epsilon.add_scaled(simd, first, std, &mut z, (count, net.bands));
+        let z = ViewMut::new(&mut before[net.mean_at * stride..], stride, 0);
+        epsilon.add_scaled(simd, first, std, z, (count, net.bands));
     }
     for c in 0..pass.channels {
         for k in 0..pixels {
