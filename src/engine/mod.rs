@@ -6,6 +6,7 @@
 //! block. `engine/cpu` holds the twins that define each kernel, `engine/gpu` the same kernels in WGSL.
 
 pub mod cpu;
+pub mod refinement;
 pub mod simd;
 
 use std::sync::Arc;
@@ -268,6 +269,11 @@ pub trait Engine<T: Real> {
         output: Output,
         out: ArrayViewMut3<T>,
     ) -> Result<()>;
+
+    /// The device's passes of refinement; the CPU twins where it has none of its own.
+    fn refiner(&self) -> &dyn refinement::Refiner<T> {
+        &cpu::CpuEngine
+    }
 }
 
 /// One training run on a device. Steps are queued; [`Trainer::losses`] waits for them.
