@@ -132,11 +132,12 @@ pub fn fuse(
         })
     })?;
     if let Some(report) = &mut refinement {
+        let (usable, psf) = (scene.usable(model.geometry), model.psf());
         let observed = Observed {
             lr_hsi: scene.lr_hsi.view(),
             hr_msi: scene.hr_msi.view(),
-            usable: scene.usable(model.geometry).view(),
-            psf: &model.psf(),
+            usable: usable.view(),
+            psf: &psf,
             geometry: model.geometry,
         };
         stage("refine", watcher, &mut times, |_| {

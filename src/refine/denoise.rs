@@ -13,8 +13,11 @@ use crate::error::Result;
 use crate::refine::noise::msi_noise;
 use crate::refine::{RefinementReport, decibels};
 
-/// An MSI with every band above this signal-to-noise ratio is left as it is: its noise is below any error of fusion.
+/// A band above this signal-to-noise ratio is left as it is: its noise is below any error of fusion.
 const CLEAN_DB: f64 = 50.0;
+/// Below this the noise found is believed; in between, less and less of it, because faint noise and texture that one
+/// band alone shows are told apart less and less surely.
+const NOISY_DB: f64 = 35.0;
 /// Noise below this is rounding of single precision in images of \[0, 1\].
 const LEAST_NOISE: f64 = 1e-6;
 /// Images of more pixels take a block at every second row and column: a quarter of the time for 0.1 dB.
@@ -50,7 +53,16 @@ pub fn denoise(
     if !noisy || rows < DCT_SIDE || columns < DCT_SIDE {
         return Ok(());
     }
-    let sigma: Vec<f64> = sigma.iter().map(|s| s.max(LEAST_NOISE)).collect();
+    let believed = |db: &Option<f64>| {
+        db.map_or(0.0, |db| {
+            ((CLEAN_DB - db) / (CLEAN_DB - NOISY_DB)).clamp(0.0, 1.0)
+        })
+    };
+    let sigma: Vec<f64> = sigma
+        .iter()
+        .zip(&report.msi_snr_db)
+        .map(|(s, db)| (s * believed(db)).max(LEAST_NOISE))
+        .collect();
     let axes = Axes::new(hr_msi, &sigma);
     let shape = PlaneShape {
         channels: bands,

@@ -17,11 +17,13 @@ const ROUNDS: usize = 5;
 const MEDIAN_ABSOLUTE: f64 = 0.674_489_75;
 /// Side of the blocks of detail whose variances are compared.
 const BLOCK: usize = 8;
-/// Quantile of the block variances: where the scene is quietest.
-const QUANTILE: f64 = 0.1;
-/// √ of that quantile for white noise of variance 1 behind the 3×3 detail filter (by simulation, 5·10⁵ blocks; the
-/// detail is correlated, so no χ² with 64 degrees of freedom).
-const QUANTILE_OF_NOISE: f64 = 0.792;
+/// Quantiles of the block variances: where the scene is quietest, and in the middle; with what they are for white
+/// noise of variance 1 behind the 3×3 detail filter (by simulation, 10⁴ blocks; the detail is correlated, so no χ²
+/// with 64 degrees of freedom).
+const QUANTILES: [(f64, f64); 2] = [(0.1, 0.622), (0.5, 0.955)];
+/// Noise is the same everywhere, texture is not. Were texture's variance exponentially distributed over the blocks,
+/// the quietest tenth would still hold this share of the distance between the two quantiles.
+const TEXTURE_LEFT: f64 = 0.2;
 /// Blocks that are looked at, spread over the image: enough for a quantile, few enough to cost nothing.
 const MOST_BLOCKS: usize = 1024;
 
@@ -181,9 +183,12 @@ fn quietest(detail: &Array2<f64>, band: usize) -> f64 {
         .chunks_exact(BLOCK * BLOCK)
         .map(|block| block.iter().map(|e| e * e).sum::<f64>() / (BLOCK * BLOCK) as f64)
         .collect();
-    let at = ((variances.len() - 1) as f64 * QUANTILE).round() as usize;
-    let (_, quiet, _) = variances.select_nth_unstable_by(at, f64::total_cmp);
-    quiet.sqrt() / QUANTILE_OF_NOISE / (1.0 + c.norm_squared()).sqrt()
+    let [quiet, middle] = QUANTILES.map(|(quantile, of_noise)| {
+        let at = ((variances.len() - 1) as f64 * quantile).round() as usize;
+        *variances.select_nth_unstable_by(at, f64::total_cmp).1 / of_noise
+    });
+    let floor = (quiet - TEXTURE_LEFT * (middle - quiet).max(0.0)).max(0.0);
+    (floor / (1.0 + c.norm_squared())).sqrt()
 }
 
 fn median(values: &mut [f64]) -> f64 {
