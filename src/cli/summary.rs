@@ -224,12 +224,7 @@ fn objective_text(name: &str, objective: &ObjectiveSummary) -> String {
 
 fn refinement_text(r: &RefinementReport) -> String {
     let decibels = |db: &Option<f64>| db.map_or("none found".to_owned(), |db| format!("{db:.1} dB"));
-    let worst = r
-        .msi_snr_db
-        .iter()
-        .flatten()
-        .copied()
-        .reduce(f64::min);
+    let worst = r.msi_snr_db.iter().flatten().copied().reduce(f64::min);
     let mut text = format!(
         "refinement: SNR of the MSI's noisiest band {}{}; SNR of the HSI {}\n",
         decibels(&worst),

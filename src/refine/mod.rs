@@ -10,6 +10,8 @@ pub mod denoise;
 pub mod gains;
 pub mod noise;
 pub mod spread;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 

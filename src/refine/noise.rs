@@ -195,3 +195,98 @@ fn median(values: &mut [f64]) -> f64 {
     let middle = values.len() / 2;
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, Array3, Axis};
+
+    use super::*;
+    use crate::cube::Cube;
+    use crate::sensor::observe::{Observation, add_noise};
+
+    /// Smooth in place and spectrum, with edges: what bands share, and 0.2 to 0.8 high.
+    fn scene(rows: usize, columns: usize, bands: usize) -> Array3<f32> {
+        Array3::from_shape_fn((rows, columns, bands), |(r, c, b)| {
+            let edge = if (r / 7 + c / 5) % 3 == 0 { 0.15 } else { 0.0 };
+            let (r, c, b) = (r as f32 / 9.0, c as f32 / 8.0, b as f32 / bands as f32);
+            0.45 + 0.1 * (r + 2.0 * b).sin() + 0.1 * (c - b).cos() + edge * (1.0 - b)
+        })
+    }
+
+    /// `clean` with noise of `snr` dB and its true σ a band.
+    fn noisy(clean: &Array3<f32>, snr: f64, seed: u64) -> (Array3<f32>, Vec<f64>) {
+        let mut cube = Cube::new(clean.clone());
+        add_noise(&mut cube, snr, seed, Observation::HrMsi).unwrap();
+        let sigma = (&cube.samples - clean)
+            .axis_iter(Axis(2))
+            .map(|band| (band.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / band.len() as f64).sqrt())
+            .collect();
+        (cube.samples, sigma)
+    }
+
+    fn all(image: &Array3<f32>) -> Array2<bool> {
+        Array2::from_elem((image.dim().0, image.dim().1), true)
+    }
+
+    // 2·16·15 differences: the standard error of σ is about 1/√(480) = 5 %; three of them, and 5 % for curvature.
+    #[test]
+    fn hsi_noise_is_found_with_more_bands_than_pixels_too() {
+        for (bands, seed) in [(31, 1), (300, 2)] {
+            let clean = scene(16, 16, bands);
+            let (image, sigma) = noisy(&clean, 25.0, seed);
+            let found = hsi_noise(image.view(), all(&image).view()).unwrap();
+            for (j, (f, s)) in found.iter().zip(&sigma).enumerate() {
+                assert!((f / s - 1.0).abs() < 0.2, "band {j}: {f} for {s}");
+            }
+            let mean = found.iter().sum::<f64>() / sigma.iter().sum::<f64>();
+            assert!((mean - 1.0).abs() < 0.06, "{mean}");
+        }
+    }
+
+    // The 10 % quantile of some 200 blocks is right to about 3 %; bias by texture upwards is allowed 10 %.
+    #[test]
+    fn msi_noise_is_told_from_texture() {
+        let clean = scene(128, 128, 4);
+        for snr in [20.0, 25.0, 30.0, 35.0] {
+            let (image, sigma) = noisy(&clean, snr, 3);
+            let found = msi_noise(image.view(), all(&image).view()).unwrap();
+            for (f, s) in found.iter().zip(&sigma) {
+                assert!((0.88..1.15).contains(&(f / s)), "{snr} dB: {f} for {s}");
+            }
+        }
+        let found = msi_noise(clean.view(), all(&clean).view()).unwrap();
+        assert!(found.iter().all(|&s| s < 1e-3), "{found:?}");
+    }
+
+    // Texture that no other band shows, everywhere: the detail alone (two bands, nothing to learn from) would see all
+    // of it; copies of it in a second pair of bands reveal it.
+    #[test]
+    fn shared_texture_is_no_noise() {
+        let (texture, _) = noisy(&Array3::from_elem((64, 64, 2), 0.5), 20.0, 9);
+        let copies =
+            ndarray::concatenate(Axis(2), &[texture.view(), texture.mapv(|x| 0.7 * x).view()]).unwrap();
+        let found = msi_noise(copies.view(), all(&copies).view()).unwrap();
+        assert!(found.iter().all(|&s| s < 1e-4), "{found:?}");
+    }
+
+    #[test]
+    fn nothing_is_said_of_too_little() {
+        let valid = |r, c| Array2::from_elem((r, c), true);
+        assert!(hsi_noise(scene(1, 1, 20).view(), valid(1, 1).view()).is_none());
+        assert!(msi_noise(scene(9, 40, 3).view(), valid(9, 40).view()).is_none());
+        let masked = Array2::from_elem((40, 40), false);
+        assert!(msi_noise(scene(40, 40, 3).view(), masked.view()).is_none());
+        assert!(hsi_noise(scene(40, 40, 6).view(), masked.view()).is_none());
+        let flat = Array3::from_elem((20, 20, 5), 0.3f32);
+        assert_eq!(hsi_noise(flat.view(), valid(20, 20).view()).unwrap(), [0.0; 5]);
+        assert_eq!(msi_noise(flat.view(), valid(20, 20).view()).unwrap(), [0.0; 5]);
+        // Two bands have one predictor each, and one band none.
+        for bands in [1, 2, 3] {
+            let (image, sigma) = noisy(&Array3::from_elem((40, 40, bands), 0.5), 30.0, 4);
+            let found = hsi_noise(image.view(), valid(40, 40).view()).unwrap();
+            for (f, s) in found.iter().zip(&sigma) {
+                assert!((f / s - 1.0).abs() < 0.1, "{bands} bands: {f} for {s}");
+            }
+        }
+    }
+}

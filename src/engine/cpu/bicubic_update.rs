@@ -43,3 +43,57 @@ fn taps<T: Real>(position: f64, length: usize) -> [(usize, T); 4] {
         (inside, T::of(keys((position - at).abs())))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array3;
+
+    use super::*;
+    use crate::cube::{Cube, bicubic};
+    use crate::engine::Geometry;
+
+    // With the centroid on the block's centre it is the bicubic interpolation of `cube::bicubic`.
+    #[test]
+    fn is_bicubic_interpolation() {
+        let low = Array3::from_shape_fn((3, 5, 2), |(r, c, b)| ((r * 7 + c * 3 + b * 5) % 11) as f32);
+        let grid = RefinementGrid {
+            rows: 3,
+            columns: 5,
+            bands: 2,
+            msi_bands: 1,
+            geometry: Geometry { scale: 4, kernel: 4 },
+            centroid: [0.0; 2],
+        };
+        let mut high = vec![1.0f32; 3 * 5 * 16 * 2];
+        bicubic_update(&grid, low.as_slice().unwrap(), &mut high);
+        let expected = bicubic::upsample(&Cube::new(low), 4).unwrap().samples;
+        for (h, e) in high.iter().zip(&expected) {
+            assert!((h - 1.0 - e).abs() < 1e-5, "{h} {e}");
+        }
+    }
+
+    // A plane through the centroids: moved by (0.5, −1) HR pixels it is the plane through the moved points.
+    #[test]
+    fn a_moved_centroid_moves_the_plane() {
+        let low: Vec<f64> = (0..64)
+            .map(|k| 3.0 * (k / 8) as f64 - 2.0 * (k % 8) as f64)
+            .collect();
+        let grid = RefinementGrid {
+            rows: 8,
+            columns: 8,
+            bands: 1,
+            msi_bands: 1,
+            geometry: Geometry { scale: 3, kernel: 3 },
+            centroid: [0.5, -1.0],
+        };
+        let mut high = vec![0.0; 24 * 24];
+        bicubic_update(&grid, &low, &mut high);
+        for p in 8..14 {
+            for q in 8..14 {
+                let at = |p: usize, moved: f64| (p as f64 + 0.5 - moved) / 3.0 - 0.5;
+                let expected = 3.0 * at(p, 0.5) - 2.0 * at(q, -1.0);
+                assert!((high[p * 24 + q] - expected).abs() < 1e-9);
+            }
+        }
+    }
+}

@@ -39,3 +39,40 @@ pub fn consistency_residual<T: Real>(
             }
         });
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array3;
+
+    use super::*;
+    use crate::cube::Cube;
+    use crate::engine::Geometry;
+    use crate::sensor::observe::blur_and_downsample;
+    use crate::sensor::psf::GaussianPsf;
+
+    // Against the observation model, which is written apart; single precision over at most 49 terms.
+    #[test]
+    fn is_the_observation_model() {
+        let image = Array3::from_shape_fn((12, 8, 3), |(r, c, b)| ((r * 5 + c * 7 + b) % 13) as f32 / 13.0);
+        for kernel in [1, 4, 7] {
+            let psf = GaussianPsf::from_variances(2.0, 1.0, 0.5).unwrap().kernel(kernel);
+            let expected = blur_and_downsample(&Cube::new(image.clone()), &psf, 4)
+                .unwrap()
+                .samples;
+            let grid = RefinementGrid {
+                rows: 3,
+                columns: 2,
+                bands: 3,
+                msi_bands: 1,
+                geometry: Geometry { scale: 4, kernel },
+                centroid: [0.0; 2],
+            };
+            let psf: Vec<f32> = psf.iter().map(|&x| x as f32).collect();
+            let mut residual = vec![9.0; 18];
+            consistency_residual(&grid, &psf, &[2.0; 18], image.as_slice().unwrap(), &mut residual);
+            for (r, e) in residual.iter().zip(&expected) {
+                assert!((2.0 - r - e).abs() < 1e-5, "{kernel}: {r} {e}");
+            }
+        }
+    }
+}

@@ -84,3 +84,42 @@ fn near(position: f64, radius: f64, length: usize) -> std::ops::Range<usize> {
     let end = (position + radius).floor() + 1.0;
     first..(end.max(0.0) as usize).min(length)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Geometry;
+
+    // Against the sum over every LR pixel with the kernel as `Guide` states it.
+    #[test]
+    fn is_the_sum_over_all_pixels() {
+        let grid = RefinementGrid {
+            rows: 6,
+            columns: 7,
+            bands: 2,
+            msi_bands: 3,
+            geometry: Geometry { scale: 3, kernel: 3 },
+            centroid: [0.4, -0.8],
+        };
+        let wave = |n: usize, k: f64| -> Vec<f64> { (0..n).map(|i| (k * i as f64).sin()).collect() };
+        let (weights, lr_msi, hr_msi) = (wave(84, 1.3), wave(126, 0.7), wave(18 * 21 * 3, 0.9));
+        for guide in [(2.5, 0.5), (4.0, 2.0)].map(|(radius, precision)| Guide { radius, precision }) {
+            let mut out = vec![1.0; 18 * 21 * 2];
+            guided_update(&grid, guide, &weights, &lr_msi, &hr_msi, &mut out);
+            for (i, &found) in out.iter().enumerate() {
+                let (p, band) = (i / 2, i % 2);
+                let mut expected = 1.0;
+                for k in 0..42 {
+                    let dr = grid.lr_position(p / 21, 0) - (k / 7) as f64;
+                    let dc = grid.lr_position(p % 21, 1) - (k % 7) as f64;
+                    let colour2 = (0..3)
+                        .map(|j| (hr_msi[3 * p + j] - lr_msi[3 * k + j]).powi(2))
+                        .sum();
+                    expected += guide.kernel(dr * dr + dc * dc, colour2) * weights[2 * k + band];
+                }
+                // 64 terms below the negligible 1e-7 may be left out.
+                assert!((found - expected).abs() < 1e-5, "{i}: {found} {expected}");
+            }
+        }
+    }
+}
