@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod network;
 pub mod random;
 pub mod real;
+pub mod refine;
 pub mod report;
 pub mod sensor;
 

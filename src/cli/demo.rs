@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::Output;
-use super::options::{ConfigOptions, EngineOptions};
+use super::options::{ConfigOptions, EngineOptions, RefineOptions};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
 use crate::coordination::fuse::{finish, fuse};
@@ -37,6 +37,8 @@ pub struct Demo {
     #[command(flatten)]
     config: ConfigOptions,
     #[command(flatten)]
+    refine: RefineOptions,
+    #[command(flatten)]
     engine: EngineOptions,
 }
 
@@ -47,7 +49,8 @@ impl Demo {
     /// [`crate::Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
         let started = Instant::now();
-        let config = self.config.load("single-scene", None)?;
+        let mut config = self.config.load("single-scene", None)?;
+        self.refine.apply(&mut config);
         if self.config.dump_config {
             return output.result(&config, &config.to_toml()?);
         }

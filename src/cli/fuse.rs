@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Output;
 use super::input::read_image;
-use super::options::{ConfigOptions, EngineOptions, Pair, PairOptions, SensorOptions};
+use super::options::{ConfigOptions, EngineOptions, Pair, PairOptions, RefineOptions, SensorOptions};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
 use crate::coordination::fuse::{finish, fuse};
@@ -32,6 +32,8 @@ pub struct Fuse {
     #[command(flatten)]
     config: ConfigOptions,
     #[command(flatten)]
+    refine: RefineOptions,
+    #[command(flatten)]
     engine: EngineOptions,
     /// Write the PSF (psf.npy, K x K) and SRF (srf.npy, B x b) that were used into this folder
     #[arg(long, value_name = "DIR")]
@@ -48,7 +50,8 @@ impl Fuse {
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
         let started = Instant::now();
-        let config = self.config.load("single-scene", Some(&self.sensors))?;
+        let mut config = self.config.load("single-scene", Some(&self.sensors))?;
+        self.refine.apply(&mut config);
         if self.config.dump_config {
             return output.result(&config, &config.to_toml()?);
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::input::{psf_kernel, read_image, srf_response};
-use crate::coordination::config::Config;
+use crate::coordination::config::{Config, Refine};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::Cube;
@@ -160,6 +160,22 @@ impl ConfigOptions {
         config.degradation.coordination &= !self.no_coordination;
         config.check("command line")?;
         Ok(config)
+    }
+}
+
+/// Refinement.
+#[derive(Debug, Clone, Args)]
+pub struct RefineOptions {
+    /// Denoise the MSI beforehand and make the result agree with the HSI, both as far as the noise found in them
+    /// allows; off leaves the network's output as it is [default: the preset's; auto for single-scene]
+    #[arg(long, value_enum)]
+    refine: Option<Refine>,
+}
+
+impl RefineOptions {
+    /// Lays the flag over the configuration.
+    pub fn apply(&self, config: &mut Config) {
+        config.refine = self.refine.unwrap_or(config.refine);
     }
 }
 

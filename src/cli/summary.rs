@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::metrics::{Convention, Scores, evaluate};
+use crate::refine::RefinementReport;
 use crate::report::terminal;
 use crate::sensor::estimate::Estimate;
 
@@ -116,6 +117,8 @@ pub struct Summary {
     pub objective: ObjectiveSummary,
     /// Partial fine-tuning, where it ran.
     pub finetune: Option<ObjectiveSummary>,
+    /// Refinement, where it was not switched off.
+    pub refinement: Option<RefinementReport>,
     /// Metrics of the result, where a reference was given.
     pub metrics: Option<Scores>,
     /// Metrics of bicubic interpolation of the HSI, likewise.
@@ -219,6 +222,35 @@ fn objective_text(name: &str, objective: &ObjectiveSummary) -> String {
     text
 }
 
+fn refinement_text(r: &RefinementReport) -> String {
+    let decibels = |db: &Option<f64>| db.map_or("none found".to_owned(), |db| format!("{db:.1} dB"));
+    let worst = r.msi_snr_db.iter().flatten().copied().reduce(f64::min);
+    let mut text = format!(
+        "refinement: SNR of the MSI's noisiest band {}{}; SNR of the HSI {}\n",
+        decibels(&worst),
+        if r.msi_denoised { ", denoised" } else { "" },
+        decibels(&r.hsi_snr_db)
+    );
+    let spread = match r.reach {
+        Some(reach) => format!("spread over pixels alike within {reach} LR pixels"),
+        None => "interpolated".to_owned(),
+    };
+    if r.directions == 0 {
+        text.push_str("  nothing in X − (Z∗C)↓ stands above the noise\n");
+    } else {
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  X − (Z∗C)↓: {:.1} % of its power in {} directions is signal, {spread}; RMS {:.6} -> {:.6}",
+            100.0 * r.signal_share,
+            r.directions,
+            r.residual.0,
+            r.residual.1
+        );
+    }
+    text
+}
+
 /// The table of metrics, the result beside bicubic interpolation.
 pub fn metrics_text(metrics: &Scores, bicubic: &Scores) -> String {
     let mut text = format!(
@@ -260,6 +292,7 @@ impl Summary {
             finetune: finetuned.then(|| {
                 ObjectiveSummary::new(model, &fused.finetuning, (config.finetune.steps / 10).max(1))
             }),
+            refinement: fused.refinement.clone(),
             metrics: None,
             bicubic: None,
             stages: Vec::new(),
@@ -301,6 +334,9 @@ impl Summary {
         text.push_str(&objective_text("coordination", &self.objective));
         if let Some(finetune) = &self.finetune {
             text.push_str(&objective_text("fine-tuning", finetune));
+        }
+        if let Some(refinement) = &self.refinement {
+            text.push_str(&refinement_text(refinement));
         }
         if let (Some(metrics), Some(bicubic)) = (&self.metrics, &self.bicubic) {
             text.push_str(&metrics_text(metrics, bicubic));

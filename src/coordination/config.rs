@@ -15,6 +15,9 @@ use crate::sensor::estimate::PsfModel;
 pub struct Config {
     /// Seed of weights, noise and batches.
     pub seed: u64,
+    /// Whether a fusion is refined; off where a preset does not say.
+    #[serde(default)]
+    pub refine: Refine,
     /// The network.
     pub network: NetworkConfig,
     /// The coordination loop.
@@ -23,6 +26,17 @@ pub struct Config {
     pub degradation: DegradationConfig,
     /// Partial fine-tuning.
     pub finetune: FineTuneConfig,
+}
+
+/// Refinement of a fusion: denoising of the MSI before it, consistency with the HSI after it.
+#[derive(Serialize, Deserialize, clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Refine {
+    /// As strongly as the noise found in the two images allows
+    Auto,
+    /// The network's output as it is
+    #[default]
+    Off,
 }
 
 /// Widths and activations; the band counts come from the scene.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ndarray::{Array2, Array3, s};
 
 use crate::coordination::batches::{Batches, patches};
-use crate::coordination::config::{Config, FineTunePsf};
+use crate::coordination::config::{Config, FineTunePsf, Refine};
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, estimate_degradation, start};
@@ -16,6 +16,8 @@ use crate::cube::{Cube, Metadata};
 use crate::engine::{Engine, Geometry, Output, StepLosses, TrainingSet};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::refine::consistency::Observed;
+use crate::refine::{RefinementReport, denoise, refine};
 use crate::sensor::estimate::Estimate;
 
 /// Bytes of HR-MSI windows that a training set may hold: a scene with more trains on a part of its patches. Below
@@ -81,11 +83,13 @@ pub struct Fused {
     pub finetuning: History,
     /// LR pixels that could be trained on, and that were.
     pub pixels: (usize, usize),
+    /// What refinement found and did; `None` where it was switched off.
+    pub refinement: Option<RefinementReport>,
     /// Time of each stage.
     pub times: Vec<StageTime>,
 }
 
-/// Estimates, trains, fine-tunes and reconstructs one scene.
+/// Denoises, estimates, trains, fine-tunes, reconstructs and refines one scene.
 ///
 /// # Errors
 /// [`Error::Input`] where the scene does not fit the configuration, [`Error::Interrupted`] after Ctrl-C,
@@ -98,6 +102,12 @@ pub fn fuse(
     watcher: &mut dyn Watcher,
 ) -> Result<Fused> {
     let mut times = Vec::new();
+    let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);
+    if let Some(report) = &mut refinement {
+        stage("denoise", watcher, &mut times, |_| {
+            denoise(engine.refiner(), &mut scene.hr_msi, scene.hr_valid.view(), report)
+        })?;
+    }
     let estimate = stage("estimate", watcher, &mut times, |_| {
         estimate_degradation(config, &scene, known)
     })?;
@@ -116,11 +126,24 @@ pub fn fuse(
         })
     })?;
     let [scene] = scenes;
-    let samples = stage("reconstruct", watcher, &mut times, |w| {
+    let mut samples = stage("reconstruct", watcher, &mut times, |w| {
         reconstruct(engine, &model, &scene.hr_msi, Output::Mean, &mut |done, total| {
             w.progress(done, total, None);
         })
     })?;
+    if let Some(report) = &mut refinement {
+        let (usable, psf) = (scene.usable(model.geometry), model.psf());
+        let observed = Observed {
+            lr_hsi: scene.lr_hsi.view(),
+            hr_msi: scene.hr_msi.view(),
+            usable: usable.view(),
+            psf: &psf,
+            geometry: model.geometry,
+        };
+        stage("refine", watcher, &mut times, |_| {
+            refine(engine.refiner(), &observed, &mut samples, report)
+        })?;
+    }
     let pixels = (data.usable, data.set.windows);
     Ok(Fused {
         samples,
@@ -130,6 +153,7 @@ pub fn fuse(
         training,
         finetuning,
         pixels,
+        refinement,
         times,
     })
 }

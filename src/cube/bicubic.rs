@@ -74,7 +74,7 @@ fn taps(p: usize, scale: usize) -> (isize, [f64; 4]) {
 }
 
 /// The cubic convolution kernel with a = −1/2 at distance `x` ≥ 0.
-fn keys(x: f64) -> f64 {
+pub(crate) fn keys(x: f64) -> f64 {
     if x < 1.0 {
         (1.5 * x - 2.5) * x * x + 1.0
     } else if x < 2.0 {

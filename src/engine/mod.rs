@@ -8,6 +8,7 @@
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod refinement;
 pub mod simd;
 
 use std::sync::Arc;
@@ -270,6 +271,11 @@ pub trait Engine<T: Real> {
         output: Output,
         out: ArrayViewMut3<T>,
     ) -> Result<()>;
+
+    /// The device's passes of refinement; the CPU twins where it has none of its own.
+    fn refiner(&self) -> &dyn refinement::Refiner<T> {
+        &cpu::CpuEngine
+    }
 }
 
 /// One training run on a device. Steps are queued; [`Trainer::losses`] waits for them.

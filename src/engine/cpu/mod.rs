@@ -4,8 +4,12 @@
 //! `f64`. Sums over pixels are taken in chunks of a fixed number, so the bits do not depend on the number of
 //! threads.
 
+pub mod bicubic_update;
+pub mod consistency_residual;
+pub mod dct_denoise;
 pub mod degradation;
 pub mod degradation_update;
+pub mod guided_update;
 pub mod hr_network;
 pub mod lr_network;
 pub mod network;
@@ -16,6 +20,7 @@ mod trainer;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
+use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner};
 use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -53,6 +58,50 @@ impl<T: Real> Engine<T> for CpuEngine {
         out: ArrayViewMut3<T>,
     ) -> Result<()> {
         reconstruct::reconstruct(architecture, state, hr_msi, first_pixel, output, out);
+        Ok(())
+    }
+}
+
+impl<T: Real> Refiner<T> for CpuEngine {
+    fn consistency_residual(
+        &self,
+        grid: &RefinementGrid,
+        psf: &[T],
+        target: &[T],
+        hr_hsi: &[T],
+        residual: &mut [T],
+    ) -> Result<()> {
+        consistency_residual::consistency_residual(grid, psf, target, hr_hsi, residual);
+        Ok(())
+    }
+
+    fn guided_update(
+        &self,
+        grid: &RefinementGrid,
+        guide: Guide,
+        weights: &[T],
+        lr_msi: &[T],
+        hr_msi: &[T],
+        hr_hsi: &mut [T],
+    ) -> Result<()> {
+        guided_update::guided_update(grid, guide, weights, lr_msi, hr_msi, hr_hsi);
+        Ok(())
+    }
+
+    fn bicubic_update(&self, grid: &RefinementGrid, residual: &[T], hr_hsi: &mut [T]) -> Result<()> {
+        bicubic_update::bicubic_update(grid, residual, hr_hsi);
+        Ok(())
+    }
+
+    fn dct_denoise(
+        &self,
+        shape: PlaneShape,
+        stride: usize,
+        noisy: &[T],
+        pilot: Option<&[T]>,
+        out: &mut [T],
+    ) -> Result<()> {
+        dct_denoise::dct_denoise(shape, stride, noisy, pilot, out);
         Ok(())
     }
 }

@@ -1,0 +1,78 @@
+//! Twin of `shaders/consistency_residual.wgsl`: what X asks for that (Z∗C)↓ has not.
+
+use rayon::prelude::*;
+
+use crate::engine::refinement::RefinementGrid;
+use crate::real::Real;
+use crate::sensor::psf;
+
+/// See [`crate::engine::refinement::Refiner::consistency_residual`].
+pub fn consistency_residual<T: Real>(
+    grid: &RefinementGrid,
+    kernel: &[T],
+    target: &[T],
+    hr_hsi: &[T],
+    residual: &mut [T],
+) {
+    let (bands, scale, size) = (grid.bands, grid.geometry.scale, grid.geometry.kernel);
+    let (rows, columns) = (grid.hr_rows(), grid.hr_columns());
+    let start = psf::window_start(scale, size);
+    let inside = |block: usize, k: usize, length: usize| {
+        (block * scale + k).saturating_add_signed(start).min(length - 1)
+    };
+    residual
+        .par_chunks_exact_mut(bands)
+        .zip(target.par_chunks_exact(bands))
+        .enumerate()
+        .for_each(|(k, (out, target))| {
+            let (r, c) = (k / grid.columns, k % grid.columns);
+            out.copy_from_slice(target);
+            for i in 0..size {
+                let row = inside(r, i, rows) * columns;
+                for j in 0..size {
+                    let weight = kernel[i * size + j];
+                    let pixel = &hr_hsi[(row + inside(c, j, columns)) * bands..][..bands];
+                    for (o, &z) in out.iter_mut().zip(pixel) {
+                        *o -= weight * z;
+                    }
+                }
+            }
+        });
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array3;
+
+    use super::*;
+    use crate::cube::Cube;
+    use crate::engine::Geometry;
+    use crate::sensor::observe::blur_and_downsample;
+    use crate::sensor::psf::GaussianPsf;
+
+    // Against the observation model, which is written apart; single precision over at most 49 terms.
+    #[test]
+    fn is_the_observation_model() {
+        let image = Array3::from_shape_fn((12, 8, 3), |(r, c, b)| ((r * 5 + c * 7 + b) % 13) as f32 / 13.0);
+        for kernel in [1, 4, 7] {
+            let psf = GaussianPsf::from_variances(2.0, 1.0, 0.5).unwrap().kernel(kernel);
+            let expected = blur_and_downsample(&Cube::new(image.clone()), &psf, 4)
+                .unwrap()
+                .samples;
+            let grid = RefinementGrid {
+                rows: 3,
+                columns: 2,
+                bands: 3,
+                msi_bands: 1,
+                geometry: Geometry { scale: 4, kernel },
+                centroid: [0.0; 2],
+            };
+            let psf: Vec<f32> = psf.iter().map(|&x| x as f32).collect();
+            let mut residual = vec![9.0; 18];
+            consistency_residual(&grid, &psf, &[2.0; 18], image.as_slice().unwrap(), &mut residual);
+            for (r, e) in residual.iter().zip(&expected) {
+                assert!((2.0 - r - e).abs() < 1e-5, "{kernel}: {r} {e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What refinement needs of a device: the passes over HR pixels, as one trait beside [`Engine`](super::Engine).
+//!
+//! Everything that happens on the LR grid or on band statistics stays on the host (`refine`); what touches every
+//! HR pixel is a kernel of its own. `engine/cpu` holds the twins that define them.
+
+use crate::engine::Geometry;
+use crate::error::Result;
+use crate::real::Real;
+
+/// Side of the blocks of [`Refiner::dct_denoise`].
+pub const DCT_SIDE: usize = 8;
+
+/// The two grids of a refinement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RefinementGrid {
+    /// Rows h of the LR grid.
+    pub rows: usize,
+    /// Columns w of the LR grid.
+    pub columns: usize,
+    /// Bands B.
+    pub bands: usize,
+    /// Bands b of the MSI.
+    pub msi_bands: usize,
+    /// Scale s and PSF side K.
+    pub geometry: Geometry,
+    /// Where the PSF's centroid lies, relative to the centre of an LR pixel's block, in HR pixels (row, column).
+    pub centroid: [f64; 2],
+}
+
+impl RefinementGrid {
+    /// Rows of the HR grid.
+    pub fn hr_rows(&self) -> usize {
+        self.rows * self.geometry.scale
+    }
+
+    /// Columns of the HR grid.
+    pub fn hr_columns(&self) -> usize {
+        self.columns * self.geometry.scale
+    }
+
+    /// HR row (`axis` 0) or column (`axis` 1) `p` in units of LR pixels, 0 at the centroid of the first one's PSF.
+    pub fn lr_position(&self, p: usize, axis: usize) -> f64 {
+        let s = self.geometry.scale as f64;
+        (p as f64 + 0.5 - self.centroid[axis]) / s - 0.5
+    }
+}
+
+/// The kernel κ of the guided update: alike in place and in colour.
+///
+/// κ(p, k) = φ(|p − k| / `radius`) · exp(−`precision` · |Y_p − (Y∗C)↓_k|²) with Wendland's positive definite
+/// φ(t) = (1 − t)⁴ (4t + 1) for t < 1, distances in LR pixels (Wendland, Adv. Comput. Math. 4, 1995).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Guide {
+    /// Reach in LR pixels, at most [`Guide::MAX_RADIUS`].
+    pub radius: f64,
+    /// Inverse of twice the variance of a difference in colour that still counts as alike.
+    pub precision: f64,
+}
+
+impl Guide {
+    /// The widest reach: an HR pixel sees at most (2·`MAX_RADIUS`)² LR pixels.
+    pub const MAX_RADIUS: f64 = 4.0;
+
+    /// κ of a squared distance in LR pixels and a squared difference in colour.
+    pub fn kernel(&self, distance2: f64, colour2: f64) -> f64 {
+        let t = distance2.sqrt() / self.radius;
+        if t >= 1.0 {
+            return 0.0;
+        }
+        (1.0 - t).powi(4) * (4.0 * t + 1.0) * (-self.precision * colour2).exp()
+    }
+}
+
+/// A device that refines. Images are row-major with the bands innermost.
+pub trait Refiner<T: Real> {
+    /// `residual` (h×w×B) = `target` − (Z∗C)↓ with `psf` K×K; windows that leave the image see its edge pixels again.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails, here and below.
+    fn consistency_residual(
+        &self,
+        grid: &RefinementGrid,
+        psf: &[T],
+        target: &[T],
+        hr_hsi: &[T],
+        residual: &mut [T],
+    ) -> Result<()>;
+
+    /// Z_p += Σ_k κ(p, k) `weights`_k over the LR pixels k around p; `lr_msi` is (Y∗C)↓, h×w×b.
+    ///
+    /// # Errors
+    /// As above.
+    fn guided_update(
+        &self,
+        grid: &RefinementGrid,
+        guide: Guide,
+        weights: &[T],
+        lr_msi: &[T],
+        hr_msi: &[T],
+        hr_hsi: &mut [T],
+    ) -> Result<()>;
+
+    /// Z += the cubic convolution of `residual` (h×w×B) on the centroids of the PSF.
+    ///
+    /// # Errors
+    /// As above.
+    fn bicubic_update(&self, grid: &RefinementGrid, residual: &[T], hr_hsi: &mut [T]) -> Result<()>;
+
+    /// One pass of sliding-window DCT denoising over `channels` planes (channel-major, each `rows` × `columns`)
+    /// of noise with variance 1.
+    ///
+    /// Blocks of [`DCT_SIDE`]² stand every `stride` pixels; coefficients of `noisy` are kept where they exceed
+    /// [`crate::engine::cpu::dct_denoise::THRESHOLD`], or, where a `pilot` is given, weighted by Wiener gains
+    /// p²/(p² + 1) of its coefficients p; a block's mean is kept. Overlapping blocks are averaged with weights
+    /// inverse to the noise that is left in them (Yu and Sapiro, IPOL 1, 2011, for the first pass; Dabov et al.,
+    /// IEEE TIP 16, 2007, for the empirical Wiener pass and the weights).
+    ///
+    /// # Errors
+    /// As above.
+    fn dct_denoise(
+        &self,
+        shape: PlaneShape,
+        stride: usize,
+        noisy: &[T],
+        pilot: Option<&[T]>,
+        out: &mut [T],
+    ) -> Result<()>;
+}
+
+/// Planes of [`Refiner::dct_denoise`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaneShape {
+    /// Planes.
+    pub channels: usize,
+    /// Rows of each, at least [`DCT_SIDE`].
+    pub rows: usize,
+    /// Columns of each, at least [`DCT_SIDE`].
+    pub columns: usize,
+}

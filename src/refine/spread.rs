@@ -1,0 +1,198 @@
+//! How a residual on the LR grid spreads over HR pixels: kriging with a kernel of place and colour.
+//!
+//! What the network missed at an LR pixel it missed at the pixels of the same material around. As a Gaussian process
+//! over place and MSI colour with the kernel κ of [`Guide`], the residual at an HR pixel is Σ_k κ(p, k) α_k with
+//! (K + νI) α = r on the LR grid. Reach and width of colour are those whose leave-one-out prediction of LR pixels is
+//! best; where none predicts, the residual is no more than noise of its own pixel and plain interpolation has to do.
+
+use nalgebra::DMatrix;
+use rayon::prelude::*;
+
+use crate::engine::refinement::Guide;
+
+/// ν: variance of what a kernel cannot explain, relative to what it can.
+const NUGGET: f64 = 0.03;
+/// Reaches that are tried, LR pixels.
+const RADII: [f64; 2] = [2.5, Guide::MAX_RADIUS];
+/// Widths of colour that are tried, in standard deviations of the MSI.
+const WIDTHS: [f64; 3] = [0.5, 1.0, 2.0];
+/// Side of the part of the LR grid on which they are compared.
+const SAMPLE_SIDE: usize = 20;
+/// Fewest LR pixels to compare on.
+const FEWEST_PIXELS: usize = 16;
+/// A guide must predict better than this, relative to predicting zero.
+const WORTH: f64 = 0.98;
+/// Squared error of the linear system relative to its right side, and the most steps toward it. Back-projection
+/// follows, so more is of no use.
+const TOLERANCE: f64 = 1e-4;
+const STEPS: usize = 40;
+
+/// LR pixels with their colours.
+#[derive(Debug, Clone, Copy)]
+pub struct Lattice<'a> {
+    /// Rows of the LR grid.
+    pub rows: usize,
+    /// Columns of the LR grid.
+    pub columns: usize,
+    /// (Y∗C)↓, rows × columns × b.
+    pub colours: &'a [f32],
+    /// Mean over the bands of the MSI's variance on the HR grid.
+    pub colour_variance: f64,
+    /// LR pixels that take part.
+    pub usable: &'a [bool],
+}
+
+impl Lattice<'_> {
+    fn kernel(&self, guide: Guide, k: usize, l: usize) -> f64 {
+        let b = self.colours.len() / self.usable.len();
+        let (dr, dc) = (
+            (k / self.columns).abs_diff(l / self.columns) as f64,
+            (k % self.columns).abs_diff(l % self.columns) as f64,
+        );
+        let colour2: f64 = self.colours[k * b..][..b]
+            .iter()
+            .zip(&self.colours[l * b..][..b])
+            .map(|(&x, &y)| f64::from(x - y).powi(2))
+            .sum();
+        guide.kernel(dr * dr + dc * dc, colour2)
+    }
+
+    /// Usable pixels of the middle of the grid.
+    fn sample(&self) -> Vec<usize> {
+        let middle = |length: usize| {
+            let side = length.min(SAMPLE_SIDE);
+            let first = (length - side) / 2;
+            first..first + side
+        };
+        middle(self.rows)
+            .flat_map(|r| middle(self.columns).map(move |c| r * self.columns + c))
+            .filter(|&k| self.usable[k])
+            .collect()
+    }
+}
+
+/// The guide that predicts LR pixels of `residuals` (n × B, row-major) best from their neighbours, and the error of
+/// its prediction relative to predicting zero; `None` where no guide is worth it.
+pub fn choose(lattice: &Lattice, residuals: &[f64]) -> Option<(Guide, f64)> {
+    let sample = lattice.sample();
+    let bands = residuals.len() / lattice.usable.len();
+    if sample.len() < FEWEST_PIXELS || lattice.colour_variance <= 0.0 {
+        return None;
+    }
+    let right = DMatrix::from_fn(sample.len(), bands, |k, j| residuals[sample[k] * bands + j]);
+    let power = right.norm_squared();
+    if power <= 0.0 {
+        return None;
+    }
+    let candidates: Vec<Guide> = RADII
+        .iter()
+        .flat_map(|&radius| {
+            WIDTHS.iter().map(move |&width| Guide {
+                radius,
+                precision: 1.0 / (2.0 * width * width * lattice.colour_variance),
+            })
+        })
+        .collect();
+    let errors: Vec<Option<f64>> = candidates
+        .par_iter()
+        .map(|&guide| leave_one_out(lattice, guide, &sample, &right))
+        .collect();
+    candidates
+        .into_iter()
+        .zip(errors)
+        .filter_map(|(guide, error)| Some((guide, (error? / power).sqrt())))
+        .min_by(|a, b| a.1.total_cmp(&b.1))
+        .filter(|&(_, error)| error < WORTH)
+}
+
+/// Σ of squared errors of predicting every pixel from all others: α_k / (K + νI)⁻¹_kk.
+fn leave_one_out(lattice: &Lattice, guide: Guide, sample: &[usize], right: &DMatrix<f64>) -> Option<f64> {
+    let n = sample.len();
+    let system = DMatrix::from_fn(n, n, |a, b| {
+        lattice.kernel(guide, sample[a], sample[b]) + if a == b { NUGGET } else { 0.0 }
+    });
+    let inverse = system.cholesky()?.inverse();
+    let mut alpha = &inverse * right;
+    for (k, mut row) in alpha.row_iter_mut().enumerate() {
+        row /= inverse[(k, k)];
+    }
+    Some(alpha.norm_squared())
+}
+
+/// α of every LR pixel (n × B, row-major) by conjugate gradients, all bands side by side; 0 at pixels not usable.
+pub fn weights(lattice: &Lattice, guide: Guide, residuals: &[f64]) -> Vec<f64> {
+    let n = lattice.usable.len();
+    let bands = residuals.len() / n;
+    let reach = guide.radius.floor() as usize;
+    let rows: Vec<Vec<(usize, f64)>> = (0..n)
+        .into_par_iter()
+        .map(|k| {
+            let (r, c) = (k / lattice.columns, k % lattice.columns);
+            if !lattice.usable[k] {
+                return Vec::new();
+            }
+            let near = |at: usize, length: usize| at.saturating_sub(reach)..(at + reach + 1).min(length);
+            near(r, lattice.rows)
+                .flat_map(|i| near(c, lattice.columns).map(move |j| i * lattice.columns + j))
+                .filter(|&l| lattice.usable[l])
+                .map(|l| (l, lattice.kernel(guide, k, l) + if l == k { NUGGET } else { 0.0 }))
+                .filter(|&(_, value)| value > 0.0)
+                .collect()
+        })
+        .collect();
+    let product = |x: &[f64], out: &mut [f64]| {
+        out.par_chunks_exact_mut(bands).zip(&rows).for_each(|(out, row)| {
+            out.fill(0.0);
+            for &(l, value) in row {
+                for (o, &x) in out.iter_mut().zip(&x[l * bands..][..bands]) {
+                    *o += value * x;
+                }
+            }
+        });
+    };
+    let dots = |a: &[f64], b: &[f64]| {
+        let mut sums = vec![0.0; bands];
+        for (a, b) in a.chunks_exact(bands).zip(b.chunks_exact(bands)) {
+            for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+                *sum += a * b;
+            }
+        }
+        sums
+    };
+    let mut remainder = residuals.to_vec();
+    for (part, _) in remainder
+        .chunks_exact_mut(bands)
+        .zip(lattice.usable)
+        .filter(|(_, usable)| !**usable)
+    {
+        part.fill(0.0);
+    }
+    let mut alpha = vec![0.0; n * bands];
+    let mut direction = remainder.clone();
+    let mut image = vec![0.0; n * bands];
+    let mut square = dots(&remainder, &remainder);
+    let goal: Vec<f64> = square.iter().map(|s| s * TOLERANCE).collect();
+    for _ in 0..STEPS {
+        if square.iter().zip(&goal).all(|(s, g)| s <= g) {
+            break;
+        }
+        product(&direction, &mut image);
+        let curvature = dots(&direction, &image);
+        // A band that has arrived stays where it is.
+        let ratio = |a: f64, b: f64, arrived: bool| if arrived || b <= 0.0 { 0.0 } else { a / b };
+        let step: Vec<f64> = (0..bands)
+            .map(|j| ratio(square[j], curvature[j], square[j] <= goal[j]))
+            .collect();
+        for (i, a) in alpha.iter_mut().enumerate() {
+            *a += step[i % bands] * direction[i];
+            remainder[i] -= step[i % bands] * image[i];
+        }
+        let next = dots(&remainder, &remainder);
+        for (i, d) in direction.iter_mut().enumerate() {
+            let j = i % bands;
+            *d = remainder[i] + ratio(next[j], square[j], false) * *d;
+        }
+        square = next;
+    }
+    alpha
+}
