@@ -20,8 +20,11 @@ mod fuse;
 mod infer;
 mod info;
 mod input;
+mod log;
 mod options;
+mod page;
 mod progress;
+mod render;
 mod simulate;
 mod summary;
 mod train;
@@ -90,6 +93,7 @@ enum Command {
     Simulate(simulate::Simulate),
     Info(info::Info),
     Convert(convert::Convert),
+    Render(render::Render),
 }
 
 /// Runs the program on the process's arguments.
@@ -139,6 +143,7 @@ impl Command {
             Command::Simulate(command) => command.run(output),
             Command::Info(command) => command.run(output),
             Command::Convert(command) => command.run(output),
+            Command::Render(command) => command.run(output),
         }
     }
 }
