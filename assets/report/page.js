@@ -69,9 +69,18 @@
     for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) out.push(k * step);
     return out;
   };
+  // Where the lines of a logarithmic axis lie: 1, 2 and 5 times powers of ten, or round numbers where few of those fall in.
+  const logarithmicTicks = (low, high) => {
+    const out = [];
+    for (let k = Math.floor(Math.log10(low)); k <= Math.log10(high); k++) {
+      for (const m of [1, 2, 5]) if (m * 10 ** k >= low && m * 10 ** k <= high) out.push(m * 10 ** k);
+    }
+    if (out.length < 3) return ticks(low, high, 4);
+    return out.length <= 9 ? out : out.filter((x) => Math.abs(Math.log10(x) - Math.round(Math.log10(x))) < 1e-9);
+  };
   // Draws curves into `node` at its present width; `marker` is a position on the x axis to point at.
   const draw = (node, chart, marker) => {
-    const width = Math.max(node.clientWidth, 240), plot = { left: 62, right: width - 12, top: 12, bottom: 250 };
+    const width = Math.max(node.clientWidth, 240), plot = { left: 0, right: width - 12, top: 12, bottom: 250 };
     const series = chart.series.map((s) => ({ ...s, points: s.x.map((x, k) => [x, s.y[k]]).filter(([, y]) => Number.isFinite(y) && (!chart.logarithmic || y > 0)) }));
     const all = series.flatMap((s) => s.points);
     const legendRows = [];
@@ -93,13 +102,15 @@
     let [v0, v1] = [bend(y0), bend(y1)];
     if (v1 - v0 < 1e-12) { const pad = Math.abs(v0) * 0.05 || 1; v0 -= pad; v1 += pad; } else { const pad = 0.05 * (v1 - v0); v0 -= pad; v1 += pad; }
     if (x1 === x0) { x0 -= 0.5; x1 += 0.5; }
+    const yTicks = chart.logarithmic && all.length ? logarithmicTicks(10 ** v0, 10 ** v1) : ticks(v0, v1, 5);
+    const yNames = yTicks.map((y) => number(y));
+    plot.left = 34 + 7 * Math.max(...yNames.map((name) => name.length));
     const px = (x) => plot.left + ((x - x0) / (x1 - x0)) * (plot.right - plot.left);
     const py = (v) => plot.bottom - ((v - v0) / (v1 - v0)) * (plot.bottom - plot.top);
-    const yTicks = ticks(v0, v1, 5);
-    for (const v of yTicks) {
+    yTicks.map(bend).forEach((v, k) => {
       svg.append(svgNode("line", { class: "grid", x1: plot.left, x2: plot.right, y1: py(v), y2: py(v) }));
-      svg.append(svgNode("text", { x: plot.left - 6, y: py(v) + 4, "text-anchor": "end" }, number(chart.logarithmic ? 10 ** v : v, 3)));
-    }
+      svg.append(svgNode("text", { x: plot.left - 6, y: py(v) + 4, "text-anchor": "end" }, yNames[k]));
+    });
     for (const x of ticks(x0, x1, clamp(Math.floor(width / 90), 2, 9))) {
       svg.append(svgNode("line", { class: "grid", x1: px(x), x2: px(x), y1: plot.top, y2: plot.bottom }));
       svg.append(svgNode("text", { x: px(x), y: plot.bottom + 16, "text-anchor": "middle" }, number(x)));

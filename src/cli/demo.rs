@@ -111,6 +111,7 @@ impl Demo {
             hsi: &hsi,
             result: &image,
             reference: Some(&reference),
+            true_psf: Some(&truth),
         };
         let title = "The demo: AVIRIS Indian Pines, degraded by 8 and fused blind";
         write_page(&page, title, &fused, &summary, &images)?;

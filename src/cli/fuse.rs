@@ -130,6 +130,7 @@ impl Fuse {
                 hsi: &hsi,
                 result: &image,
                 reference: reference.as_ref(),
+                true_psf: None,
             };
             let title = format!("Fusion of {} and {}", self.pair.hsi, self.pair.msi);
             write_page(path, &title, &fused, &summary, &images)?;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use ndarray::Array2;
+
 use super::summary::{ObjectiveSummary, Summary, make_folder};
 use crate::coordination::fuse::Fused;
 use crate::coordination::training::{Epoch, History};
@@ -21,6 +23,8 @@ pub struct Images<'a> {
     pub result: &'a Cube,
     /// The truth, where it is known.
     pub reference: Option<&'a Cube>,
+    /// The PSF (K×K) that the HSI was made with, where it is known.
+    pub true_psf: Option<&'a Array2<f64>>,
 }
 
 /// The place of the page in a folder, which is made where it is missing.
@@ -48,6 +52,7 @@ pub fn write_page(path: &Path, title: &str, fused: &Fused, summary: &Summary, im
             ("at its end".to_owned(), model.psf()),
         ];
     }
+    kernels.extend(images.true_psf.map(|psf| ("true".to_owned(), psf.clone())));
     let objective = |title: &str, history: &History| {
         let length = (history.steps.len() as u32 / POINTS).max(1);
         let epochs = ObjectiveSummary::new(model, history, length).epochs;
@@ -132,7 +137,12 @@ fn facts(summary: &Summary) -> Vec<(String, String)> {
         ("Engine", summary.engine.clone()),
         (
             "Network",
-            format!("{} weights x {} members", summary.weights, summary.members),
+            format!(
+                "{} weights x {} member{}",
+                summary.weights,
+                summary.members,
+                if summary.members == 1 { "" } else { "s" }
+            ),
         ),
         (
             "Trained on",

@@ -13,7 +13,7 @@ use crate::io;
 use crate::report::Picture;
 use crate::report::panels::{Bar, ColourMap, PANEL_WIDTH, Panel, sheet};
 use crate::report::picture::{
-    ERROR_COLOURS, Stretch, band_limits, band_picture, error_limit, error_map, pixel_errors,
+    ERROR_COLOURS, Stretch, band_limits, band_picture, composite_bands, error_limit, error_map, pixel_errors,
 };
 
 /// Most pixels of a picture: 256 MiB of RGB.
@@ -40,14 +40,8 @@ pub struct Render {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Bands shown as red, green and blue: numbers from 0, or wavelengths such as 640nm [default: 640, 550, 460 nm]
-    #[arg(
-        long,
-        value_name = "R,G,B",
-        value_delimiter = ',',
-        num_args = 3,
-        conflicts_with = "band"
-    )]
-    rgb: Vec<BandName>,
+    #[arg(long, value_name = "R,G,B", conflicts_with = "band")]
+    rgb: Option<Rgb>,
     /// Show one band in colours: a number from 0, or a wavelength such as 550nm
     #[arg(long)]
     band: Option<BandName>,
@@ -55,15 +49,8 @@ pub struct Render {
     #[arg(long, value_enum, default_value_t = ColourMap::Viridis, requires = "band")]
     colour_map: ColourMap,
     /// Samples shown as darkest and brightest colour of --band [default: 2nd and 98th percentile]
-    #[arg(
-        long,
-        value_name = "LOW,HIGH",
-        value_delimiter = ',',
-        num_args = 2,
-        requires = "band",
-        allow_negative_numbers = true
-    )]
-    limits: Vec<f32>,
+    #[arg(long, value_name = "LOW,HIGH", requires = "band", allow_hyphen_values = true)]
+    limits: Option<Limits>,
     /// Reference image: adds its panel and an error map below each image of its size
     #[arg(long, value_name = "FILE")]
     reference: Option<String>,
@@ -99,6 +86,46 @@ impl FromStr for BandName {
                 Ok(x) if f64::is_finite(x) && x > 0.0 => Ok(BandName::Nanometres(x)),
                 _ => Err(wrong()),
             },
+        }
+    }
+}
+
+/// Three bands with commas between them.
+#[derive(Debug, Clone, Copy)]
+struct Rgb([BandName; 3]);
+
+impl FromStr for Rgb {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let bands: Vec<BandName> = text
+            .split(',')
+            .map(|part| part.trim().parse())
+            .collect::<std::result::Result<_, String>>()?;
+        <[BandName; 3]>::try_from(bands)
+            .map(Rgb)
+            .map_err(|_| format!("'{text}' is not three bands with commas between them"))
+    }
+}
+
+/// Two samples, the first below the second.
+#[derive(Debug, Clone, Copy)]
+struct Limits(f32, f32);
+
+impl FromStr for Limits {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parsed = text
+            .split_once(',')
+            .and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
+        match parsed {
+            Some((low, high)) if f32::is_finite(low) && f32::is_finite(high) && low < high => {
+                Ok(Limits(low, high))
+            }
+            _ => Err(format!(
+                "'{text}' is not LOW,HIGH with the first number below the second"
+            )),
         }
     }
 }
@@ -278,14 +305,9 @@ impl Render {
             .unwrap_or(&all[all.len() - 1]);
         if let Some(band) = self.band {
             let band = band.find(named, file)?;
-            let limits = match self.limits.as_slice() {
-                [low, high] if low < high => (*low, *high),
-                [low, high] => {
-                    return Err(Error::input(format!(
-                        "--limits {low},{high}: the first must be below the second"
-                    )));
-                }
-                _ => band_limits(source, band),
+            let limits = match self.limits {
+                Some(Limits(low, high)) => (low, high),
+                None => band_limits(source, band),
             };
             return Ok(Look::Band {
                 band,
@@ -293,9 +315,9 @@ impl Render {
                 map: self.colour_map,
             });
         }
-        let bands = match self.rgb.as_slice() {
-            [r, g, b] => [r.find(named, file)?, g.find(named, file)?, b.find(named, file)?],
-            _ => crate::report::picture::composite_bands(named),
+        let bands = match self.rgb {
+            Some(Rgb([r, g, b])) => [r.find(named, file)?, g.find(named, file)?, b.find(named, file)?],
+            None => composite_bands(named),
         };
         Ok(Look::Composite(Stretch::with_bands(source, bands)))
     }
