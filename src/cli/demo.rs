@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Output;
 use super::options::{ConfigOptions, EngineOptions, RefineOptions};
+use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
 use crate::coordination::fuse::{finish, fuse};
@@ -40,6 +41,9 @@ pub struct Demo {
     refine: RefineOptions,
     #[command(flatten)]
     engine: EngineOptions,
+    /// Folder for the page for the browser (report.html, one file) [default: that of --out]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 }
 
 impl Demo {
@@ -55,6 +59,7 @@ impl Demo {
             return output.result(&config, &config.to_toml()?);
         }
         make_folder(&self.out)?;
+        let page = page_path(self.report.as_deref().unwrap_or(&self.out))?;
         let mut stages = Stages::new(output);
         let (reference, hsi, msi, truth) = stages.run("simulate", |_| {
             let reference = demo_scene()?;
@@ -104,13 +109,22 @@ impl Demo {
         let found = fused.model.psf();
         let error: f64 = found.iter().zip(&truth).map(|(a, b)| (a - b) * (a - b)).sum();
         let psf_nrmse = (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt();
-        summary.finish(fused.times, stages.times, started);
+        summary.finish(std::mem::take(&mut fused.times), stages.times, started);
+        let images = Images {
+            hsi: &hsi,
+            result: &image,
+            reference: Some(&reference),
+            true_psf: Some(&truth),
+        };
+        let title = "The demo: AVIRIS Indian Pines, degraded by 8 and fused blind";
+        write_page(&page, title, &fused, &summary, &images)?;
         let wavelengths = hsi.metadata.wavelengths.as_deref();
         let text = format!(
-            "{}error of the estimated PSF (NRMSE): {psf_nrmse:.4}\nimages, PSF, SRF and report: {}, picture: {}\n",
+            "{}error of the estimated PSF (NRMSE): {psf_nrmse:.4}\nimages, PSF, SRF and report: {}, picture: {}, page: {}\n",
             summary.text(&fused.model, wavelengths),
             self.out.display(),
-            picture.display()
+            picture.display(),
+            page.display()
         );
         io::replace(self.out.join("report.txt"), |out| out.write_all(text.as_bytes()))?;
         let json = serde_json::to_vec_pretty(&summary)

@@ -8,6 +8,8 @@ use clap::Args;
 use super::Output;
 use super::input::read_image;
 use super::options::{ConfigOptions, EngineOptions, Pair, PairOptions, RefineOptions, SensorOptions};
+use super::log::Log;
+use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
 use crate::coordination::fuse::{finish, fuse};
@@ -41,6 +43,12 @@ pub struct Fuse {
     /// True high-resolution hyperspectral image: adds metrics beside bicubic interpolation's
     #[arg(long, value_name = "FILE")]
     reference: Option<String>,
+    /// Write a page for the browser (report.html, one file) into this folder: images, spectra, PSF, curves, times
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Write the curves of the run as a TensorBoard event file into this folder
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
 }
 
 impl Fuse {
@@ -64,6 +72,7 @@ impl Fuse {
             make_folder(folder)?;
             io::check_matrix_writable(folder.join("psf.npy"))?;
         }
+        let report = self.report.as_deref().map(page_path).transpose()?;
         let mut stages = Stages::new(output);
         let pair = stages.run("read", |_| self.pair.read())?;
         let known = self
@@ -92,7 +101,9 @@ impl Fuse {
         }
         let engine = self.engine.open()?;
         let Pair { hsi, msi, scene } = pair;
-        let mut fused = fuse(engine.as_ref(), &config, scene, &known, stages.watcher())?;
+        let mut log = Log::open(self.log.as_deref(), &config.training)?;
+        let mut watcher = log.watch(stages.watcher());
+        let mut fused = fuse(engine.as_ref(), &config, scene, &known, &mut watcher)?;
         fused.model.wavelengths = hsi.metadata.wavelengths.clone();
         let samples = std::mem::take(&mut fused.samples);
         let image = finish(
@@ -104,6 +115,8 @@ impl Fuse {
         if let Some(reference) = &reference {
             let scale = fused.scene.scale;
             let (metrics, bicubic) = stages.run("metrics", |_| compare(reference, &image, &hsi, scale))?;
+            log.scores(fused.model.step, "fused", &metrics);
+            log.scores(fused.model.step, "bicubic", &bicubic);
             summary.metrics = Some(metrics);
             summary.bicubic = Some(bicubic);
         }
@@ -114,7 +127,20 @@ impl Fuse {
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &fused.model)?;
         }
-        summary.finish(fused.times, stages.times, started);
+        summary.finish(std::mem::take(&mut fused.times), stages.times, started);
+        if let Some(path) = &report {
+            let images = Images {
+                hsi: &hsi,
+                result: &image,
+                reference: reference.as_ref(),
+                true_psf: None,
+            };
+            let title = format!("Fusion of {} and {}", self.pair.hsi, self.pair.msi);
+            write_page(path, &title, &fused, &summary, &images)?;
+        }
+        log.psf(0, &fused.model.start_psf());
+        log.psf(fused.model.step, &fused.model.psf());
+        log.finish()?;
         let wavelengths = hsi.metadata.wavelengths.as_deref();
         output.result(&summary, &summary.text(&fused.model, wavelengths))
     }

@@ -23,8 +23,11 @@ mod fuse;
 mod infer;
 mod info;
 mod input;
+mod log;
 mod options;
+mod page;
 mod progress;
+mod render;
 mod simulate;
 mod summary;
 mod train;
@@ -100,6 +103,7 @@ enum Command {
     Devices(devices::Devices),
     #[cfg(feature = "gpu")]
     Verify(verify::Verify),
+    Render(render::Render),
 }
 
 /// Runs the program on the process's arguments.
@@ -154,6 +158,7 @@ impl Command {
             Command::Devices(command) => command.run(output),
             #[cfg(feature = "gpu")]
             Command::Verify(command) => command.run(output),
+            Command::Render(command) => command.run(output),
         }
     }
 }

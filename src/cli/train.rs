@@ -6,11 +6,12 @@ use clap::Args;
 
 use super::Output;
 use super::input::read_image;
+use super::log::Log;
 use super::options::{ConfigOptions, EngineOptions, SensorOptions};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
-use crate::coordination::fuse::{train, training_data};
+use crate::coordination::fuse::{Watcher, train, training_data};
 use crate::coordination::manifest;
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
@@ -45,6 +46,9 @@ pub struct Train {
     config: ConfigOptions,
     #[command(flatten)]
     engine: EngineOptions,
+    /// Write the losses as a TensorBoard event file into this folder
+    #[arg(long, value_name = "DIR")]
+    log: Option<PathBuf>,
 }
 
 /// What `train` tells.
@@ -100,9 +104,12 @@ impl Train {
         let seed = model.config.seed;
         let mut data = training_data(&scenes, model.geometry, training.patch, training.batch, seed)?;
         let epoch = data.batches.steps_per_epoch();
+        let mut log = Log::open(self.log.as_deref(), &training)?;
+        log.psf(model.step, &model.psf());
         // The loop looks at Ctrl-C itself, and the model as far as it came is kept.
         let shield = Shield::hold();
         let result = stages.run("train", |w| {
+            let mut w = log.watch(w);
             train(engine.as_ref(), &mut model, &mut data, &mut |done, total, l| {
                 w.progress(done as usize, total as usize, Some(l));
             })
@@ -119,6 +126,8 @@ impl Train {
         let history = result?;
         checkpoint::save(out, &model)?;
         drop(shield);
+        log.psf(model.step, &model.psf());
+        log.finish()?;
         let objective = ObjectiveSummary::new(&model, &history, epoch);
         let last = objective.epochs.last();
         let text = format!(

@@ -16,7 +16,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Most steps between two looks.
 const MOST_STEPS_PER_LOOK: f64 = 500.0;
 
-/// Told after every look at the losses: steps done, steps in all, the newest losses.
+/// Told after every look at the losses: steps done, steps in all, the newest losses. Those of θ, which is not updated
+/// every step, are the newest since the last look.
 pub type Progress<'a> = dyn FnMut(u32, u32, &StepLosses) + 'a;
 
 /// Losses of a stage.
@@ -164,7 +165,11 @@ fn run<T: Real>(
             let losses = trainer.losses()?;
             losses.iter().try_for_each(finite)?;
             if let Some(newest) = losses.last() {
-                progress(step - first + 1, last - first + 1, newest);
+                let newest = StepLosses {
+                    degradation: losses.iter().rev().find_map(|l| l.degradation),
+                    ..newest.clone()
+                };
+                progress(step - first + 1, last - first + 1, &newest);
             }
             history.steps.extend(losses);
             interrupt::check()?;

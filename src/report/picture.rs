@@ -1,8 +1,9 @@
-//! Pictures of cubes: RGB composites on one stretch, error maps with their scale, panels side by side.
+//! Pictures of cubes: RGB composites on one stretch, single bands in colours, error maps, the comparison of a fusion.
 
 use ndarray::{Array2, s};
 
-use super::canvas::{Picture, TEXT};
+use super::canvas::Picture;
+use super::panels::{Bar, ColourMap, PANEL_WIDTH, Panel, sheet};
 use crate::cube::Cube;
 use crate::error::{Error, Result};
 
@@ -12,11 +13,8 @@ const RGB_NM: [f64; 3] = [640.0, 550.0, 460.0];
 const RGB_POSITION: [f64; 3] = [0.8, 0.5, 0.2];
 /// Colour of masked pixels.
 const MASKED: [u8; 3] = [128; 3];
-const PAPER: [u8; 3] = [255; 3];
-const INK: [u8; 3] = [32; 3];
-/// Panels are enlarged by whole factors up to about this width.
-const PANEL_WIDTH: usize = 288;
-const MARGIN: usize = 8;
+/// Colours of error maps.
+pub const ERROR_COLOURS: ColourMap = ColourMap::Inferno;
 
 /// The bands shown as red, green and blue: those nearest 640, 550 and 460 nm, or by position where
 /// the image has no wavelengths or they do not tell three bands apart.
@@ -46,25 +44,22 @@ pub struct Stretch {
 }
 
 impl Stretch {
-    /// From the 2nd to the 98th percentile of each composite band's usable pixels.
+    /// Of the bands that [`composite_bands`] chooses.
     pub fn of(cube: &Cube) -> Self {
-        let bands = composite_bands(cube);
+        Stretch::with_bands(cube, composite_bands(cube))
+    }
+
+    /// From the 2nd to the 98th percentile of each of these bands' usable pixels.
+    pub fn with_bands(cube: &Cube, bands: [usize; 3]) -> Self {
         Stretch {
             bands,
-            limits: bands.map(|band| {
-                let mut values: Vec<f32> = if band < cube.bands() {
-                    cube.samples
-                        .slice(s![.., .., band])
-                        .indexed_iter()
-                        .filter(|&((r, c), x)| cube.is_valid(r, c) && x.is_finite())
-                        .map(|(_, &x)| x)
-                        .collect()
-                } else {
-                    Vec::new()
-                };
-                (percentile(&mut values, 0.02), percentile(&mut values, 0.98))
-            }),
+            limits: bands.map(|band| band_limits(cube, band)),
         }
+    }
+
+    /// The bands shown as red, green and blue.
+    pub fn bands(&self) -> [usize; 3] {
+        self.bands
     }
 
     /// The composite of an image with the same bands; masked pixels are grey.
@@ -73,10 +68,7 @@ impl Stretch {
     /// [`Error::Input`] if the image lacks one of the bands.
     pub fn composite(&self, cube: &Cube) -> Result<Picture> {
         if let Some(band) = self.bands.iter().find(|&&b| b >= cube.bands()) {
-            return Err(Error::input(format!(
-                "band {band} is to be shown and the image has {} bands",
-                cube.bands()
-            )));
+            return Err(missing_band(cube, *band));
         }
         Ok(Picture::from_fn(cube.columns(), cube.rows(), |r, c| {
             if !cube.is_valid(r, c) {
@@ -94,6 +86,47 @@ impl Stretch {
             })
         }))
     }
+}
+
+/// The 2nd and the 98th percentile of a band's usable pixels; zeros where it has none.
+pub fn band_limits(cube: &Cube, band: usize) -> (f32, f32) {
+    let mut values: Vec<f32> = if band < cube.bands() {
+        cube.samples
+            .slice(s![.., .., band])
+            .indexed_iter()
+            .filter(|&((r, c), x)| cube.is_valid(r, c) && x.is_finite())
+            .map(|(_, &x)| x)
+            .collect()
+    } else {
+        Vec::new()
+    };
+    (percentile(&mut values, 0.02), percentile(&mut values, 0.98))
+}
+
+/// One band in colours, from `limits.0` to `limits.1`; masked pixels are grey, and so is everything where the
+/// limits do not differ.
+///
+/// # Errors
+/// [`Error::Input`] if the image lacks the band.
+pub fn band_picture(cube: &Cube, band: usize, limits: (f32, f32), map: ColourMap) -> Result<Picture> {
+    if band >= cube.bands() {
+        return Err(missing_band(cube, band));
+    }
+    let (low, high) = limits;
+    Ok(Picture::from_fn(cube.columns(), cube.rows(), |r, c| {
+        if cube.is_valid(r, c) && high > low {
+            map.colour((cube.samples[[r, c, band]] - low) / (high - low))
+        } else {
+            MASKED
+        }
+    }))
+}
+
+fn missing_band(cube: &Cube, band: usize) -> Error {
+    Error::input(format!(
+        "band {band} is to be shown and the image has {} bands (counted from 0)",
+        cube.bands()
+    ))
 }
 
 /// The value below which the part `q` of the values lies (nearest rank); 0 of none.
@@ -153,31 +186,11 @@ pub fn error_map(errors: &Array2<f32>, limit: f32) -> Picture {
         if error.is_nan() {
             MASKED
         } else if limit > 0.0 {
-            heat(error / limit)
+            ERROR_COLOURS.colour(error / limit)
         } else {
-            heat(0.0)
+            ERROR_COLOURS.colour(0.0)
         }
     })
-}
-
-/// The colour of 0 to 1: inferno, which darkens evenly also in grey and for colour-blind eyes.
-fn heat(t: f32) -> [u8; 3] {
-    colorous::INFERNO
-        .eval_continuous(f64::from(t.clamp(0.0, 1.0)))
-        .as_array()
-}
-
-/// A strip of the colour scale of the given width with its two ends written on it.
-fn colour_bar(width: usize, limit: f32) -> Picture {
-    let mut bar = Picture::from_fn(width, TEXT + 4, |_, c| heat(c as f32 / (width.max(2) - 1) as f32));
-    let top = match limit {
-        x if (0.001..1.0).contains(&x) => format!("{x:.4}"),
-        x if (1.0..1e5).contains(&x) => format!("{x:.1}"),
-        x => format!("{x:.2e}"),
-    };
-    bar.write("0", 2, 3, [255; 3]);
-    bar.write(&top, 2, width.saturating_sub(3 + TEXT * top.len()), [0; 3]);
-    bar
 }
 
 /// The images of one fusion that are shown beside each other, all in one unit.
@@ -218,67 +231,33 @@ impl Comparison<'_> {
         }
         let zoom = (PANEL_WIDTH / columns).max(1);
         let stretch = Stretch::of(self.reference.unwrap_or(self.fused));
-        let mut panels = vec![
-            (
-                format!("LR HSI, 1/{scale}"),
-                stretch.composite(self.lr_hsi)?.enlarged(scale * zoom),
+        let panel = |caption: &str, picture: Picture| Some(Panel::new(caption, picture.enlarged(zoom)));
+        let mut rows = vec![vec![
+            panel(
+                &format!("LR HSI, 1/{scale}"),
+                stretch.composite(self.lr_hsi)?.enlarged(scale),
             ),
-            (
-                "bicubic".to_owned(),
-                stretch.composite(self.bicubic)?.enlarged(zoom),
-            ),
-            ("fused".to_owned(), stretch.composite(self.fused)?.enlarged(zoom)),
-        ];
-        let mut limit = None;
+            panel("bicubic", stretch.composite(self.bicubic)?),
+            panel("fused", stretch.composite(self.fused)?),
+        ]];
+        let mut bar = None;
         if let Some(reference) = self.reference {
-            let errors = [
-                pixel_errors(reference, self.bicubic)?,
-                pixel_errors(reference, self.fused)?,
-            ];
-            let top = error_limit(&[&errors[0], &errors[1]]);
-            limit = Some(top);
-            panels.push((
-                "reference".to_owned(),
-                stretch.composite(reference)?.enlarged(zoom),
-            ));
-            panels.push((
-                "RMSE, bicubic".to_owned(),
-                error_map(&errors[0], top).enlarged(zoom),
-            ));
-            panels.push((
-                "RMSE, fused".to_owned(),
-                error_map(&errors[1], top).enlarged(zoom),
-            ));
+            let bicubic = pixel_errors(reference, self.bicubic)?;
+            let fused = pixel_errors(reference, self.fused)?;
+            let limit = error_limit(&[&bicubic, &fused]);
+            rows.push(vec![
+                panel("reference", stretch.composite(reference)?),
+                panel("RMSE, bicubic", error_map(&bicubic, limit)),
+                panel("RMSE, fused", error_map(&fused, limit)),
+            ]);
+            bar = Some(Bar {
+                columns: 1..3,
+                limits: (0.0, limit),
+                map: ERROR_COLOURS,
+            });
         }
-        Ok(grid(&panels, columns * zoom, rows * zoom, limit))
+        Ok(sheet(&rows, bar.as_slice()))
     }
-}
-
-/// Panels of one size in rows of three, each with its caption above; below the last two the colour scale.
-fn grid(panels: &[(String, Picture)], width: usize, height: usize, limit: Option<f32>) -> Picture {
-    const ACROSS: usize = 3;
-    let (cell_width, cell_height) = (width + MARGIN, height + TEXT + 2 * MARGIN);
-    let down = panels.len().div_ceil(ACROSS);
-    let bar_height = if limit.is_some() { TEXT + 4 + MARGIN } else { 0 };
-    let mut page = Picture::filled(
-        ACROSS * cell_width + MARGIN,
-        down * cell_height + MARGIN + bar_height,
-        PAPER,
-    );
-    for (k, (caption, picture)) in panels.iter().enumerate() {
-        let (top, left) = (
-            MARGIN + k / ACROSS * cell_height,
-            MARGIN + k % ACROSS * cell_width,
-        );
-        let letters: String = caption.chars().take(width / TEXT).collect();
-        page.write(&letters, top, left, INK);
-        page.lay(picture, top + TEXT + MARGIN / 2, left);
-    }
-    if let Some(limit) = limit {
-        let bar = colour_bar(2 * width + MARGIN, limit);
-        page.lay(&bar, down * cell_height + MARGIN / 2, MARGIN + cell_width);
-    }
-    page
 }
 
 #[cfg(test)]
@@ -338,8 +317,11 @@ mod tests {
         assert_eq!((errors[[0, 0]], errors[[0, 1]]), (0.0, 5f32.sqrt()));
         assert_eq!(error_limit(&[&errors]), 5f32.sqrt());
         let map = error_map(&errors, 5f32.sqrt());
-        assert_eq!((map.pixel(0, 0), map.pixel(0, 1)), (heat(0.0), heat(1.0)));
-        assert_ne!(heat(0.0), heat(1.0));
+        assert_eq!(
+            (map.pixel(0, 0), map.pixel(0, 1)),
+            (ERROR_COLOURS.colour(0.0), ERROR_COLOURS.colour(1.0))
+        );
+        assert_ne!(ERROR_COLOURS.colour(0.0), ERROR_COLOURS.colour(1.0));
         let mut hidden = reference.clone();
         hidden.mask_value(1.0);
         let errors = pixel_errors(&hidden, &estimate).unwrap();
@@ -372,8 +354,14 @@ mod tests {
         );
         // Bicubic is the reference here, so its error map is the darkest colour all over.
         let below = 384 + 8 + 16;
-        assert_eq!(picture.pixel(top + below + 100, left + 296 + 100), heat(0.0));
-        assert_eq!(picture.pixel(top + below + 100, left + 2 * 296 + 100), heat(1.0));
+        assert_eq!(
+            picture.pixel(top + below + 100, left + 296 + 100),
+            ERROR_COLOURS.colour(0.0)
+        );
+        assert_eq!(
+            picture.pixel(top + below + 100, left + 2 * 296 + 100),
+            ERROR_COLOURS.colour(1.0)
+        );
         let without = Comparison {
             reference: None,
             ..comparison

@@ -1,0 +1,192 @@
+//! The report page of a fusion, from what `fuse` and `demo` hold when they are done.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::Array2;
+
+use super::summary::{ObjectiveSummary, Summary, make_folder};
+use crate::coordination::fuse::Fused;
+use crate::coordination::training::{Epoch, History};
+use crate::cube::{Cube, bicubic};
+use crate::error::Result;
+use crate::io;
+use crate::report::html::{Chart, Page, Series};
+
+/// Points of a curve.
+const POINTS: u32 = 200;
+
+/// The images of a fusion, all in one unit.
+pub struct Images<'a> {
+    /// X.
+    pub hsi: &'a Cube,
+    /// The result.
+    pub result: &'a Cube,
+    /// The truth, where it is known.
+    pub reference: Option<&'a Cube>,
+    /// The PSF (K×K) that the HSI was made with, where it is known.
+    pub true_psf: Option<&'a Array2<f64>>,
+}
+
+/// The place of the page in a folder, which is made where it is missing.
+///
+/// # Errors
+/// [`crate::Error::Input`] where the folder cannot take the page.
+pub fn page_path(folder: &Path) -> Result<PathBuf> {
+    make_folder(folder)?;
+    let path = folder.join("report.html");
+    io::check_writable(&path)?;
+    Ok(path)
+}
+
+/// Writes the page.
+///
+/// # Errors
+/// [`crate::Error::Failed`] if it cannot be written.
+pub fn write_page(path: &Path, title: &str, fused: &Fused, summary: &Summary, images: &Images) -> Result<()> {
+    let model = &fused.model;
+    let baseline = bicubic::upsample(images.hsi, summary.scale)?;
+    let mut kernels = vec![(summary.degradation.psf.to_owned(), model.psf())];
+    if model.config.degradation.coordination && model.fixed_psf.is_none() {
+        kernels = vec![
+            ("at the start of coordination".to_owned(), model.start_psf()),
+            ("at its end".to_owned(), model.psf()),
+        ];
+    }
+    kernels.extend(images.true_psf.map(|psf| ("true".to_owned(), psf.clone())));
+    let objective = |title: &str, history: &History| {
+        let length = (history.steps.len() as u32 / POINTS).max(1);
+        let epochs = ObjectiveSummary::new(model, history, length).epochs;
+        chart(title, &epochs, length)
+    };
+    let mut charts = vec![objective("Objective of the coordination loop", &fused.training)];
+    if !fused.finetuning.steps.is_empty() {
+        charts.push(objective("Objective of fine-tuning", &fused.finetuning));
+    }
+    let named = |name: &str, scores: &Option<_>| scores.clone().map(|s| (name.to_owned(), s));
+    let page = Page {
+        title: title.to_owned(),
+        facts: facts(summary),
+        remarks: remarks(summary),
+        lr_hsi: images.hsi,
+        bicubic: &baseline,
+        fused: images.result,
+        reference: images.reference,
+        kernels,
+        response: model.srf(),
+        charts,
+        scores: [
+            named("fused", &summary.metrics),
+            named("bicubic", &summary.bicubic),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+        settings: model.config.to_toml()?,
+        times: summary
+            .stages
+            .iter()
+            .map(|t| (t.stage.to_owned(), t.seconds))
+            .chain([("all".to_owned(), summary.seconds)])
+            .collect(),
+    };
+    let html = page.html()?;
+    io::replace(path, |out| out.write_all(&html))
+}
+
+/// L_φ and, where it was trained, L_θ over the steps.
+fn chart(title: &str, epochs: &[Epoch], length: u32) -> Chart {
+    let series = |name: &str, points: Vec<(u32, f64)>| {
+        let (x, y) = points.into_iter().map(|(x, y)| (f64::from(x), y)).unzip();
+        Series {
+            name: name.to_owned(),
+            x,
+            y,
+        }
+    };
+    let theta: Vec<_> = epochs
+        .iter()
+        .filter_map(|e| Some((e.step, e.degradation?)))
+        .collect();
+    let mut all = vec![series(
+        "L_φ (network)",
+        epochs.iter().map(|e| (e.step, e.network)).collect(),
+    )];
+    if !theta.is_empty() {
+        all.push(series("L_θ (degradation)", theta));
+    }
+    Chart {
+        title: title.to_owned(),
+        x_label: "step".to_owned(),
+        y_label: match length {
+            1 => "loss".to_owned(),
+            n => format!("loss, mean of {n} steps"),
+        },
+        logarithmic: true,
+        series: all,
+    }
+}
+
+fn facts(summary: &Summary) -> Vec<(String, String)> {
+    let (rows, columns, bands) = summary.shape;
+    let degradation = &summary.degradation;
+    let mut facts = vec![
+        (
+            "Result",
+            format!("{rows} x {columns} pixels, {bands} bands, x{}", summary.scale),
+        ),
+        ("Engine", summary.engine.clone()),
+        (
+            "Network",
+            format!(
+                "{} weights x {} member{}",
+                summary.weights,
+                summary.members,
+                if summary.members == 1 { "" } else { "s" }
+            ),
+        ),
+        (
+            "Trained on",
+            format!(
+                "{} of {} LR pixels",
+                summary.training_pixels.1, summary.training_pixels.0
+            ),
+        ),
+        ("PSF", degradation.psf.to_owned()),
+        ("SRF", degradation.srf.to_owned()),
+        (
+            "Misfit",
+            format!(
+                "{:.3} % of the spread of the images",
+                100.0 * degradation.misfit.1
+            ),
+        ),
+        ("Seed", summary.seed.to_string()),
+        ("Time", format!("{:.1} s", summary.seconds)),
+        ("Program", format!("hsr-gpu {}", summary.version)),
+    ];
+    if let Some((v1, v2, angle)) = degradation.psf_variances_angle {
+        facts[4].1 = format!(
+            "{}, variances {v1:.3} and {v2:.3} pixels², angle {angle:.3} rad",
+            degradation.psf
+        );
+    }
+    if summary.masked_pixels > 0 {
+        facts.push(("No data", format!("{} pixels", summary.masked_pixels)));
+    }
+    facts
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+fn remarks(summary: &Summary) -> Vec<String> {
+    let mut remarks = summary.degradation.remarks.clone();
+    let rises = [Some(&summary.objective), summary.finetune.as_ref()];
+    for objective in rises.into_iter().flatten().filter(|o| !o.rises.is_empty()) {
+        remarks.push(format!(
+            "the objective rose beyond sampling noise before step {:?}",
+            objective.rises
+        ));
+    }
+    remarks
+}

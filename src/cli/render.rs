@@ -1,0 +1,431 @@
+//! `render`: pictures of images. A composite, one band in colours, error maps, panels side by side.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+
+use super::Output;
+use super::input::read_image;
+use crate::cube::Cube;
+use crate::error::{Error, Result};
+use crate::io;
+use crate::report::Picture;
+use crate::report::panels::{Bar, ColourMap, PANEL_WIDTH, Panel, sheet};
+use crate::report::picture::{
+    ERROR_COLOURS, Stretch, band_limits, band_picture, composite_bands, error_limit, error_map, pixel_errors,
+};
+
+/// Most pixels of a picture: 256 MiB of RGB.
+const MOST_PIXELS: usize = 1 << 28;
+
+/// Make a picture (PNG) of images: RGB composite, one band in colours, error maps, panels side by side
+///
+/// One image becomes its composite, pixel by pixel. Several images, --label, --band or --reference make a sheet of
+/// panels with captions: the images above, all in the colours of the reference (else of the last image), and with
+/// --reference their error maps below on one scale. Images of fewer pixels (the LR HSI) are enlarged to the size of the
+/// largest. Composites run from the 2nd to the 98th percentile; in error maps a pixel is the root mean square error over
+/// bands, with --band the absolute error of that band, and the scale ends at the 98th percentile.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hsr-gpu render fused.npy --out fused.png\n  \
+    hsr-gpu render scene.hdr --rgb 640nm,550nm,460nm --out scene.png\n  \
+    hsr-gpu render scene.hdr --band 12 --colour-map viridis --out band.png\n  \
+    hsr-gpu render lr.npy bicubic.npy fused.npy --label LR,bicubic,fused --reference z.npy --out figure.png")]
+pub struct Render {
+    /// The images, in the order of their panels
+    #[arg(required = true)]
+    images: Vec<String>,
+    /// Picture to write (.png)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Bands shown as red, green and blue: numbers from 0, or wavelengths such as 640nm [default: 640, 550, 460 nm]
+    #[arg(long, value_name = "R,G,B", conflicts_with = "band")]
+    rgb: Option<Rgb>,
+    /// Show one band in colours: a number from 0, or a wavelength such as 550nm
+    #[arg(long)]
+    band: Option<BandName>,
+    /// Colours of --band
+    #[arg(long, value_enum, default_value_t = ColourMap::Viridis, requires = "band")]
+    colour_map: ColourMap,
+    /// Samples shown as darkest and brightest colour of --band [default: 2nd and 98th percentile]
+    #[arg(long, value_name = "LOW,HIGH", requires = "band", allow_hyphen_values = true)]
+    limits: Option<Limits>,
+    /// Reference image: adds its panel and an error map below each image of its size
+    #[arg(long, value_name = "FILE")]
+    reference: Option<String>,
+    /// Error shown as the brightest colour [default: 98th percentile of all error maps]
+    #[arg(long, value_name = "ERROR", requires = "reference")]
+    error_limit: Option<f32>,
+    /// Captions of the panels, one an image [default: file names]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    label: Vec<String>,
+    /// Width and height of a pixel [default: 1, in sheets as much as fits into 288 pixels]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    zoom: Option<u16>,
+    /// Value that stands for "no data" (nan for NaN); its pixels are grey
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    nodata: Option<f64>,
+}
+
+/// A band as the user names it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum BandName {
+    Number(usize),
+    Nanometres(f64),
+}
+
+impl FromStr for BandName {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let wrong = || format!("'{text}' is no band: give a number from 0, or a wavelength such as 550nm");
+        match text.strip_suffix("nm") {
+            None => text.parse().map(BandName::Number).map_err(|_| wrong()),
+            Some(number) => match number.trim().parse() {
+                Ok(x) if f64::is_finite(x) && x > 0.0 => Ok(BandName::Nanometres(x)),
+                _ => Err(wrong()),
+            },
+        }
+    }
+}
+
+/// Three bands with commas between them.
+#[derive(Debug, Clone, Copy)]
+struct Rgb([BandName; 3]);
+
+impl FromStr for Rgb {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let bands: Vec<BandName> = text
+            .split(',')
+            .map(|part| part.trim().parse())
+            .collect::<std::result::Result<_, String>>()?;
+        <[BandName; 3]>::try_from(bands)
+            .map(Rgb)
+            .map_err(|_| format!("'{text}' is not three bands with commas between them"))
+    }
+}
+
+/// Two samples, the first below the second.
+#[derive(Debug, Clone, Copy)]
+struct Limits(f32, f32);
+
+impl FromStr for Limits {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parsed = text
+            .split_once(',')
+            .and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
+        match parsed {
+            Some((low, high)) if f32::is_finite(low) && f32::is_finite(high) && low < high => {
+                Ok(Limits(low, high))
+            }
+            _ => Err(format!(
+                "'{text}' is not LOW,HIGH with the first number below the second"
+            )),
+        }
+    }
+}
+
+impl BandName {
+    /// The band of an image that is meant.
+    fn find(self, cube: &Cube, file: &str) -> Result<usize> {
+        let bands = cube.bands();
+        match self {
+            BandName::Number(n) if n < bands => Ok(n),
+            BandName::Number(n) => Err(Error::input(format!(
+                "{file}: no band {n}; it has {bands}, counted from 0"
+            ))),
+            BandName::Nanometres(wanted) => {
+                let centres = cube.metadata.wavelengths.as_deref().filter(|w| w.len() == bands);
+                let Some(centres) = centres else {
+                    return Err(Error::input(format!(
+                        "{file}: has no wavelengths; give bands by number, 0 to {}",
+                        bands - 1
+                    )));
+                };
+                let (low, high) = centres
+                    .iter()
+                    .fold((f64::MAX, f64::MIN), |(a, b), &w| (a.min(w), b.max(w)));
+                // Half a band beyond the first and last centre still belongs to them.
+                let margin = 0.5 * (high - low) / (bands.max(2) - 1) as f64;
+                if wanted < low - margin || wanted > high + margin {
+                    return Err(Error::input(format!(
+                        "{file}: no band at {wanted} nm; its bands lie between {low} and {high} nm"
+                    )));
+                }
+                let distance = |i: &usize| (centres[*i] - wanted).abs();
+                Ok((0..bands)
+                    .min_by(|a, b| distance(a).total_cmp(&distance(b)))
+                    .unwrap_or(0))
+            }
+        }
+    }
+}
+
+/// What was written, for `--json`.
+#[derive(serde::Serialize)]
+struct Written {
+    output: String,
+    width: usize,
+    height: usize,
+    bands: Vec<usize>,
+    error_limit: Option<f32>,
+}
+
+/// How samples become colours.
+enum Look {
+    Composite(Stretch),
+    Band {
+        band: usize,
+        limits: (f32, f32),
+        map: ColourMap,
+    },
+}
+
+impl Look {
+    fn picture(&self, cube: &Cube) -> Result<Picture> {
+        match self {
+            Look::Composite(stretch) => stretch.composite(cube),
+            Look::Band { band, limits, map } => band_picture(cube, *band, *limits, *map),
+        }
+    }
+
+    fn bands(&self) -> Vec<usize> {
+        match self {
+            Look::Composite(stretch) => stretch.bands().to_vec(),
+            Look::Band { band, .. } => vec![*band],
+        }
+    }
+
+    /// What the errors are of: all bands, or the one that is shown.
+    fn compared(&self, cube: &Cube) -> Cube {
+        match self {
+            Look::Composite(_) => cube.clone(),
+            Look::Band { band, .. } => Cube {
+                samples: cube.samples.slice(ndarray::s![.., .., *band..=*band]).to_owned(),
+                ..cube.clone()
+            },
+        }
+    }
+}
+
+impl Render {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for images that cannot be read or do not go together, bands they do not have, and a picture
+    /// that cannot be written there.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let png = self
+            .out
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("png"));
+        if !png {
+            return Err(Error::input(format!(
+                "{}: pictures are written as PNG; end the name in .png",
+                self.out.display()
+            )));
+        }
+        io::check_writable(&self.out)?;
+        if !self.label.is_empty() && self.label.len() != self.images.len() {
+            return Err(Error::input(format!(
+                "--label has {} names for {} images",
+                self.label.len(),
+                self.images.len()
+            )));
+        }
+        let mut cubes = Vec::new();
+        for file in &self.images {
+            cubes.push(read_image(file, self.nodata)?);
+        }
+        let reference = self
+            .reference
+            .as_deref()
+            .map(|f| read_image(f, self.nodata))
+            .transpose()?;
+        let bands = cubes[0].bands();
+        for (file, cube) in self.all(&cubes, reference.as_ref()) {
+            if cube.bands() != bands {
+                return Err(Error::input(format!(
+                    "{file}: has {} bands and {} has {bands}; panels show the same bands",
+                    cube.bands(),
+                    self.images[0]
+                )));
+            }
+        }
+        let look = self.look(&cubes, reference.as_ref())?;
+        let alone = cubes.len() == 1 && reference.is_none() && self.label.is_empty() && self.band.is_none();
+        let (picture, top) = if alone {
+            let zoom = self.zoom.map_or(1, usize::from);
+            check_size(&self.out, cubes[0].rows(), cubes[0].columns(), zoom, 1)?;
+            (look.picture(&cubes[0])?.enlarged(zoom), None)
+        } else {
+            self.sheet(&cubes, reference.as_ref(), &look)?
+        };
+        io::replace(&self.out, |out| picture.write_png(out))?;
+        let written = Written {
+            output: self.out.display().to_string(),
+            width: picture.width(),
+            height: picture.height(),
+            bands: look.bands(),
+            error_limit: top,
+        };
+        let shown = match (self.band, written.bands.as_slice()) {
+            (None, [r, g, b]) => format!("bands {r}, {g}, {b} as red, green, blue"),
+            (_, bands) => format!("band {}", bands[0]),
+        };
+        let errors = top.map_or(String::new(), |t| format!(", errors from 0 to {t}"));
+        let text = format!(
+            "{}: {} x {} pixels, {shown}{errors}",
+            written.output, written.width, written.height
+        );
+        output.result(&written, &text)
+    }
+
+    /// All images with their names, the reference last.
+    fn all<'a>(&'a self, cubes: &'a [Cube], reference: Option<&'a Cube>) -> Vec<(&'a str, &'a Cube)> {
+        let named = self.images.iter().map(String::as_str).zip(cubes);
+        let reference = reference.map(|cube| (self.reference.as_deref().unwrap_or_default(), cube));
+        named.chain(reference).collect()
+    }
+
+    /// The colours: of the reference, else of the last image, whose wavelengths count where it has them and
+    /// another image's else.
+    fn look(&self, cubes: &[Cube], reference: Option<&Cube>) -> Result<Look> {
+        let all = self.all(cubes, reference);
+        let (_, source) = all[all.len() - 1];
+        let (file, named) = all
+            .iter()
+            .rev()
+            .find(|(_, cube)| cube.metadata.wavelengths.is_some())
+            .unwrap_or(&all[all.len() - 1]);
+        if let Some(band) = self.band {
+            let band = band.find(named, file)?;
+            let limits = match self.limits {
+                Some(Limits(low, high)) => (low, high),
+                None => band_limits(source, band),
+            };
+            return Ok(Look::Band {
+                band,
+                limits,
+                map: self.colour_map,
+            });
+        }
+        let bands = match self.rgb {
+            Some(Rgb([r, g, b])) => [r.find(named, file)?, g.find(named, file)?, b.find(named, file)?],
+            None => composite_bands(named),
+        };
+        Ok(Look::Composite(Stretch::with_bands(source, bands)))
+    }
+
+    /// The sheet and the error at the top of its scale.
+    fn sheet(&self, cubes: &[Cube], reference: Option<&Cube>, look: &Look) -> Result<(Picture, Option<f32>)> {
+        let all = self.all(cubes, reference);
+        let size = |cube: &Cube| (cube.rows(), cube.columns());
+        let (rows, columns) = match reference {
+            Some(reference) => size(reference),
+            None => all.iter().map(|(_, cube)| size(cube)).max().unwrap_or_default(),
+        };
+        let zoom = self.zoom.map_or((PANEL_WIDTH / columns).max(1), usize::from);
+        check_size(&self.out, rows, columns, zoom, 2 * all.len())?;
+        let mut above = Vec::new();
+        for (k, (file, cube)) in all.iter().enumerate() {
+            let factor = rows / cube.rows();
+            if (cube.rows() * factor, cube.columns() * factor) != (rows, columns) {
+                return Err(Error::input(format!(
+                    "{file}: {} x {} pixels do not fit {rows} x {columns} by a whole factor; panels show one scene",
+                    cube.rows(),
+                    cube.columns()
+                )));
+            }
+            let caption = match (self.label.get(k), k < cubes.len()) {
+                (Some(label), _) => label.clone(),
+                (None, false) => "reference".to_owned(),
+                (None, true) => stem(file),
+            };
+            above.push(Some(Panel::new(
+                caption,
+                look.picture(cube)?.enlarged(factor * zoom),
+            )));
+        }
+        let (mut sheet_rows, mut bars) = (vec![above], Vec::new());
+        if let Look::Band { limits, map, .. } = look {
+            bars.push(Bar {
+                columns: 0..all.len(),
+                limits: *limits,
+                map: *map,
+            });
+        }
+        let mut top = None;
+        if let Some(reference) = reference {
+            let truth = look.compared(reference);
+            let mut errors = Vec::new();
+            for cube in cubes {
+                let comparable = size(cube) == (rows, columns);
+                errors.push(
+                    comparable
+                        .then(|| pixel_errors(&truth, &look.compared(cube)))
+                        .transpose()?,
+                );
+            }
+            let maps: Vec<_> = errors.iter().flatten().collect();
+            if maps.is_empty() {
+                return Err(Error::input(format!(
+                    "{}: no image has its {rows} x {columns} pixels, so there is no error to show",
+                    self.reference.as_deref().unwrap_or_default()
+                )));
+            }
+            let limit = match self.error_limit {
+                Some(limit) if limit > 0.0 && limit.is_finite() => limit,
+                Some(limit) => {
+                    return Err(Error::input(format!(
+                        "--error-limit {limit}: must be a positive number"
+                    )));
+                }
+                None => error_limit(&maps),
+            };
+            top = Some(limit);
+            let name = if self.band.is_some() {
+                "absolute error"
+            } else {
+                "RMSE"
+            };
+            let maps = errors.iter().map(|e| {
+                let picture = error_map(e.as_ref()?, limit).enlarged(zoom);
+                Some(Panel::new(name, picture))
+            });
+            sheet_rows.push(maps.collect());
+            bars.push(Bar {
+                columns: 0..cubes.len(),
+                limits: (0.0, limit),
+                map: ERROR_COLOURS,
+            });
+        }
+        Ok((sheet(&sheet_rows, &bars), top))
+    }
+}
+
+/// Refuses a picture too large to make.
+fn check_size(out: &Path, rows: usize, columns: usize, zoom: usize, panels: usize) -> Result<()> {
+    let pixels = [rows, columns, zoom, zoom, panels]
+        .into_iter()
+        .try_fold(1usize, usize::checked_mul);
+    if pixels.is_some_and(|n| n <= MOST_PIXELS) {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{}: {panels} panels of {rows} x {columns} pixels, {zoom} times as large, are too large a picture; lower --zoom",
+        out.display()
+    )))
+}
+
+/// A file's name without folder and ending.
+fn stem(file: &str) -> String {
+    Path::new(file)
+        .file_stem()
+        .map_or_else(|| file.to_owned(), |s| s.to_string_lossy().into_owned())
+}
