@@ -17,6 +17,7 @@ mod demo;
 mod devices;
 mod estimate;
 mod eval;
+mod experiment;
 mod finetune;
 mod fuse;
 mod infer;
@@ -91,6 +92,7 @@ enum Command {
     FineTune(finetune::FineTune),
     Infer(infer::Infer),
     Eval(eval::Eval),
+    Experiment(experiment::Experiment),
     Simulate(simulate::Simulate),
     Info(info::Info),
     Convert(convert::Convert),
@@ -144,6 +146,7 @@ impl Command {
             Command::FineTune(command) => command.run(output),
             Command::Infer(command) => command.run(output),
             Command::Eval(command) => command.run(output),
+            Command::Experiment(command) => command.run(output),
             Command::Simulate(command) => command.run(output),
             Command::Info(command) => command.run(output),
             Command::Convert(command) => command.run(output),
