@@ -25,7 +25,6 @@ use crate::experiment::plan::Plan;
 use crate::interrupt::{self, Keeping};
 use crate::io;
 use crate::metrics::{Convention, evaluate};
-use crate::sensor::estimate::Estimate;
 use crate::sensor::observe::{Observation, add_noise, apply_response, blur_and_downsample};
 use crate::sensor::psf::centroid;
 
@@ -144,8 +143,8 @@ impl Runner<'_> {
             .ok_or_else(|| Error::failed(format!("no scene {} in this experiment", setting.scene)))
     }
 
-    fn configuration(&self, setting: &Setting) -> Config {
-        let mut config = self.config.clone();
+    fn configuration(&self, cell: &Cell) -> Config {
+        let (setting, mut config) = (&cell.setting, self.config.clone());
         config.seed = setting.seed;
         config.degradation.kernel = setting.kernel;
         config.degradation.psf_model = setting.psf_model;
@@ -158,7 +157,7 @@ impl Runner<'_> {
             engine: self.engine.name(),
             checksum: self.reference(&cell.setting)?.checksum,
             cell,
-            config: (cell.method != Method::Bicubic).then(|| self.configuration(&cell.setting)),
+            config: (cell.method != Method::Bicubic).then(|| self.configuration(cell)),
         };
         serde_json::to_value(&specification).map_err(|e| Error::failed(format!("specification as JSON: {e}")))
     }
@@ -204,55 +203,58 @@ impl Runner<'_> {
         let Some(setting) = cells.first().map(|cell| &cell.setting) else {
             return Ok(());
         };
-        let mut times = Vec::new();
-        let observed = stage("simulate", observer, &mut times, |_| {
+        let observed = stage("simulate", observer, &mut Vec::new(), |_| {
             Observed::of(reference, images, setting)
         })?;
-        let find = |method| cells.iter().copied().find(|cell| cell.method == method);
-        if let Some(cell) = find(Method::Bicubic) {
-            let started = Instant::now();
-            let image = bicubic::upsample(&observed.hsi, setting.scale)?;
-            let seconds = started.elapsed().as_secs_f64();
-            keep(cell, observed.outcome(&image, None, seconds, observer)?)?;
-        }
-        let (control, network) = (find(Method::Control), find(Method::Network));
-        if control.is_none() && network.is_none() {
-            return Ok(());
-        }
-        let scene = Scene::new(&observed.hsi, &observed.msi, "simulated HSI", &reference.sensor())?;
-        let config = self.configuration(setting);
-        let known = observed.known(setting.told);
-        if let Some(cell) = control {
-            let mut times = Vec::new();
-            let found = stage("estimate", observer, &mut times, |_| {
-                estimate_degradation(&config, &scene, &known)
-            })?;
-            let (psf, srf) = control_degradation(&found, &known, setting.kernel);
-            let samples = stage("control", observer, &mut times, |_| {
-                quadratic_regression(&scene, &psf)
-            })?;
-            let image = observed.finished(samples, &scene);
-            let outcome = observed.outcome(&image, Some((&psf, &srf)), total(&times), observer)?;
-            keep(cell, outcome)?;
-        }
-        if let Some(cell) = network {
-            let mut fused = fuse(self.engine, &config, scene, &known, observer)?;
-            let samples = std::mem::take(&mut fused.samples);
-            let image = observed.finished(samples, &fused.scene);
-            let (psf, srf) = (fused.model.psf(), fused.model.srf());
-            let outcome = observed.outcome(&image, Some((&psf, &srf)), total(&fused.times), observer)?;
-            keep(cell, outcome)?;
+        let mut cells = cells.to_vec();
+        cells.sort_by_key(|cell| cell.method);
+        for cell in cells {
+            let made = match cell.method {
+                Method::Bicubic => observed.bicubic()?,
+                Method::Control => self.control(cell, &observed, observer)?,
+                Method::Network => self.network(cell, &observed, observer)?,
+            };
+            keep(cell, observed.outcome(&made, observer)?)?;
         }
         Ok(())
     }
+
+    fn control(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
+        let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
+        let scene = observed.scene()?;
+        let mut times = Vec::new();
+        let found = stage("estimate", observer, &mut times, |_| {
+            estimate_degradation(&config, &scene, &known)
+        })?;
+        let psf = known.psf.unwrap_or_else(|| found.psf.kernel(cell.setting.kernel));
+        let samples = stage("control", observer, &mut times, |_| {
+            quadratic_regression(&scene, &psf)
+        })?;
+        Ok(Made {
+            image: observed.finished(samples, &scene),
+            degradation: Some((psf, known.srf.unwrap_or(found.response))),
+            seconds: total(&times),
+        })
+    }
+
+    fn network(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
+        let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
+        let mut fused = fuse(self.engine, &config, observed.scene()?, &known, observer)?;
+        let samples = std::mem::take(&mut fused.samples);
+        Ok(Made {
+            image: observed.finished(samples, &fused.scene),
+            degradation: Some((fused.model.psf(), fused.model.srf())),
+            seconds: total(&fused.times),
+        })
+    }
 }
 
-/// PSF and SRF that the control goes by: what is known, else what was estimated.
-fn control_degradation(found: &Estimate, known: &Known, kernel: usize) -> (Array2<f64>, Array2<f64>) {
-    (
-        known.psf.clone().unwrap_or_else(|| found.psf.kernel(kernel)),
-        known.srf.clone().unwrap_or_else(|| found.response.clone()),
-    )
+/// What a method made of the observations.
+struct Made {
+    image: Cube,
+    /// PSF and SRF that it went by.
+    degradation: Option<(Array2<f64>, Array2<f64>)>,
+    seconds: f64,
 }
 
 /// The two observations of a scene, with the truth.
@@ -313,28 +315,41 @@ impl Observed {
         )
     }
 
-    fn outcome(
-        &self,
-        image: &Cube,
-        degradation: Option<(&Array2<f64>, &Array2<f64>)>,
-        seconds: f64,
-        observer: &mut dyn Observer,
-    ) -> Result<Outcome> {
+    fn scene(&self) -> Result<Scene> {
+        Scene::new(
+            &self.hsi,
+            &self.msi,
+            "HSI of the experiment",
+            "MSI of the experiment",
+        )
+    }
+
+    fn bicubic(&self) -> Result<Made> {
+        let started = Instant::now();
+        Ok(Made {
+            image: bicubic::upsample(&self.hsi, self.scale)?,
+            degradation: None,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn outcome(&self, made: &Made, observer: &mut dyn Observer) -> Result<Outcome> {
         let scores = stage("metrics", observer, &mut Vec::new(), |_| {
-            evaluate(&self.reference, image, self.scale, Convention::Strict)
+            evaluate(&self.reference, &made.image, self.scale, Convention::Strict)
         })?;
         let distance = |psf: &Array2<f64>| {
             let (a, b) = (centroid(psf), centroid(&self.psf));
             (a[0] - b[0]).hypot(a[1] - b[1]) / self.scale as f64
         };
+        let used = made.degradation.as_ref();
         Ok(Outcome {
             scores,
-            psf_nrmse: degradation.map(|(psf, _)| nrmse(psf, &self.psf)),
-            srf_nrmse: degradation
+            psf_nrmse: used.map(|(psf, _)| nrmse(psf, &self.psf)),
+            srf_nrmse: used
                 .zip(self.srf.as_ref())
                 .map(|((_, srf), truth)| nrmse(srf, truth)),
-            centre_error: degradation.map(|(psf, _)| distance(psf)),
-            seconds,
+            centre_error: used.map(|(psf, _)| distance(psf)),
+            seconds: made.seconds,
         })
     }
 }
