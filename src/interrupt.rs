@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static SHIELDS: AtomicUsize = AtomicUsize::new(0);
 static TEMPORARY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static KEPT: Mutex<Option<String>> = Mutex::new(None);
 
 const NOTHING_KEPT: &str = "interrupted; nothing was written, existing files are as they were";
 
@@ -43,8 +44,35 @@ fn end() {
             let _ = std::fs::remove_file(path);
         }
     }
-    eprintln!("hsr-gpu: {NOTHING_KEPT}");
+    eprintln!("hsr-gpu: {}", kept());
     std::process::exit(130);
+}
+
+fn kept() -> String {
+    let said = KEPT.lock().ok().and_then(|said| said.clone());
+    said.unwrap_or_else(|| NOTHING_KEPT.to_owned())
+}
+
+/// While this lives, a stop is answered with its message: for work whose finished parts are on disk already.
+#[derive(Debug)]
+pub struct Keeping(());
+
+impl Keeping {
+    /// The line that an interrupted run ends with.
+    pub fn say(message: String) -> Self {
+        if let Ok(mut said) = KEPT.lock() {
+            *said = Some(message);
+        }
+        Keeping(())
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if let Ok(mut said) = KEPT.lock() {
+            *said = None;
+        }
+    }
 }
 
 /// Ends the work with [`Error::Interrupted`] if a stop was asked for.
@@ -53,7 +81,7 @@ fn end() {
 /// [`Error::Interrupted`] after Ctrl-C.
 pub fn check() -> Result<()> {
     if REQUESTED.load(Ordering::SeqCst) {
-        return Err(Error::Interrupted(NOTHING_KEPT.into()));
+        return Err(Error::Interrupted(kept()));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ pub mod coordination;
 pub mod cube;
 pub mod engine;
 pub mod error;
+pub mod experiment;
 pub mod interrupt;
 pub mod io;
 pub mod metrics;

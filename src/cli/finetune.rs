@@ -35,7 +35,8 @@ pub struct FineTune {
     /// Model to write
     #[arg(long, value_name = "MODEL")]
     out: PathBuf,
-    /// PSF of this scene: blind (estimated from the pair), FILE, paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE
+    /// PSF of this scene: blind (estimated from the pair), FILE, paper:0 to paper:5,
+    /// gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE
     /// [default: the model's]
     #[arg(long)]
     psf: Option<PsfSpec>,

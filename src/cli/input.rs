@@ -5,20 +5,8 @@ use ndarray::Array2;
 use crate::cube::Cube;
 use crate::error::{Error, Result};
 use crate::io;
+pub use crate::io::read_image;
 use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, srf_from_matrix};
-
-/// Reads an image, masks `nodata` (the file's own no-data value if none is given) and checks its samples.
-///
-/// # Errors
-/// [`Error::Input`] if the file cannot be read, is empty or holds a sample that is not finite.
-pub fn read_image(path: &str, nodata: Option<f64>) -> Result<Cube> {
-    let mut cube = io::read_cube(path)?;
-    if let Some(value) = nodata.or(cube.metadata.nodata) {
-        cube.mask_value(value);
-    }
-    cube.check(path)?;
-    Ok(cube)
-}
 
 /// The kernel behind `spec`, sum 1: a named one of `size` × `size`, or a file's of the file's size; `None` for `blind`.
 ///
@@ -37,7 +25,7 @@ pub fn psf_kernel(spec: &PsfSpec, kernel: Option<usize>, scale: usize) -> Result
             _ => Ok(Some(psf)),
         };
     }
-    Ok(spec.gaussian()?.map(|psf| psf.kernel(kernel.unwrap_or(scale))))
+    spec.kernel(kernel.unwrap_or(scale), [0.0; 2])
 }
 
 /// The response behind `spec` for an image like `hsi` (B×b, columns sum to 1); `None` for `blind`.

@@ -18,6 +18,7 @@ mod demo;
 mod devices;
 mod estimate;
 mod eval;
+mod experiment;
 mod finetune;
 mod fuse;
 mod infer;
@@ -95,6 +96,7 @@ enum Command {
     FineTune(finetune::FineTune),
     Infer(infer::Infer),
     Eval(eval::Eval),
+    Experiment(experiment::Experiment),
     Simulate(simulate::Simulate),
     Info(info::Info),
     Bench(bench::Bench),
@@ -150,6 +152,7 @@ impl Command {
             Command::FineTune(command) => command.run(output),
             Command::Infer(command) => command.run(output),
             Command::Eval(command) => command.run(output),
+            Command::Experiment(command) => command.run(output),
             Command::Simulate(command) => command.run(output),
             Command::Info(command) => command.run(output),
             Command::Bench(command) => command.run(output),

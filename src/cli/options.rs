@@ -56,7 +56,8 @@ impl PairOptions {
 /// What the user knows of the two sensors.
 #[derive(Debug, Clone, Args)]
 pub struct SensorOptions {
-    /// Point spread function: blind, FILE (K x K), paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE
+    /// Point spread function: blind, FILE (K x K), paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE,
+    /// disk:RADIUS or line:LENGTH,ANGLE
     #[arg(long, default_value = "blind")]
     pub psf: PsfSpec,
     /// Spectral response: blind, FILE (B x b), nikon-d700, or landsat-oli6

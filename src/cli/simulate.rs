@@ -25,7 +25,8 @@ pub struct Simulate {
     /// Reference hyperspectral image
     #[arg(long, value_name = "FILE")]
     hsi: String,
-    /// Point spread function: FILE (K x K), paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE (pixels squared, radians)
+    /// Point spread function: FILE (K x K), paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE (pixels squared,
+    /// radians), disk:RADIUS (defocus) or line:LENGTH,ANGLE (motion)
     #[arg(long)]
     psf: PsfSpec,
     /// Spectral response: FILE (B x b), nikon-d700 (blue, green, red), or landsat-oli6
@@ -85,7 +86,7 @@ impl Simulate {
         self.check_outputs()?;
         let reference = self.cropped(input::read_image(&self.hsi, self.nodata)?, scale, output)?;
         let psf = input::psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?
-            .ok_or_else(|| Error::input("--psf blind: a simulation needs a PSF; give a file, paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE"))?;
+            .ok_or_else(|| Error::input("--psf blind: a simulation needs a PSF; give a file, paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE"))?;
         let srf = input::srf_response(&self.srf, &reference)?.ok_or_else(|| {
             Error::input(
                 "--srf blind: a simulation needs a response; give a file, nikon-d700 or landsat-oli6",

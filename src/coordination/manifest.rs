@@ -15,48 +15,69 @@ pub struct Entry {
     pub msi: String,
 }
 
-/// Reads a manifest. Empty lines and lines that begin with `#` are left out.
+/// The lines of a manifest that name something: number from 1, and fields between commas. Empty lines and lines that
+/// begin with `#` are left out.
+///
+/// `expected` says what a line holds, for messages.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file and the line that is not `HSI,MSI`, or where there is no scene.
-pub fn read(path: &Path) -> Result<Vec<Entry>> {
+/// [`Error::Input`] where the file cannot be read, a field is empty, or there is no line.
+pub fn lines(path: &Path, expected: &str) -> Result<Vec<(usize, Vec<String>)>> {
     let name = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| {
         Error::input(format!(
-            "{name}: {e}; a manifest is a text file with one HSI,MSI a line"
+            "{name}: {e}; a manifest is a text file with one {expected} a line"
         ))
     })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let mut entries = Vec::new();
+    let mut found = Vec::new();
     for (line, content) in (1..).zip(text.lines()) {
         let content = content.trim();
         if content.is_empty() || content.starts_with('#') {
             continue;
         }
-        let fields: Vec<&str> = content.split(',').map(str::trim).collect();
-        let [hsi, msi] = fields[..] else {
+        let fields: Vec<String> = content.split(',').map(|f| f.trim().to_owned()).collect();
+        if fields.iter().any(String::is_empty) {
             return Err(Error::input(format!(
-                "{name} line {line}: expected HSI,MSI (two paths), found {} field{}",
-                fields.len(),
-                if fields.len() == 1 { "" } else { "s" }
+                "{name} line {line}: a field is empty; expected {expected}"
             )));
-        };
-        if hsi.is_empty() || msi.is_empty() {
-            return Err(Error::input(format!("{name} line {line}: a path is empty")));
         }
-        let place = |file: &str| folder.join(file).display().to_string();
-        entries.push(Entry {
-            line,
-            hsi: place(hsi),
-            msi: place(msi),
-        });
+        found.push((line, fields));
     }
-    if entries.is_empty() {
+    if found.is_empty() {
         return Err(Error::input(format!(
-            "{name}: no scene in this manifest; it needs one HSI,MSI a line"
+            "{name}: no scene in this manifest; it needs one {expected} a line"
         )));
     }
-    Ok(entries)
+    Ok(found)
+}
+
+/// A file of a manifest: paths are relative to the manifest's own folder.
+pub fn place(manifest: &Path, file: &str) -> String {
+    let folder = manifest.parent().unwrap_or(Path::new(""));
+    folder.join(file).display().to_string()
+}
+
+/// Reads a manifest. Empty lines and lines that begin with `#` are left out.
+///
+/// # Errors
+/// [`Error::Input`] naming the file and the line that is not `HSI,MSI`, or where there is no scene.
+pub fn read(path: &Path) -> Result<Vec<Entry>> {
+    lines(path, "HSI,MSI")?
+        .into_iter()
+        .map(|(line, fields)| match &fields[..] {
+            [hsi, msi] => Ok(Entry {
+                line,
+                hsi: place(path, hsi),
+                msi: place(path, msi),
+            }),
+            _ => Err(Error::input(format!(
+                "{} line {line}: expected HSI,MSI (two paths), found {} field{}",
+                path.display(),
+                fields.len(),
+                if fields.len() == 1 { "" } else { "s" }
+            ))),
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -183,6 +183,19 @@ pub fn read_cube(spec: &str) -> Result<Cube> {
     }
 }
 
+/// Reads an image, masks `nodata` (the file's own no-data value if none is given) and checks its samples.
+///
+/// # Errors
+/// [`Error::Input`] if the file cannot be read, is empty or holds a sample that is not finite.
+pub fn read_image(path: &str, nodata: Option<f64>) -> Result<Cube> {
+    let mut cube = read_cube(path)?;
+    if let Some(value) = nodata.or(cube.metadata.nodata) {
+        cube.mask_value(value);
+    }
+    cube.check(path)?;
+    Ok(cube)
+}
+
 /// Reads the matrix (PSF, SRF) that a name means: `FILE.npy`, `.csv`, `.txt`, or `FILE.mat[:NAME]`.
 /// A vector is a matrix of one row.
 ///

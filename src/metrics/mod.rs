@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 use ndarray::{Array2, s};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cube::{Cube, SampleType};
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ pub const PSNR_CAP_DB: f64 = 160.0;
 /// | SSIM | Wang et al. 2004, 11×11 Gaussian σ = 1.5, range = peak of the reference band | `skimage` defaults, 7×7 uniform windows, range = max − min of the estimated band (of a constant one: as `strict`) |
 /// | RMSE | over all samples | same, on ×255 |
 /// | zero spectra | left out as no data | counted (their angle is 90°) |
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Convention {
     /// Textbook definitions.
@@ -73,7 +73,7 @@ impl FromStr for Convention {
 }
 
 /// Indices of one estimate under one convention. Every number is finite.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
     /// The definitions behind the numbers.
     pub convention: Convention,

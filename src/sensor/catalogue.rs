@@ -10,6 +10,7 @@ use ndarray::Array2;
 use serde::Deserialize;
 
 use super::psf::GaussianPsf;
+use super::shapes;
 use crate::error::{Error, Result};
 
 const PAPER_PSFS: &str = include_str!("../../assets/psf/paper.toml");
@@ -27,6 +28,10 @@ pub enum PsfSpec {
     Paper(usize),
     /// `gaussian:VAR1,VAR2,ANGLE`: variances in HR pixels squared, angle in radians.
     Gaussian(f64, f64, f64),
+    /// `disk:RADIUS`: defocus, radius in HR pixels.
+    Disk(f64),
+    /// `line:LENGTH,ANGLE`: motion, length in HR pixels, angle in radians.
+    Line(f64, f64),
 }
 
 /// A spectral response function as named on the command line.
@@ -74,7 +79,7 @@ impl FromStr for PsfSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let known = "use blind, a file, paper:0 to paper:5, or gaussian:VAR1,VAR2,ANGLE";
+        let known = "use blind, a file, paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE";
         if text.is_empty() {
             return Err(Error::input(format!("empty PSF name: {known}")));
         }
@@ -87,40 +92,67 @@ impl FromStr for PsfSpec {
                 _ => Err(Error::input(format!("unknown PSF '{text}': {known}"))),
             };
         }
-        if let Some(numbers) = text.strip_prefix("gaussian:") {
-            let values: Vec<f64> = numbers.split(',').map_while(|n| n.trim().parse().ok()).collect();
-            return match values[..] {
-                [v1, v2, angle]
-                    if numbers.split(',').count() == 3
-                        && GaussianPsf::from_variances(v1, v2, angle).is_some() =>
-                {
-                    Ok(PsfSpec::Gaussian(v1, v2, angle))
-                }
-                _ => Err(Error::input(format!(
-                    "PSF '{text}': gaussian: takes two positive variances (HR pixels squared) and an angle (radians), e.g. gaussian:2.5,1.5,0.6"
-                ))),
-            };
-        }
-        Ok(PsfSpec::File(text.to_owned()))
+        let (shape, numbers) = text.split_once(':').unwrap_or((text, ""));
+        let all: Option<Vec<f64>> = numbers.split(',').map(|n| n.trim().parse().ok()).collect();
+        // Half a pixel and a pixel: what is narrower is no blur and could fall between two points of a pixel.
+        let wide = |x: f64, least: f64| x >= least && x.is_finite();
+        let (found, takes) = match (shape, all.as_deref()) {
+            ("gaussian", values) => (
+                match values {
+                    Some(&[v1, v2, a]) => {
+                        GaussianPsf::from_variances(v1, v2, a).map(|_| PsfSpec::Gaussian(v1, v2, a))
+                    }
+                    _ => None,
+                },
+                "two positive variances (HR pixels squared) and an angle (radians), e.g. gaussian:2.5,1.5,0.6",
+            ),
+            ("disk", values) => (
+                match values {
+                    Some(&[radius]) if wide(radius, 0.5) => Some(PsfSpec::Disk(radius)),
+                    _ => None,
+                },
+                "a radius of at least 0.5 (HR pixels), e.g. disk:2.8",
+            ),
+            ("line", values) => (
+                match values {
+                    Some(&[length, angle]) if wide(length, 1.0) && angle.is_finite() => {
+                        Some(PsfSpec::Line(length, angle))
+                    }
+                    _ => None,
+                },
+                "a length of at least 1 (HR pixels) and an angle (radians), e.g. line:4.8,0.6",
+            ),
+            _ => return Ok(PsfSpec::File(text.to_owned())),
+        };
+        found.ok_or_else(|| Error::input(format!("PSF '{text}': {shape}: takes {takes}")))
     }
 }
 
 impl PsfSpec {
-    /// The Gaussian behind the name; `None` for `blind` and for a file.
+    /// The K×K kernel behind the name, sum 1; `None` for `blind` and for a file.
+    ///
+    /// `centre` is the offset (row, column) of the PSF's centre from pixel `size / 2` in HR pixels. What reaches out of
+    /// the window is cut off.
     ///
     /// # Errors
-    /// [`Error::Input`] if there is no such PSF.
-    pub fn gaussian(&self) -> Result<Option<GaussianPsf>> {
-        match *self {
-            PsfSpec::Blind | PsfSpec::File(_) => Ok(None),
-            PsfSpec::Paper(n) => match paper_psfs()?.get(n) {
-                Some(psf) => Ok(Some(*psf)),
-                None => Err(Error::input(format!("no PSF paper:{n}: use paper:0 to paper:5"))),
-            },
-            PsfSpec::Gaussian(v1, v2, angle) => GaussianPsf::from_variances(v1, v2, angle)
-                .map(Some)
-                .ok_or_else(|| Error::input(format!("PSF {self}: variances must be positive"))),
-        }
+    /// [`Error::Input`] if there is no such PSF, or nothing of it lies in the window.
+    pub fn kernel(&self, size: usize, centre: [f64; 2]) -> Result<Option<Array2<f64>>> {
+        let gaussian = |psf: GaussianPsf| GaussianPsf { centre, ..psf }.kernel(size);
+        let kernel = match *self {
+            PsfSpec::Blind | PsfSpec::File(_) => return Ok(None),
+            PsfSpec::Paper(n) => paper_psfs()?.get(n).copied().map(gaussian),
+            PsfSpec::Gaussian(v1, v2, angle) => GaussianPsf::from_variances(v1, v2, angle).map(gaussian),
+            PsfSpec::Disk(radius) => Some(shapes::disk(radius, centre, size)),
+            PsfSpec::Line(length, angle) => Some(shapes::line(length, angle, centre, size)),
+        };
+        kernel
+            .filter(|k| (k.sum() - 1.0).abs() < 1e-6)
+            .map(Some)
+            .ok_or_else(|| {
+                Error::input(format!(
+                    "PSF {self} has no weight in a window of {size} x {size} pixels"
+                ))
+            })
     }
 }
 
@@ -131,6 +163,8 @@ impl fmt::Display for PsfSpec {
             PsfSpec::File(path) => f.write_str(path),
             PsfSpec::Paper(n) => write!(f, "paper:{n}"),
             PsfSpec::Gaussian(v1, v2, angle) => write!(f, "gaussian:{v1},{v2},{angle}"),
+            PsfSpec::Disk(radius) => write!(f, "disk:{radius}"),
+            PsfSpec::Line(length, angle) => write!(f, "line:{length},{angle}"),
         }
     }
 }
@@ -356,6 +390,7 @@ mod tests {
     use ndarray::arr2;
 
     use super::*;
+    use crate::sensor::psf::centroid;
 
     #[derive(Deserialize)]
     struct Moments {
@@ -409,6 +444,8 @@ mod tests {
             "paper:0",
             "paper:5",
             "gaussian:2.5,1.5,0.6",
+            "disk:2.8",
+            "line:4.8,0.6",
             "some/psf.npy",
         ] {
             assert_eq!(name.parse::<PsfSpec>().unwrap().to_string(), name);
@@ -427,11 +464,37 @@ mod tests {
             "gaussian:nan,1,0",
             "gaussian:1,inf,0",
             "gaussian:1,a,0",
+            "disk:0.4",
+            "disk:",
+            "disk:1,2",
+            "disk:inf",
+            "line:3",
+            "line:0.9,0",
+            "line:3,nan",
         ] {
             let error = name.parse::<PsfSpec>().unwrap_err();
             assert_eq!(error.exit_code(), 2, "{name}");
         }
         assert!("".parse::<SrfSpec>().is_err());
+    }
+
+    #[test]
+    fn every_named_psf_is_a_kernel_with_sum_one_that_moves() {
+        for name in ["paper:5", "gaussian:2.5,1.5,0.6", "disk:2.8", "line:4.8,0.6"] {
+            let spec: PsfSpec = name.parse().unwrap();
+            let at = |centre| spec.kernel(32, centre).unwrap().unwrap();
+            let (still, moved) = (at([0.0, 0.0]), at([2.0, -1.0]));
+            assert!((still.sum() - 1.0).abs() < 1e-9, "{name}");
+            let (a, b) = (centroid(&still), centroid(&moved));
+            // The widest, paper:5, is cut off at three standard deviations: the cut does not move with it.
+            assert!(
+                (b[0] - a[0] - 2.0).abs() < 0.05 && (b[1] - a[1] + 1.0).abs() < 0.05,
+                "{name}: {a:?} {b:?}"
+            );
+        }
+        assert_eq!(PsfSpec::Blind.kernel(8, [0.0; 2]).unwrap(), None);
+        let outside = PsfSpec::Disk(1.0).kernel(4, [40.0, 0.0]).unwrap_err();
+        assert_eq!(outside.exit_code(), 2);
     }
 
     #[test]

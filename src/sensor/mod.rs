@@ -4,4 +4,5 @@ pub mod catalogue;
 pub mod estimate;
 pub mod observe;
 pub mod psf;
+pub mod shapes;
 pub mod srf;

@@ -169,6 +169,17 @@ impl GaussianPsf {
     }
 }
 
+/// Centroid (row, column) of a kernel with a positive sum, counted from its first pixel.
+pub fn centroid(kernel: &Array2<f64>) -> [f64; 2] {
+    let mut sums = [0.0; 3];
+    for ((i, j), &w) in kernel.indexed_iter() {
+        sums[0] += w;
+        sums[1] += w * i as f64;
+        sums[2] += w * j as f64;
+    }
+    [sums[1] / sums[0], sums[2] / sums[0]]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,220 @@
+//! A cell: one fully specified run of one method, and what came out of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::metrics::Scores;
+use crate::sensor::catalogue::PsfSpec;
+use crate::sensor::estimate::PsfModel;
+
+/// What the fusion is told of the degradation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Told {
+    /// Nothing: PSF and SRF are estimated.
+    Blind,
+    /// The PSF.
+    Psf,
+    /// The SRF.
+    Srf,
+}
+
+/// How the result is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// Bicubic interpolation of the LR-HSI.
+    Bicubic,
+    /// Quadratic regression from the estimated PSF ([`crate::coordination::control`]).
+    Control,
+    /// The fusion without refinement.
+    Network,
+}
+
+impl Method {
+    /// All methods, in the order of the tables.
+    pub const ALL: [Method; 3] = [Method::Bicubic, Method::Control, Method::Network];
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Method::Bicubic => "bicubic",
+            Method::Control => "control",
+            Method::Network => "network",
+        })
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Told::Blind => "blind",
+            Told::Psf => "psf",
+            Told::Srf => "srf",
+        })
+    }
+}
+
+/// The conditions of a run: what is observed of which scene, and what the fusion knows and may do.
+///
+/// The methods of one setting share the observations, and those that fuse share the fusion.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// Name of the scene.
+    pub scene: String,
+    /// Name of the sensor that made the MSI.
+    pub sensor: String,
+    /// Ratio s of the grids.
+    pub scale: usize,
+    /// The true PSF.
+    #[serde(serialize_with = "as_text")]
+    pub psf: PsfSpec,
+    /// Side K of the true and of the estimated PSF.
+    pub kernel: usize,
+    /// Misregistration in LR pixels: the HSI looks this far further down and further left than the MSI.
+    pub shift: f64,
+    /// SNR of the HSI in dB; none: no noise.
+    pub snr_hsi: Option<f64>,
+    /// SNR of the MSI in dB; none: no noise.
+    pub snr_msi: Option<f64>,
+    /// What the fusion is told.
+    pub told: Told,
+    /// The form of an estimated PSF.
+    pub psf_model: PsfModel,
+    /// Seed of the noise of the observations and of the fusion.
+    pub seed: u64,
+}
+
+fn as_text<S: Serializer>(psf: &PsfSpec, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(psf)
+}
+
+/// A setting and a method.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cell {
+    /// The conditions.
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// The method.
+    pub method: Method,
+}
+
+impl Cell {
+    /// Its name: every condition spelt out, in characters that any file system takes. Two cells that differ have
+    /// different names.
+    pub fn name(&self) -> String {
+        let s = &self.setting;
+        let decibel = |snr: Option<f64>| snr.map_or("none".to_owned(), |x| format!("{x}dB"));
+        let psf: String = s
+            .psf
+            .to_string()
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || "-.".contains(c) {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        let model = match s.psf_model {
+            PsfModel::Gaussian => "gaussian",
+            PsfModel::Free => "free",
+        };
+        format!(
+            "{}+{}+x{}+{psf}+k{}+shift{}+snr{}_{}+{}+{model}+seed{}+{}",
+            s.scene,
+            s.sensor,
+            s.scale,
+            s.kernel,
+            s.shift,
+            decibel(s.snr_hsi),
+            decibel(s.snr_msi),
+            s.told,
+            s.seed,
+            self.method
+        )
+    }
+}
+
+/// What came out of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Quality against the reference, `strict`.
+    pub scores: Scores,
+    /// ‖Ĉ − C‖ / ‖C‖ of the PSF that the method went by; none where it uses none.
+    pub psf_nrmse: Option<f64>,
+    /// ‖R̂ − R‖ / ‖R‖ of the SRF; none where the method uses none or the truth is not known.
+    pub srf_nrmse: Option<f64>,
+    /// Distance of the centroids of Ĉ and C in LR pixels.
+    pub centre_error: Option<f64>,
+    /// Seconds from the two observations to the result.
+    pub seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    pub fn setting() -> Setting {
+        Setting {
+            scene: "toys".into(),
+            sensor: "nikon-d700".into(),
+            scale: 8,
+            psf: PsfSpec::Gaussian(2.5, 1.5, 0.6),
+            kernel: 8,
+            shift: 0.0,
+            snr_hsi: None,
+            snr_msi: None,
+            told: Told::Blind,
+            psf_model: PsfModel::Gaussian,
+            seed: 0,
+        }
+    }
+
+    // The name is the file that a later version looks for: a change here forgets every finished cell.
+    #[test]
+    fn the_name_is_stable() {
+        let mut setting = setting();
+        setting.snr_hsi = Some(20.0);
+        setting.snr_msi = Some(17.5);
+        setting.shift = 0.25;
+        let method = Method::Control;
+        assert_eq!(
+            Cell { setting, method }.name(),
+            "toys+nikon-d700+x8+gaussian_2.5_1.5_0.6+k8+shift0.25+snr20dB_17.5dB+blind+gaussian+seed0+control"
+        );
+    }
+
+    #[test]
+    fn every_condition_is_in_the_name() {
+        let base = setting();
+        let changed: [fn(&mut Setting); 12] = [
+            |_| (),
+            |s| s.scene = "toy".into(),
+            |s| s.sensor = "other".into(),
+            |s| s.scale = 4,
+            |s| s.psf = PsfSpec::Paper(5),
+            |s| s.kernel = 16,
+            |s| s.shift = 0.5,
+            |s| s.snr_hsi = Some(30.0),
+            |s| s.snr_msi = Some(30.0),
+            |s| s.told = Told::Srf,
+            |s| s.psf_model = PsfModel::Free,
+            |s| s.seed = 1,
+        ];
+        let mut names = BTreeSet::new();
+        for change in changed {
+            for method in Method::ALL {
+                let mut setting = base.clone();
+                change(&mut setting);
+                names.insert(Cell { setting, method }.name());
+            }
+        }
+        assert_eq!(names.len(), 12 * Method::ALL.len());
+    }
+}

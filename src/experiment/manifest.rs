@@ -1,0 +1,356 @@
+//! The scenes of an experiment: reference images with a sensor to look at them through, or pairs of two real sensors.
+
+use std::path::Path;
+
+use ndarray::Array2;
+
+use crate::coordination::manifest::{lines, place};
+use crate::cube::demo_scene::demo_scene;
+use crate::cube::{Cube, SampleType};
+use crate::error::{Error, Result};
+use crate::io;
+use crate::sensor::catalogue::{SrfSpec, srf_from_matrix};
+
+/// What a line of a manifest holds.
+const EXPECTED: &str = "REFERENCE, REFERENCE,SRF or REFERENCE,msi:MSI";
+/// Side of the built-in scene's part that experiments take where no manifest is given: it ends in minutes.
+const BUILT_IN_SIDE: usize = 96;
+/// Fewest LR pixels along an axis, and in all, that a scale must leave of a scene. With fewer, nothing is left to
+/// fit, and the indices say more about the crop than about the method.
+const LEAST_LR: (usize, usize) = (4, 32);
+
+/// Where the MSI of a scene comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MsiSource {
+    /// The reference seen through this response (B×b), known by this name.
+    Response(String, Array2<f64>),
+    /// An image of a second sensor on the reference's grid.
+    Image(String),
+}
+
+/// A scene of an experiment. The image itself is read when its turn comes ([`Reference::read`]).
+#[derive(Debug, Clone)]
+pub struct Reference {
+    /// Its name in tables and in the names of cells: the file's, without folder and ending.
+    pub name: String,
+    /// Rows, columns and bands.
+    pub shape: (usize, usize, usize),
+    /// Where the MSI comes from.
+    pub msi: MsiSource,
+    /// CRC-32 of all samples that enter: the cells of another image under the same name are not taken for this one's.
+    pub checksum: u32,
+    /// The file, or none for the built-in scene.
+    file: Option<String>,
+}
+
+/// The images of a scene.
+pub struct Images {
+    /// The reference.
+    pub reference: Cube,
+    /// The second sensor's image, for a pair.
+    pub msi: Option<Cube>,
+}
+
+impl Reference {
+    /// Reads its images. Band centres come from the file, or from `NAME.wl.npy` beside `NAME.npy` (in nanometres).
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file.
+    pub fn read(&self) -> Result<Images> {
+        let reference = match &self.file {
+            None => built_in_image()?,
+            Some(file) => read_reference(file)?,
+        };
+        let msi = match &self.msi {
+            MsiSource::Image(file) => Some(io::read_image(file, None)?),
+            MsiSource::Response(..) => None,
+        };
+        Ok(Images { reference, msi })
+    }
+
+    /// Whether `scale` leaves enough of the scene.
+    pub fn fits(&self, scale: usize) -> bool {
+        let (h, w) = (self.shape.0 / scale, self.shape.1 / scale);
+        h.min(w) >= LEAST_LR.0 && h * w >= LEAST_LR.1
+    }
+
+    /// The one-line refusal of a scene that fits no scale of an experiment.
+    pub fn too_small(&self, scales: &[usize]) -> Error {
+        let scales: Vec<String> = scales.iter().map(|s| format!("x{s}")).collect();
+        Error::input(format!(
+            "{}: {} x {} pixels are too small for {}: at least {} LR pixels along each axis and {} in all are needed",
+            self.file.as_deref().unwrap_or(&self.name),
+            self.shape.0,
+            self.shape.1,
+            scales.join(", "),
+            LEAST_LR.0,
+            LEAST_LR.1
+        ))
+    }
+
+    fn open(
+        name: String,
+        file: Option<String>,
+        msi: impl FnOnce(&Cube) -> Result<MsiSource>,
+    ) -> Result<Self> {
+        let mut found = Reference {
+            name,
+            shape: (0, 0, 0),
+            msi: MsiSource::Image(String::new()),
+            checksum: 0,
+            file,
+        };
+        let image = match &found.file {
+            None => built_in_image()?,
+            Some(file) => read_reference(file)?,
+        };
+        found.shape = image.samples.dim();
+        found.msi = msi(&image)?;
+        let mut crc = flate2::Crc::new();
+        add(&mut crc, image.samples.iter().map(|x| x.to_bits()));
+        match &found.msi {
+            MsiSource::Response(_, response) => {
+                add(&mut crc, response.iter().map(|&x| (x as f32).to_bits()));
+            }
+            MsiSource::Image(file) => {
+                let other = io::read_image(file, None)?;
+                if (other.rows(), other.columns()) != (image.rows(), image.columns()) {
+                    return Err(Error::input(format!(
+                        "{file}: {} x {} pixels, but the reference has {} x {}; a pair lies on one grid",
+                        other.rows(),
+                        other.columns(),
+                        image.rows(),
+                        image.columns()
+                    )));
+                }
+                add(&mut crc, other.samples.iter().map(|x| x.to_bits()));
+            }
+        }
+        found.checksum = crc.sum();
+        Ok(found)
+    }
+}
+
+fn add(crc: &mut flate2::Crc, words: impl Iterator<Item = u32>) {
+    for word in words {
+        crc.update(&word.to_le_bytes());
+    }
+}
+
+/// The part of the built-in scene that experiments take, seen by six Landsat-like bands.
+///
+/// # Errors
+/// [`Error::Failed`] if the program was built with a broken asset.
+pub fn built_in() -> Result<Reference> {
+    Reference::open("demo".to_owned(), None, |image| {
+        named_response(&SrfSpec::LandsatOli6, image)
+    })
+}
+
+fn built_in_image() -> Result<Cube> {
+    Ok(demo_scene()?.cropped(BUILT_IN_SIDE, BUILT_IN_SIDE))
+}
+
+/// Reads a manifest, opening every scene of it. Empty lines and lines that begin with `#` are left out; paths are
+/// relative to the manifest's folder.
+///
+/// A line without SRF takes `landsat-oli6` where the scene's wavelengths reach over its bands, else `nikon-d700`.
+///
+/// # Errors
+/// [`Error::Input`] naming the manifest and the number of the line that cannot be used.
+pub fn read(path: &Path) -> Result<Vec<Reference>> {
+    let mut found: Vec<(usize, Reference)> = Vec::new();
+    for (line, fields) in lines(path, EXPECTED)? {
+        let at = |e: Error| match e {
+            Error::Input(m) => Error::input(format!("{} line {line}: {m}", path.display())),
+            other => other,
+        };
+        let (file, second) = match &fields[..] {
+            [file] => (file, None),
+            [file, second] => (file, Some(second.as_str())),
+            _ => {
+                return Err(at(Error::input(format!(
+                    "{} fields; expected {EXPECTED}",
+                    fields.len()
+                ))));
+            }
+        };
+        let file = place(path, file);
+        let scene = Reference::open(stem(&file), Some(file.clone()), |image| match second {
+            None => guessed_response(image, &file),
+            Some(text) => match text.strip_prefix("msi:") {
+                Some(other) => Ok(MsiSource::Image(place(path, other.trim()))),
+                None => match text.parse()? {
+                    SrfSpec::File(srf) => {
+                        let srf = place(path, &srf);
+                        let response = srf_from_matrix(io::read_matrix(&srf)?, image.bands(), &srf)?;
+                        Ok(MsiSource::Response(stem(&srf), response))
+                    }
+                    spec => named_response(&spec, image),
+                },
+            },
+        })
+        .map_err(at)?;
+        if let Some((other, _)) = found
+            .iter()
+            .find(|(_, r)| r.name == scene.name && r.sensor() == scene.sensor())
+        {
+            return Err(at(Error::input(format!(
+                "the scene {} seen by {} stands in line {other} already; rename one of the files",
+                scene.name,
+                scene.sensor()
+            ))));
+        }
+        found.push((line, scene));
+    }
+    Ok(found.into_iter().map(|(_, scene)| scene).collect())
+}
+
+impl Reference {
+    /// Name of the sensor that the MSI comes from.
+    pub fn sensor(&self) -> String {
+        match &self.msi {
+            MsiSource::Response(name, _) => name.clone(),
+            MsiSource::Image(file) => stem(file),
+        }
+    }
+}
+
+/// A file's name without folder and ending, in characters that any file system takes.
+fn stem(file: &str) -> String {
+    let stem = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    stem.chars().map(plain).collect()
+}
+
+fn named_response(spec: &SrfSpec, image: &Cube) -> Result<MsiSource> {
+    let response = spec.response(image.metadata.wavelengths.as_deref(), image.bands())?;
+    response
+        .map(|r| MsiSource::Response(spec.to_string(), r))
+        .ok_or_else(|| Error::input("SRF blind: an experiment makes the MSI itself; name a sensor or a file"))
+}
+
+fn guessed_response(image: &Cube, file: &str) -> Result<MsiSource> {
+    [SrfSpec::LandsatOli6, SrfSpec::NikonD700]
+        .iter()
+        .find_map(|spec| named_response(spec, image).ok())
+        .ok_or_else(|| {
+            Error::input(format!(
+                "{file}: its {} bands fit neither landsat-oli6 nor nikon-d700{}; name a response: {file},SRF.csv",
+                image.bands(),
+                if image.metadata.wavelengths.is_none() {
+                    " (it has no wavelengths; NAME.wl.npy beside it may hold them in nm)"
+                } else {
+                    ""
+                }
+            ))
+        })
+}
+
+fn read_reference(file: &str) -> Result<Cube> {
+    let mut image = io::read_image(file, None)?;
+    let beside = Path::new(file).with_extension("wl.npy");
+    if image.metadata.wavelengths.is_none() && beside.exists() {
+        let name = beside.display().to_string();
+        let centres: Vec<f64> = io::read_matrix(&name)?.iter().copied().collect();
+        if centres.len() != image.bands() || !centres.iter().all(|w| w.is_finite() && *w > 0.0) {
+            return Err(Error::input(format!(
+                "{name}: {} numbers; expected the centre of each of the {} bands of {file} in nm",
+                centres.len(),
+                image.bands()
+            )));
+        }
+        image.metadata.wavelengths = Some(centres);
+    }
+    // Observations are made in single precision whatever the file held, and both images must count as of one type.
+    image.sample_type = SampleType::F32;
+    Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use ndarray::Array3;
+
+    use super::*;
+
+    fn scene(bands: usize) -> Cube {
+        Cube::new(Array3::from_shape_fn((8, 8, bands), |(r, c, b)| {
+            1.0 + ((r * 5 + c * 3 + b) % 11) as f32
+        }))
+    }
+
+    #[test]
+    fn sensors_are_guessed_from_bands_and_wavelengths() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        io::write_cube(path("rgb.npy"), &scene(31)).unwrap();
+        io::write_cube(path("air.npy"), &scene(110)).unwrap();
+        let centres = Array2::from_shape_fn((1, 110), |(_, i)| 400.0 + 20.0 * i as f64);
+        io::write_matrix(path("air.wl.npy"), &centres).unwrap();
+        io::write_cube(path("two.npy"), &scene(2)).unwrap();
+        fs::write(
+            path("m.txt"),
+            "# scenes\nrgb.npy\nair.npy\nair.npy, msi:two.npy\n",
+        )
+        .unwrap();
+        let found = read(&path("m.txt")).unwrap();
+        let sensors: Vec<String> = found.iter().map(Reference::sensor).collect();
+        assert_eq!(sensors, ["nikon-d700", "landsat-oli6", "two"]);
+        assert_eq!(
+            found[1].read().unwrap().reference.metadata.wavelengths.unwrap()[3],
+            460.0
+        );
+        assert!(found[2].read().unwrap().msi.is_some());
+        assert_ne!(found[1].checksum, found[2].checksum);
+    }
+
+    #[test]
+    fn wrong_lines_are_named_by_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        io::write_cube(path("rgb.npy"), &scene(31)).unwrap();
+        io::write_cube(path("odd.npy"), &scene(40)).unwrap();
+        io::write_matrix(path("odd.wl.npy"), &Array2::ones((1, 3))).unwrap();
+        io::write_cube(path("none.npy"), &scene(40)).unwrap();
+        io::write_cube(path("small.npy"), &scene(2).cropped(4, 4)).unwrap();
+        for (line, named) in [
+            ("gone.npy", "gone.npy"),
+            ("rgb.npy,nikon-d700,more", "3 fields"),
+            ("rgb.npy,", "empty"),
+            ("rgb.npy,blind", "blind"),
+            ("rgb.npy,nosuch.csv", "nosuch.csv"),
+            ("rgb.npy,landsat-oli6", "wavelength"),
+            ("odd.npy", "odd.wl.npy"),
+            ("none.npy", "no wavelengths"),
+            ("rgb.npy,msi:small.npy", "one grid"),
+            ("rgb.npy", "line 1 already"),
+        ] {
+            fs::write(path("m.txt"), format!("rgb.npy\n{line}\n")).unwrap();
+            let error = read(&path("m.txt")).unwrap_err();
+            let said = error.to_string();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(
+                said.contains("line 2") && said.contains(named) && !said.contains('\n'),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_built_in_scene_fits_its_experiments() {
+        let demo = built_in().unwrap();
+        assert_eq!(
+            (demo.shape, demo.sensor().as_str()),
+            ((96, 96, 200), "landsat-oli6")
+        );
+        assert!(demo.fits(8) && !demo.fits(32));
+    }
+}

@@ -1,0 +1,394 @@
+//! Working off a plan: one file a finished cell, so that a run that was interrupted goes on where it stopped.
+//!
+//! A cell's file holds its specification (the cell, the scene's checksum, the configuration, the engine, the version)
+//! beside its outcome. It is taken over only if the specification is the one that would be run now.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ndarray::{Array2, Array3};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::coordination::config::Config;
+use crate::coordination::control::quadratic_regression;
+use crate::coordination::fuse::{StageTime, Watcher, finish, fuse, stage};
+use crate::coordination::scene::Scene;
+use crate::coordination::start::{Known, estimate_degradation};
+use crate::cube::{Cube, Metadata, bicubic};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::experiment::cell::{Cell, Method, Outcome, Setting, Told};
+use crate::experiment::manifest::{Images, MsiSource, Reference};
+use crate::experiment::plan::Plan;
+use crate::interrupt::{self, Keeping};
+use crate::io;
+use crate::metrics::{Convention, evaluate};
+use crate::sensor::observe::{Observation, add_noise, apply_response, blur_and_downsample};
+use crate::sensor::psf::centroid;
+
+/// Whoever watches an experiment: told of its cells, and of the stages of the one that runs.
+pub trait Observer: Watcher {
+    /// `done` of `total` cells have their outcome; `name` is that of the next one, or none at the end.
+    fn cells(&mut self, done: usize, total: usize, next: Option<&str>);
+}
+
+/// What an experiment runs with.
+pub struct Runner<'a> {
+    /// The device.
+    pub engine: &'a dyn Engine<f32>,
+    /// The configuration; a cell's setting decides seed, PSF side and form.
+    pub config: &'a Config,
+    /// The scenes that the plan names.
+    pub references: &'a [Reference],
+    /// Folder of the cells' files; it exists.
+    pub folder: PathBuf,
+    /// Whether finished cells are run anew.
+    pub fresh: bool,
+}
+
+/// The outcomes of a plan.
+pub struct Finished {
+    /// Outcome of each cell by name.
+    pub outcomes: BTreeMap<String, Outcome>,
+    /// Cells that ran.
+    pub computed: usize,
+    /// Cells that were taken over from a run of another build of the program.
+    pub other_builds: usize,
+}
+
+/// What must agree for a finished cell to be taken over.
+#[derive(Serialize)]
+struct Specification<'a> {
+    version: &'a str,
+    engine: String,
+    checksum: u32,
+    cell: &'a Cell,
+    /// None where the method does not look at it.
+    config: Option<Config>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CellFile {
+    specification: Value,
+    /// CRC-32 of the executable: tells builds of one version apart.
+    build: u32,
+    outcome: Outcome,
+    /// CRC-32 of the outcome as JSON.
+    checksum: u32,
+}
+
+impl Runner<'_> {
+    /// Runs what is not finished of `plan`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a scene cannot be read or does not fit its setting, [`Error::Failed`] where a fusion or
+    /// writing fails, [`Error::Interrupted`] after Ctrl-C. Finished cells are kept in every case.
+    pub fn run(&self, plan: &Plan, observer: &mut dyn Observer) -> Result<Finished> {
+        let _keeping = Keeping::say(format!(
+            "interrupted; finished cells are kept in {}, the same command goes on from them",
+            self.folder.display()
+        ));
+        let mut cells: Vec<&Cell> = Vec::new();
+        for row in &plan.rows {
+            if !cells.contains(&&row.cell) {
+                cells.push(&row.cell);
+            }
+        }
+        let mut finished = Finished {
+            outcomes: BTreeMap::new(),
+            computed: 0,
+            other_builds: 0,
+        };
+        let build = build();
+        let mut missing = Vec::new();
+        for cell in &cells {
+            match self.taken_over(cell)? {
+                Some(file) => {
+                    finished.other_builds += usize::from(file.build != build);
+                    finished.outcomes.insert(cell.name(), file.outcome);
+                }
+                None => missing.push(*cell),
+            }
+        }
+        let mut current: Option<(&Reference, Images)> = None;
+        while let Some(first) = missing.first().copied() {
+            interrupt::check()?;
+            observer.cells(finished.outcomes.len(), cells.len(), Some(&first.name()));
+            let (group, rest): (Vec<&Cell>, Vec<&Cell>) =
+                missing.iter().partition(|cell| cell.setting == first.setting);
+            missing = rest;
+            let reference = self.reference(&first.setting)?;
+            let images = match current.take() {
+                Some((before, images)) if std::ptr::eq(before, reference) => images,
+                _ => reference.read()?,
+            };
+            self.compute(reference, &images, &group, observer, &mut |cell, outcome| {
+                self.keep(cell, &outcome, build)?;
+                finished.outcomes.insert(cell.name(), outcome);
+                finished.computed += 1;
+                Ok(())
+            })?;
+            current = Some((reference, images));
+        }
+        observer.cells(finished.outcomes.len(), cells.len(), None);
+        Ok(finished)
+    }
+
+    fn reference(&self, setting: &Setting) -> Result<&Reference> {
+        self.references
+            .iter()
+            .find(|r| r.name == setting.scene && r.sensor() == setting.sensor)
+            .ok_or_else(|| Error::failed(format!("no scene {} in this experiment", setting.scene)))
+    }
+
+    fn configuration(&self, cell: &Cell) -> Config {
+        let (setting, mut config) = (&cell.setting, self.config.clone());
+        config.seed = setting.seed;
+        config.degradation.kernel = setting.kernel;
+        config.degradation.psf_model = setting.psf_model;
+        config
+    }
+
+    fn specification(&self, cell: &Cell) -> Result<Value> {
+        let specification = Specification {
+            version: env!("CARGO_PKG_VERSION"),
+            engine: self.engine.name(),
+            checksum: self.reference(&cell.setting)?.checksum,
+            cell,
+            config: (cell.method != Method::Bicubic).then(|| self.configuration(cell)),
+        };
+        serde_json::to_value(&specification).map_err(|e| Error::failed(format!("specification as JSON: {e}")))
+    }
+
+    fn file(&self, cell: &Cell) -> PathBuf {
+        self.folder.join(format!("{}.json", cell.name()))
+    }
+
+    /// The cell's file, if it is whole and of this specification. Any other is as good as none: it will be replaced.
+    fn taken_over(&self, cell: &Cell) -> Result<Option<CellFile>> {
+        if self.fresh {
+            return Ok(None);
+        }
+        let specification = self.specification(cell)?;
+        Ok(std::fs::read(self.file(cell))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<CellFile>(&bytes).ok())
+            .filter(|file| file.specification == specification)
+            .filter(|file| checksum(&file.outcome).is_ok_and(|sum| sum == file.checksum)))
+    }
+
+    fn keep(&self, cell: &Cell, outcome: &Outcome, build: u32) -> Result<()> {
+        let file = CellFile {
+            specification: self.specification(cell)?,
+            build,
+            outcome: outcome.clone(),
+            checksum: checksum(outcome)?,
+        };
+        let text =
+            serde_json::to_vec_pretty(&file).map_err(|e| Error::failed(format!("outcome as JSON: {e}")))?;
+        io::replace(self.file(cell), |out| out.write_all(&text))
+    }
+
+    /// Runs cells that share a setting, the quick methods first; each goes to `keep` when it is done.
+    fn compute(
+        &self,
+        reference: &Reference,
+        images: &Images,
+        cells: &[&Cell],
+        observer: &mut dyn Observer,
+        keep: &mut dyn FnMut(&Cell, Outcome) -> Result<()>,
+    ) -> Result<()> {
+        let Some(setting) = cells.first().map(|cell| &cell.setting) else {
+            return Ok(());
+        };
+        let observed = stage("simulate", observer, &mut Vec::new(), |_| {
+            Observed::of(reference, images, setting)
+        })?;
+        let mut cells = cells.to_vec();
+        cells.sort_by_key(|cell| cell.method);
+        for cell in cells {
+            let made = match cell.method {
+                Method::Bicubic => observed.bicubic()?,
+                Method::Control => self.control(cell, &observed, observer)?,
+                Method::Network => self.network(cell, &observed, observer)?,
+            };
+            keep(cell, observed.outcome(&made, observer)?)?;
+        }
+        Ok(())
+    }
+
+    fn control(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
+        let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
+        let scene = observed.scene()?;
+        let mut times = Vec::new();
+        let found = stage("estimate", observer, &mut times, |_| {
+            estimate_degradation(&config, &scene, &known)
+        })?;
+        let psf = known.psf.unwrap_or_else(|| found.psf.kernel(cell.setting.kernel));
+        let samples = stage("control", observer, &mut times, |_| {
+            quadratic_regression(&scene, &psf)
+        })?;
+        Ok(Made {
+            image: observed.finished(samples, &scene),
+            degradation: Some((psf, known.srf.unwrap_or(found.response))),
+            seconds: total(&times),
+        })
+    }
+
+    fn network(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
+        let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
+        let mut fused = fuse(self.engine, &config, observed.scene()?, &known, observer)?;
+        let samples = std::mem::take(&mut fused.samples);
+        Ok(Made {
+            image: observed.finished(samples, &fused.scene),
+            degradation: Some((fused.model.psf(), fused.model.srf())),
+            seconds: total(&fused.times),
+        })
+    }
+}
+
+/// What a method made of the observations.
+struct Made {
+    image: Cube,
+    /// PSF and SRF that it went by.
+    degradation: Option<(Array2<f64>, Array2<f64>)>,
+    seconds: f64,
+}
+
+/// The two observations of a scene, with the truth.
+struct Observed {
+    reference: Cube,
+    hsi: Cube,
+    msi: Cube,
+    psf: Array2<f64>,
+    srf: Option<Array2<f64>>,
+    scale: usize,
+}
+
+impl Observed {
+    fn of(reference: &Reference, images: &Images, setting: &Setting) -> Result<Self> {
+        let scale = setting.scale;
+        let whole = |length: usize| length - length % scale;
+        let (rows, columns) = (whole(images.reference.rows()), whole(images.reference.columns()));
+        let truth = images.reference.cropped(rows, columns);
+        let shift = setting.shift * scale as f64;
+        let psf = setting
+            .psf
+            .kernel(setting.kernel, [shift, -shift])?
+            .ok_or_else(|| Error::input(format!("PSF {}: an experiment takes named PSFs", setting.psf)))?;
+        let mut hsi = blur_and_downsample(&truth, &psf, scale)?;
+        let (mut msi, srf) = match (&reference.msi, &images.msi) {
+            (MsiSource::Response(_, srf), _) => (apply_response(&truth, srf)?, Some(srf.clone())),
+            (MsiSource::Image(_), Some(image)) => (image.cropped(rows, columns), None),
+            (MsiSource::Image(file), None) => return Err(Error::failed(format!("{file}: was not read"))),
+        };
+        if let Some(snr) = setting.snr_hsi {
+            add_noise(&mut hsi, snr, setting.seed, Observation::LrHsi)?;
+        }
+        if let Some(snr) = setting.snr_msi {
+            add_noise(&mut msi, snr, setting.seed, Observation::HrMsi)?;
+        }
+        Ok(Observed {
+            reference: truth,
+            hsi,
+            msi,
+            psf,
+            srf,
+            scale,
+        })
+    }
+
+    fn known(&self, told: Told) -> Known {
+        Known {
+            psf: (told == Told::Psf).then(|| self.psf.clone()),
+            srf: self.srf.clone().filter(|_| told == Told::Srf),
+        }
+    }
+
+    fn finished(&self, samples: Array3<f32>, scene: &Scene) -> Cube {
+        finish(
+            samples,
+            scene,
+            Metadata::of_fusion(&self.hsi.metadata, &self.msi.metadata),
+        )
+    }
+
+    fn scene(&self) -> Result<Scene> {
+        Scene::new(
+            &self.hsi,
+            &self.msi,
+            "HSI of the experiment",
+            "MSI of the experiment",
+        )
+    }
+
+    fn bicubic(&self) -> Result<Made> {
+        let started = Instant::now();
+        Ok(Made {
+            image: bicubic::upsample(&self.hsi, self.scale)?,
+            degradation: None,
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn outcome(&self, made: &Made, observer: &mut dyn Observer) -> Result<Outcome> {
+        let scores = stage("metrics", observer, &mut Vec::new(), |_| {
+            evaluate(&self.reference, &made.image, self.scale, Convention::Strict)
+        })?;
+        let distance = |psf: &Array2<f64>| {
+            let (a, b) = (centroid(psf), centroid(&self.psf));
+            (a[0] - b[0]).hypot(a[1] - b[1]) / self.scale as f64
+        };
+        let used = made.degradation.as_ref();
+        Ok(Outcome {
+            scores,
+            psf_nrmse: used.map(|(psf, _)| nrmse(psf, &self.psf)),
+            srf_nrmse: used
+                .zip(self.srf.as_ref())
+                .map(|((_, srf), truth)| nrmse(srf, truth)),
+            centre_error: used.map(|(psf, _)| distance(psf)),
+            seconds: made.seconds,
+        })
+    }
+}
+
+fn total(times: &[StageTime]) -> f64 {
+    times.iter().map(|t| t.seconds).sum()
+}
+
+/// ‖found − truth‖ / ‖truth‖ (Frobenius) of two matrices of one shape.
+fn nrmse(found: &Array2<f64>, truth: &Array2<f64>) -> f64 {
+    let error: f64 = found.iter().zip(truth).map(|(a, b)| (a - b) * (a - b)).sum();
+    (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt()
+}
+
+fn checksum(outcome: &Outcome) -> Result<u32> {
+    let text = serde_json::to_vec(outcome).map_err(|e| Error::failed(format!("outcome as JSON: {e}")))?;
+    Ok(crc(&text))
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let mut crc = flate2::Crc::new();
+    crc.update(bytes);
+    crc.sum()
+}
+
+/// CRC-32 of the running executable; 0 where it cannot be read.
+pub fn build() -> u32 {
+    std::env::current_exe()
+        .and_then(std::fs::read)
+        .map_or(0, |bytes| crc(&bytes))
+}
+
+/// The folder of the cells of an experiment written to `out`; made where it is missing.
+///
+/// # Errors
+/// [`Error::Input`] where that is not possible.
+pub fn cells_folder(out: &Path) -> Result<PathBuf> {
+    let folder = out.join("cells");
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| Error::input(format!("{}: cannot make this folder: {e}", folder.display())))?;
+    Ok(folder)
+}
