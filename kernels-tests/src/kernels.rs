@@ -1,7 +1,8 @@
 //! What every kernel's test asks of the table of cases.
 
 use hsr_gpu::engine::gpu::GpuEngine;
-use hsr_gpu::engine::gpu::cases::{Case, Row, cases, compare_reconstruct, compare_step};
+use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::{Row, compare_reconstruct, compare_step};
 use hsr_gpu::engine::gpu::shaders::Replacement;
 
 fn rows(engine: &GpuEngine, kernel: &str, case: &Case) -> Vec<Row> {

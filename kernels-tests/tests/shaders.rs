@@ -8,7 +8,7 @@ use std::mem::offset_of;
 
 use hsr_gpu::engine::Output;
 use hsr_gpu::engine::gpu::cases::{Case, cases};
-use hsr_gpu::engine::gpu::defines::{Shape, keeps_tensors};
+use hsr_gpu::engine::gpu::defines::{Shape, Target, keeps_tensors};
 use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::gpu::preprocessor::Defines;
 use hsr_gpu::engine::gpu::step::{StepUniform, TileUniform};
@@ -33,7 +33,7 @@ fn validated(file: &str, defines: &Defines) -> (naga::Module, ModuleInfo) {
 }
 
 /// All shaders of a case.
-fn shaders(case: &Case) -> Vec<(&'static str, Defines)> {
+fn shaders(case: &Case, target: Target) -> Vec<(&'static str, Defines)> {
     let problem = case.problem();
     let layout = case.architecture.layout();
     let shape = Shape::new(
@@ -48,20 +48,15 @@ fn shaders(case: &Case) -> Vec<(&'static str, Defines)> {
         (psf_blur::FILE, psf_blur::defines(&problem, &shape)),
         (
             lr_network::FILE,
-            lr_network::defines(&problem, &layout, &shape, case.windows).unwrap(),
+            lr_network::defines(&problem, &layout, &shape, case.windows, target).unwrap(),
         ),
         (
             network_update::FILE,
             network_update::defines(&layout, &shape, members, case.frozen),
         ),
-        // The least workgroup memory that an adapter may have, and a card's.
         (
             hr_network::FILE,
-            hr_network::defines(&problem, &layout, &shape, 16_384).unwrap(),
-        ),
-        (
-            hr_network::FILE,
-            hr_network::defines(&problem, &layout, &shape, 49_152).unwrap(),
+            hr_network::defines(&problem, &layout, &shape, target).unwrap(),
         ),
         (
             degradation_update::FILE,
@@ -76,7 +71,7 @@ fn shaders(case: &Case) -> Vec<(&'static str, Defines)> {
     ] {
         all.push((
             reconstruct::FILE,
-            reconstruct::defines(&case.architecture, &layout, output).unwrap(),
+            reconstruct::defines(&case.architecture, &layout, output, target).unwrap(),
         ));
     }
     all
@@ -87,9 +82,13 @@ fn shaders(case: &Case) -> Vec<(&'static str, Defines)> {
 fn every_backend_takes_every_shader() {
     let mut written = 0;
     for case in cases() {
-        for (file, mut defines) in shaders(&case) {
-            for software in [0, 1] {
-                defines.number("SOFTWARE", software);
+        // The least workgroup memory that WebGPU promises, a card's, and a software rasteriser's text.
+        for (software, workgroup_memory) in [(false, 16_384), (false, 49_152), (true, 16_384)] {
+            let target = Target {
+                software,
+                workgroup_memory,
+            };
+            for (file, defines) in shaders(&case, target) {
                 let (module, info) = validated(file, &defines);
                 assert_eq!(module.entry_points.len(), 1, "{file}");
                 assert_eq!(module.entry_points[0].name, "main", "{file}");
@@ -147,8 +146,14 @@ macro_rules! offsets {
 fn host_and_shader_agree_on_the_uniforms() {
     let case = &cases()[0];
     let module = |file: &str| {
-        let (file, mut defines) = shaders(case).into_iter().find(|(f, _)| *f == file).unwrap();
-        defines.number("SOFTWARE", 0);
+        let target = Target {
+            software: false,
+            workgroup_memory: 16_384,
+        };
+        let (file, defines) = shaders(case, target)
+            .into_iter()
+            .find(|(f, _)| *f == file)
+            .unwrap();
         parsed(file, &defines)
     };
     let step = offsets!(StepUniform: key, step, member, lr_first, lr_count, hr_first, hr_count, slot,

@@ -6,7 +6,8 @@
 #![allow(clippy::unwrap_used)]
 
 use hsr_gpu::engine::cpu::CpuEngine;
-use hsr_gpu::engine::gpu::cases::{Case, cases, walk};
+use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::walk;
 use kernels_tests::gpu::engine;
 use kernels_tests::nmse;
 

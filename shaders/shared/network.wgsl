@@ -1,10 +1,10 @@
 // One pixel through the network: twin of src/engine/cpu/network.rs.
 //
 // A layer's inputs lie in one array: the outputs below, the concatenated MSI pixel, and a one for the bias, as its
-// weights lie in the parameter block. So a layer is one loop of constant length over named vec4 accumulators, and the
-// text stays small: what a software rasteriser needs to compile grows with the square of the number of loads. A
-// decoder's last layer gives one tile of bands at a time: 2 x B outputs fit no registers for B = 200. Outputs past the
-// last quad of a tile repeat that quad and are never read.
+// weights lie in the parameter block. So a layer is one loop over its inputs with named vec4 accumulators, up to eight
+// at once; one at once for a software rasteriser, whose time to compile grows with the number of loads in the text.
+// A decoder's last layer gives one tile of bands at a time: 2 x B outputs fit no registers for B = 200. Outputs past
+// the layer's last quad repeat that quad and are never read.
 #import "shared/start.wgsl"
 
 fn activate(x: vec4<f32>, slope: f32) -> vec4<f32> {
@@ -33,45 +33,41 @@ fn layer_#{L}(
     to: ptr<function, array<f32, #{LENGTH[L]}>>,
 #endif
 ) {
-#if !LAST[L] && TILES[L] > 1
-    for (var tile = start(); tile < #{TILES[L]}u; tile++) {
-#endif
-#if TILES[L] > 1
-    let at = tile * #{WIDTH[L]}u;
-#endif
-#for K in 0..WIDTH[L]
-#if TILES[L] > 1
-    let o#{K} = min(at + #{K}u, #{QUADS[L] - 1}u);
+#if PARTS[L] > 1
+    for (var part = start(); part < #{PARTS[L]}u; part++) {
+    let at = part * #{ACCUMULATORS[L]}u;
 #else
-    let o#{K} = #{K}u;
+    let at = 0u;
+#endif
+#for K in 0..ACCUMULATORS[L]
+#if LAST[L]
+    let o#{K} = min(tile * #{WIDTH[L]}u + at + #{K}u, #{QUADS[L] - 1}u);
+#else
+    let o#{K} = min(at + #{K}u, #{QUADS[L] - 1}u);
 #endif
     var s#{K} = vec4<f32>(0.0);
 #end
     for (var i = start(); i < #{OWN[L] + MSI_INPUTS[L] + 1}u; i++) {
         let a = (*input)[i];
         let w = member + #{WEIGHT[L]}u + i * #{QUADS[L]}u;
-#for K in 0..WIDTH[L]
+#for K in 0..ACCUMULATORS[L]
         s#{K} += a * network[w + o#{K}];
 #end
     }
-#for K in 0..WIDTH[L]
+#for K in 0..ACCUMULATORS[L]
     s#{K} = activate(s#{K}, #{SLOPE[L]});
 #if LAST[L]
-    (*to)[#{K}] = s#{K};
+    (*to)[at + #{K}u] = s#{K};
 #else
 #for C in 0..4
-#if TILES[L] > 1
     (*to)[4u * at + #{4 * K + C}u] = s#{K}[#{C}];
-#else
-    (*to)[#{4 * K + C}] = s#{K}[#{C}];
-#endif
 #end
 #endif
 #end
-#if !LAST[L]
-#if TILES[L] > 1
+#if PARTS[L] > 1
     }
 #endif
+#if !LAST[L]
     for (var j = start(); j < #{APPENDED[L]}u; j++) {
         (*to)[#{OUTPUTS[L]}u + j] = (*msi)[j];
     }

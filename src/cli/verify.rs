@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Output;
 use crate::engine::Engine;
-use crate::engine::gpu::cases::{Row, compare_all};
+use crate::engine::gpu::compare::{Row, compare_all};
 use crate::engine::gpu::{AdapterChoice, GpuEngine, Options};
 use crate::error::{Error, Result};
 

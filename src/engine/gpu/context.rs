@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::engine::gpu::defines::Target;
 use crate::error::{Error, Result};
 
 /// Which adapter to use.
@@ -236,6 +237,14 @@ impl Context {
     /// Name of the adapter and how it is driven.
     pub fn name(&self) -> String {
         format!("{} ({})", self.info.name, self.info.backend)
+    }
+
+    /// What shaders' texts take from this adapter.
+    pub fn target(&self) -> Target {
+        Target {
+            software: self.info.device_type == wgpu::DeviceType::Cpu,
+            workgroup_memory: self.limits.max_compute_workgroup_storage_size as usize,
+        }
     }
 
     /// The first error that wgpu has reported since the last call.

@@ -13,6 +13,15 @@ use crate::sensor::psf;
 /// Most quads of outputs that a layer computes at once, each an accumulator with a name.
 const MOST_ACCUMULATORS: usize = 8;
 
+/// What a shader's text takes from the adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Whether it is a software rasteriser: its compiler wants little text and no unrolled loops.
+    pub software: bool,
+    /// Workgroup memory in bytes.
+    pub workgroup_memory: usize,
+}
+
 /// Quads (four-wide vectors) that hold `n` numbers.
 pub fn quads(n: usize) -> usize {
     n.div_ceil(4)
@@ -155,25 +164,30 @@ fn last(layout: &Layout, branch: Branch) -> Option<usize> {
     layout.layers.iter().rposition(|l| l.branch == branch)
 }
 
-/// The network: tables over its layers, in the layout's order. A tile of bands has at most `band_tile` quads.
+/// The network: tables over its layers, in the layout's order. A tile of bands has at most `band_tile` quads, no more
+/// than eight.
 ///
 /// # Errors
 /// [`Error::Failed`] for an architecture that [`Architecture::check`] refuses.
-pub fn network(architecture: &Architecture, layout: &Layout, band_tile: usize) -> Result<Defines> {
+pub fn network(
+    architecture: &Architecture,
+    layout: &Layout,
+    band_tile: usize,
+    target: Target,
+) -> Result<Defines> {
     let place = |branch| {
         last(layout, branch)
             .ok_or_else(|| Error::failed("network: a branch without layers cannot be compiled"))
     };
     let (abundance, mean, std) = (place(Branch::Encoder)?, place(Branch::Mean)?, place(Branch::Std)?);
     let is_last = |at: usize| at == mean || at == std;
-    let tiles: Vec<Tiles> = (0..layout.layers.len())
-        .map(|at| {
-            let most = if is_last(at) {
-                band_tile.min(MOST_ACCUMULATORS)
-            } else {
-                MOST_ACCUMULATORS
-            };
-            Tiles::of(layout.layers[at].stride / 4, most)
+    let bands = Tiles::of(quads(architecture.bands), band_tile.min(MOST_ACCUMULATORS));
+    let most = if target.software { 1 } else { MOST_ACCUMULATORS };
+    // Parts that a layer's outputs (for a last layer: those of one tile of bands) are computed in.
+    let parts: Vec<Tiles> = (0..layout.layers.len())
+        .map(|at| match is_last(at) {
+            true => Tiles::of(bands.width, most),
+            false => Tiles::of(layout.layers[at].stride / 4, most),
         })
         .collect();
     let table = |f: &dyn Fn(usize, &Layer) -> usize| -> Vec<i64> {
@@ -194,8 +208,9 @@ pub fn network(architecture: &Architecture, layout: &Layout, band_tile: usize) -
         .number("ABUNDANCE", abundance)
         .number("MEAN", mean)
         .number("STD", std)
-        .number("BAND_TILES", tiles[mean].count)
-        .number("BAND_WIDTH", tiles[mean].width)
+        .number("SOFTWARE", usize::from(target.software))
+        .number("BAND_TILES", bands.count)
+        .number("BAND_WIDTH", bands.width)
         .table("OWN", table(&|_, l| l.inputs - l.msi_inputs))
         .table("MSI_INPUTS", table(&|_, l| l.msi_inputs))
         // The first layer has no layer below; its entry is never used.
@@ -203,14 +218,15 @@ pub fn network(architecture: &Architecture, layout: &Layout, band_tile: usize) -
         .table("BRANCH", table(&|_, l| l.branch as usize))
         .table("LAST", table(&|at, _| usize::from(is_last(at))))
         .table("QUADS", table(&|_, l| l.stride / 4))
-        .table("TILES", table(&|at, _| tiles[at].count))
-        .table("WIDTH", table(&|at, _| tiles[at].width))
+        .table("PARTS", table(&|at, _| parts[at].count))
+        .table("ACCUMULATORS", table(&|at, _| parts[at].width))
+        .table("WIDTH", table(&|at, _| if is_last(at) { bands.width } else { 0 }))
         .table("OUTPUTS", table(&|_, l| l.outputs))
         .table("APPENDED", table(&|at, _| appended(at)))
         // Outputs, or room for what stands behind them as inputs of the next layer: the MSI pixel and a one.
         .table(
             "LENGTH",
-            table(&|at, l| (4 * tiles[at].width * tiles[at].count).max(l.outputs + appended(at) + 1)),
+            table(&|at, l| (4 * parts[at].width * parts[at].count).max(l.outputs + appended(at) + 1)),
         )
         .table("WEIGHT", table(&|_, l| l.weight / 4))
         .table("ROW_AT", table(&|_, l| l.activation / 4))

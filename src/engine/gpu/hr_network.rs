@@ -1,7 +1,7 @@
 //! Host side of `shaders/hr_network.wgsl`: the fused HR pass, a workgroup a window.
 
 use crate::engine::Problem;
-use crate::engine::gpu::defines::{self, Shape, quads};
+use crate::engine::gpu::defines::{self, Shape, Target, quads};
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::error::{Error, Result};
@@ -26,14 +26,14 @@ fn tiling(msi: usize, bands: usize, memory: usize) -> Result<(usize, usize)> {
     )))
 }
 
-/// What its text depends on; `memory` is the adapter's workgroup memory in bytes.
+/// What its text depends on.
 ///
 /// # Errors
 /// [`Error::Failed`] if the columns of one window do not fit the workgroup memory.
-pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, memory: usize) -> Result<Defines> {
-    let (workgroup, tile) = tiling(shape.msi, shape.bands, memory)?;
+pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: Target) -> Result<Defines> {
+    let (workgroup, tile) = tiling(shape.msi, shape.bands, target.workgroup_memory)?;
     let mut d = shape.defines(problem.geometry);
-    d.extend(&defines::network(&problem.architecture, layout, tile)?)
+    d.extend(&defines::network(&problem.architecture, layout, tile, target)?)
         .extend(&shape.window_defines())
         .extend(&defines::noise(problem.noise, Purpose::HighResolution))
         .number("WG", workgroup)

@@ -1,7 +1,7 @@
 //! Host side of `shaders/lr_network.wgsl`: the LR pass of every member, forward and backward.
 
 use crate::engine::Problem;
-use crate::engine::gpu::defines::{self, Shape};
+use crate::engine::gpu::defines::{self, Shape, Target};
 use crate::engine::gpu::preprocessor::Defines;
 use crate::error::Result;
 use crate::network::Layout;
@@ -17,10 +17,16 @@ const WORKGROUP: usize = 64;
 ///
 /// # Errors
 /// As [`defines::network`].
-pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, windows: usize) -> Result<Defines> {
+pub fn defines(
+    problem: &Problem<f32>,
+    layout: &Layout,
+    shape: &Shape,
+    windows: usize,
+    target: Target,
+) -> Result<Defines> {
     let mut d = shape.defines(problem.geometry);
     // Eight quads of mean and eight of deviation are live at once.
-    d.extend(&defines::network(&problem.architecture, layout, 8)?)
+    d.extend(&defines::network(&problem.architecture, layout, 8, target)?)
         .extend(&shape.pixel_defines())
         .extend(&defines::noise(problem.noise, Purpose::LowResolution))
         .number("WG", WORKGROUP)

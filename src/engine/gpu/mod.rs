@@ -5,6 +5,7 @@
 
 pub mod buffers;
 pub mod cases;
+pub mod compare;
 pub mod context;
 pub mod defines;
 pub mod degradation;
@@ -16,6 +17,7 @@ pub mod pipeline;
 pub mod preprocessor;
 pub mod psf_blur;
 pub mod reconstruct;
+mod recording;
 pub mod shaders;
 pub mod step;
 mod trainer;

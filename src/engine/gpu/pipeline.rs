@@ -110,10 +110,7 @@ impl Pipelines {
     /// # Errors
     /// [`Error::Failed`] if the text does not expand or the driver does not compile it.
     pub fn get(&self, context: &Context, file: &str, defines: &Defines) -> Result<Arc<Pipeline>> {
-        let mut defines = defines.clone();
-        let software = context.info.device_type == wgpu::DeviceType::Cpu;
-        defines.number("SOFTWARE", usize::from(software));
-        let key = (file.to_owned(), defines);
+        let key = (file.to_owned(), defines.clone());
         let cached = |cache: &Mutex<HashMap<_, Arc<Pipeline>>>| {
             let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
             cache.get(&key).cloned()
@@ -121,7 +118,7 @@ impl Pipelines {
         if let Some(pipeline) = cached(&self.cache) {
             return Ok(pipeline);
         }
-        let text = source(file, &key.1, &self.options.replacements)?;
+        let text = source(file, defines, &self.options.replacements)?;
         let pipeline = Arc::new(self.compile(context, file, &text)?);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(cache.entry(key).or_insert(pipeline).clone())

@@ -4,7 +4,7 @@ use ndarray::{ArrayView3, ArrayViewMut3};
 
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::buffers::GpuBuffer;
-use crate::engine::gpu::defines::{self, Shape, quads};
+use crate::engine::gpu::defines::{self, Shape, Target, quads};
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::TileUniform;
@@ -27,7 +27,12 @@ const TILE_WORK: usize = 10_000_000_000;
 ///
 /// # Errors
 /// As [`defines::network`].
-pub fn defines(architecture: &Architecture, layout: &Layout, output: Output) -> Result<Defines> {
+pub fn defines(
+    architecture: &Architecture,
+    layout: &Layout,
+    output: Output,
+    target: Target,
+) -> Result<Defines> {
     let geometry = Geometry { scale: 1, kernel: 1 };
     let shape = Shape::new(architecture, layout, geometry, false);
     let mut d = shape.defines(geometry);
@@ -37,7 +42,7 @@ pub fn defines(architecture: &Architecture, layout: &Layout, output: Output) -> 
         Output::Sample { seed, .. } => (1, 1, Noise::Philox(seed)),
         Output::Abundance { .. } => (0, 0, Noise::Off),
     };
-    d.extend(&defines::network(architecture, layout, 8)?)
+    d.extend(&defines::network(architecture, layout, 8, target)?)
         .extend(&defines::noise(noise, Purpose::Inference))
         .number("WG", WORKGROUP)
         .number("WITH_MEAN", mean)
@@ -61,9 +66,11 @@ pub fn reconstruct(
     let context = &engine.context;
     let guarded = engine.pipelines.options().checked;
     let layout = architecture.layout();
-    let pipeline = engine
-        .pipelines
-        .get(context, FILE, &defines(architecture, &layout, output)?)?;
+    let pipeline = engine.pipelines.get(
+        context,
+        FILE,
+        &defines(architecture, &layout, output, context.target())?,
+    )?;
     let channels = out.dim().2;
     let padded = 4 * quads(channels);
     let (first_member, members) = match output {

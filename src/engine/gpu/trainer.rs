@@ -5,13 +5,9 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use crate::engine::cpu::network_update::Adam;
-use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
-use crate::engine::gpu::pipeline::Pipeline;
-use crate::engine::gpu::preprocessor::Defines;
+use crate::engine::gpu::recording::{Buffers, Recorded, Recording, SLOTS, STEPS, padded, record, unpadded};
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::{
     GpuEngine, degradation, degradation_update, hr_network, lr_network, network_update, psf_blur, reconstruct,
@@ -24,52 +20,8 @@ use crate::network::{Branch, Layout};
 use crate::random::key;
 use crate::sensor::psf;
 
-/// Steps of a submit at most.
-const STEPS: usize = 64;
 /// Floating-point operations of a submit at most: a fifth of a second at 100 GFLOP/s, far from any watchdog.
 const WORK: usize = 20_000_000_000;
-/// Rows of the ring of losses.
-const SLOTS: usize = 1024;
-
-/// A kernel ready to be dispatched.
-struct Recorded {
-    pipeline: Arc<Pipeline>,
-    group: wgpu::BindGroup,
-    /// Whether it reads the step's uniform.
-    stepped: bool,
-}
-
-/// The kernels of a step.
-struct Recording {
-    degradation: Recorded,
-    psf_blur: Recorded,
-    lr_network: Recorded,
-    network_update: Recorded,
-    /// `hr_network` and `degradation_update`, compiled with the first step that updates θ.
-    coordination: Option<[Recorded; 2]>,
-}
-
-struct Buffers {
-    step: GpuBuffer,
-    batch: GpuBuffer,
-    hr_msi: GpuBuffer,
-    lr_hsi: GpuBuffer,
-    network: GpuBuffer,
-    moments: GpuBuffer,
-    gradient: GpuBuffer,
-    places: GpuBuffer,
-    theta: GpuBuffer,
-    sums: GpuBuffer,
-    bank: GpuBuffer,
-    srf: GpuBuffer,
-    observations: GpuBuffer,
-    pixels: GpuBuffer,
-    windows: GpuBuffer,
-    losses: GpuBuffer,
-    lr_noise: GpuBuffer,
-    hr_noise: GpuBuffer,
-    abundance: GpuBuffer,
-}
 
 /// A step that waits for its submit.
 struct Queued {
@@ -126,162 +78,6 @@ pub(super) struct Records {
     pub(super) windows: Vec<f32>,
 }
 
-/// Rows of `from` numbers, each padded with zeros to `to`.
-fn padded(data: &[f32], from: usize, to: usize) -> Vec<f32> {
-    let mut out = vec![0.0; data.len() / from * to];
-    for (to, from) in out.chunks_exact_mut(to).zip(data.chunks_exact(from)) {
-        to[..from.len()].copy_from_slice(from);
-    }
-    out
-}
-
-/// The first `to` of every `from` numbers.
-fn unpadded(data: &[f32], from: usize, to: usize) -> Vec<f32> {
-    data.chunks_exact(from)
-        .flat_map(|row| row[..to].iter().copied())
-        .collect()
-}
-
-impl Buffers {
-    fn new(
-        engine: &GpuEngine,
-        problem: &Problem<f32>,
-        data: &TrainingSet<f32>,
-        state: &TrainingState<f32>,
-        layout: &Layout,
-        shape: &Shape,
-        (pitch, batch_capacity): (usize, usize),
-    ) -> Result<Self> {
-        let context = &engine.context;
-        let guarded = engine.pipelines.options().checked;
-        let zeroed = |name, words, hint| GpuBuffer::zeroed(context, name, words, guarded, hint);
-        let of = |name, data: &[f32], hint| GpuBuffer::of(context, name, data, guarded, hint);
-        let members = problem.architecture.members;
-        let (lr, hr) = (problem.lr_capacity, problem.hr_capacity);
-        let fewer_windows = "train on fewer windows (or use --backend cpu)";
-        let smaller_lr = "take a smaller LR batch or fewer members (or use --backend cpu)";
-        let smaller_hr = "take a smaller HR batch (or use --backend cpu)";
-        let smaller_network = "use a smaller network or fewer members (or use --backend cpu)";
-        let band_floats = 4 * shape.band_quads;
-        let area = shape.kernel * shape.kernel;
-        let given = problem.noise == Noise::Given;
-
-        let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
-        let moments: Vec<f32> = [&state.network_m[..], &state.network_v].concat();
-        let theta: Vec<f32> = [&state.degradation[..], &state.degradation_m, &state.degradation_v].concat();
-        let mut bank = vec![0.0; (1 + psf::PARAMETERS) * area];
-        if let Some(fixed) = &problem.fixed_psf {
-            bank[..area].copy_from_slice(fixed);
-        }
-        let mut srf = vec![0.0; shape.msi * band_floats];
-        if let Some(fixed) = &problem.fixed_srf {
-            for (band, row) in fixed.chunks_exact(shape.msi).enumerate() {
-                for (j, &r) in row.iter().enumerate() {
-                    srf[j * band_floats + band] = r;
-                }
-            }
-        }
-        Ok(Buffers {
-            step: zeroed("step", STEPS * pitch / 4, fewer_windows)?,
-            batch: zeroed("batch", batch_capacity, smaller_lr)?,
-            hr_msi: of("hr_msi", &data.hr_msi, fewer_windows)?,
-            lr_hsi: of(
-                "lr_hsi",
-                &padded(&data.lr_hsi, shape.bands, band_floats),
-                fewer_windows,
-            )?,
-            network: of("network", &parameters, smaller_network)?,
-            moments: of("moments", &moments, smaller_network)?,
-            gradient: zeroed("gradient", state.network.len(), smaller_network)?,
-            places: GpuBuffer::of(
-                context,
-                "places",
-                &network_update::places(layout, shape),
-                guarded,
-                smaller_network,
-            )?,
-            theta: of("theta", &theta, fewer_windows)?,
-            sums: zeroed("sums", degradation_update::sums(shape), fewer_windows)?,
-            bank: of("bank", &bank, fewer_windows)?,
-            srf: of("srf", &srf, fewer_windows)?,
-            observations: zeroed("observations", lr * shape.observation, smaller_lr)?,
-            pixels: zeroed("pixels", members * lr * 4 * shape.pixel_record, smaller_lr)?,
-            windows: zeroed("windows", hr * 4 * shape.window_record, smaller_hr)?,
-            losses: zeroed("losses", SLOTS * (3 + members), smaller_network)?,
-            lr_noise: zeroed(
-                "noise",
-                if given { members * lr * band_floats } else { 0 },
-                smaller_lr,
-            )?,
-            hr_noise: zeroed(
-                "noise",
-                if given {
-                    hr * shape.side * shape.side * band_floats
-                } else {
-                    0
-                },
-                smaller_hr,
-            )?,
-            abundance: zeroed(
-                "abundance",
-                if problem.frozen_encoder {
-                    members * data.windows * layout.abundances.next_multiple_of(4)
-                } else {
-                    0
-                },
-                fewer_windows,
-            )?,
-        })
-    }
-}
-
-/// Compiles kernels side by side and binds their buffers.
-fn record<const N: usize>(
-    engine: &GpuEngine,
-    buffers: &Buffers,
-    kernels: [(&str, Defines); N],
-) -> Result<[Recorded; N]> {
-    let (context, b) = (&engine.context, buffers);
-    let recorded = kernels
-        .par_iter()
-        .map(|(file, defines)| {
-            let pipeline = engine.pipelines.get(context, file, defines)?;
-            let noise = if *file == hr_network::FILE {
-                &b.hr_noise
-            } else {
-                &b.lr_noise
-            };
-            let named = [
-                ("step", &b.step),
-                ("batch", &b.batch),
-                ("hr_msi", &b.hr_msi),
-                ("lr_hsi", &b.lr_hsi),
-                ("network", &b.network),
-                ("moments", &b.moments),
-                ("gradient", &b.gradient),
-                ("places", &b.places),
-                ("theta", &b.theta),
-                ("sums", &b.sums),
-                ("bank", &b.bank),
-                ("srf", &b.srf),
-                ("observations", &b.observations),
-                ("pixels", &b.pixels),
-                ("windows", &b.windows),
-                ("losses", &b.losses),
-                ("noise", noise),
-                ("abundance", &b.abundance),
-            ];
-            let group = pipeline.bind(context, &named, size_of::<StepUniform>() as u64)?;
-            Ok(Recorded {
-                pipeline,
-                group,
-                stepped: *file != degradation::FILE,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    <[Recorded; N]>::try_from(recorded).map_err(|_| Error::failed("a kernel of the step is missing"))
-}
-
 impl<'a> GpuTrainer<'a> {
     pub(super) fn new(
         engine: &'a GpuEngine,
@@ -315,7 +111,7 @@ impl<'a> GpuTrainer<'a> {
                 (psf_blur::FILE, psf_blur::defines(problem, &shape)),
                 (
                     lr_network::FILE,
-                    lr_network::defines(problem, &layout, &shape, data.windows)?,
+                    lr_network::defines(problem, &layout, &shape, data.windows, engine.context.target())?,
                 ),
                 (
                     network_update::FILE,
@@ -579,12 +375,12 @@ impl Trainer<f32> for GpuTrainer<'_> {
         }
         let update_degradation = plan.degradation_rate.is_some();
         if update_degradation && self.recording.coordination.is_none() {
-            let memory = self.engine.context.limits.max_compute_workgroup_storage_size as usize;
+            let target = self.engine.context.target();
             let (problem, shape) = (&self.problem, &self.shape);
             let kernels = [
                 (
                     hr_network::FILE,
-                    hr_network::defines(problem, &self.layout, shape, memory)?,
+                    hr_network::defines(problem, &self.layout, shape, target)?,
                 ),
                 (
                     degradation_update::FILE,
