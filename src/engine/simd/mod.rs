@@ -5,6 +5,9 @@
 //! Sums over pixels are taken in chunks of fixed size, so the bits do not depend on the number of threads; they do
 //! depend on the instruction set.
 
+// Index loops over blocks of sums: an iterator that is not inlined takes them through memory (docs/PERFORMANCE.md).
+#![allow(clippy::needless_range_loop)]
+
 mod degradation_update;
 mod hr_network;
 mod lines;

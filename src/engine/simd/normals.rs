@@ -117,7 +117,7 @@ fn logarithm<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let y = simd.mul_f32s(simd.mul_f32s(d, square), p);
     let y = simd.mul_add_e_f32s(e, f(-2.121_944_4e-4), y);
     let y = simd.mul_add_e_f32s(f(-0.5), square, y);
-    simd.mul_add_e_f32s(e, f(0.693_359_375), simd.add_f32s(d, y))
+    simd.mul_add_e_f32s(e, f(0.693_359_4), simd.add_f32s(d, y))
 }
 
 /// (sin 2πx, cos 2πx) for x in [0, 1).

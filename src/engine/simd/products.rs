@@ -6,8 +6,6 @@
 //! function to the compiler (`vectorize`), shared by all callers, and its blocks count with indices alone: an
 //! iterator that is not inlined would take the sums through memory.
 
-#![allow(clippy::needless_range_loop)]
-
 use pulp::{Simd, WithSimd};
 
 use super::lines::{Rows, View, ViewMut};
