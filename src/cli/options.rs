@@ -223,7 +223,7 @@ impl EngineOptions {
     fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
         use crate::engine::gpu::{AdapterChoice, GpuEngine, hardware_adapter};
         if self.backend == Backend::Auto && self.adapter.is_none() && hardware_adapter().is_none() {
-            return Ok(Box::new(CpuEngine));
+            return Ok(Box::new(SimdEngine::new()));
         }
         let choice = AdapterChoice::from_option(self.adapter.as_deref());
         Ok(Box::new(GpuEngine::new(&choice)?))
