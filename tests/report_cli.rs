@@ -112,7 +112,7 @@ fn fuse_writes_the_page_and_the_event_file() {
     let folder = images();
     folder.cube("msi.npy", &scene(24, 20, 3));
     let fuse =
-        "fuse --hsi lr.npy --msi msi.npy --backend cpu --steps 12 --finetune-steps 2 --quiet --out f.npy";
+        "fuse --hsi lr.npy --msi msi.npy --backend cpu --steps 60 --finetune-steps 2 --quiet --out f.npy";
     folder.good(&format!("{fuse} --reference z.hdr --report r --log l"));
     let html = fs::read_to_string(folder.path("r/report.html")).unwrap();
     assert!(html.starts_with("<!DOCTYPE html>") && html.contains("id=\"cube-reference\""));

@@ -373,12 +373,14 @@ impl Render {
                 );
             }
             let maps: Vec<_> = errors.iter().flatten().collect();
-            if maps.is_empty() {
+            let place = Option::is_some;
+            let (Some(first), Some(last)) = (errors.iter().position(place), errors.iter().rposition(place))
+            else {
                 return Err(Error::input(format!(
                     "{}: no image has its {rows} x {columns} pixels, so there is no error to show",
                     self.reference.as_deref().unwrap_or_default()
                 )));
-            }
+            };
             let limit = match self.error_limit {
                 Some(limit) if limit > 0.0 && limit.is_finite() => limit,
                 Some(limit) => {
@@ -400,7 +402,7 @@ impl Render {
             });
             sheet_rows.push(maps.collect());
             bars.push(Bar {
-                columns: 0..cubes.len(),
+                columns: first..last + 1,
                 limits: (0.0, limit),
                 map: ERROR_COLOURS,
             });
