@@ -30,11 +30,13 @@ pub enum Method {
     Control,
     /// The fusion without refinement.
     Network,
+    /// The fusion with refinement.
+    Refined,
 }
 
 impl Method {
     /// All methods, in the order of the tables.
-    pub const ALL: [Method; 3] = [Method::Bicubic, Method::Control, Method::Network];
+    pub const ALL: [Method; 4] = [Method::Bicubic, Method::Control, Method::Network, Method::Refined];
 }
 
 impl fmt::Display for Method {
@@ -43,6 +45,7 @@ impl fmt::Display for Method {
             Method::Bicubic => "bicubic",
             Method::Control => "control",
             Method::Network => "network",
+            Method::Refined => "refined",
         })
     }
 }

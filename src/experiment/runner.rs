@@ -11,7 +11,7 @@ use ndarray::{Array2, Array3};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::coordination::config::Config;
+use crate::coordination::config::{Config, Refine};
 use crate::coordination::control::quadratic_regression;
 use crate::coordination::fuse::{StageTime, Watcher, finish, fuse, stage};
 use crate::coordination::scene::Scene;
@@ -148,6 +148,10 @@ impl Runner<'_> {
         config.seed = setting.seed;
         config.degradation.kernel = setting.kernel;
         config.degradation.psf_model = setting.psf_model;
+        config.refine = match cell.method {
+            Method::Refined => Refine::Auto,
+            Method::Bicubic | Method::Control | Method::Network => Refine::Off,
+        };
         config
     }
 
@@ -212,7 +216,7 @@ impl Runner<'_> {
             let made = match cell.method {
                 Method::Bicubic => observed.bicubic()?,
                 Method::Control => self.control(cell, &observed, observer)?,
-                Method::Network => self.network(cell, &observed, observer)?,
+                Method::Network | Method::Refined => self.network(cell, &observed, observer)?,
             };
             keep(cell, observed.outcome(&made, observer)?)?;
         }
