@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::Output;
 use super::input::read_image;
-use super::options::{ConfigOptions, EngineOptions, Pair, PairOptions, RefineOptions, SensorOptions};
 use super::log::Log;
+use super::options::{ConfigOptions, EngineOptions, Pair, PairOptions, RefineOptions, SensorOptions};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};

@@ -22,19 +22,29 @@ pub enum Told {
 
 /// How the result is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Bicubic interpolation of the LR-HSI.
     Bicubic,
     /// Quadratic regression from the estimated PSF ([`crate::coordination::control`]).
     Control,
+    /// The control with the refinement of a fusion.
+    RefinedControl,
     /// The fusion without refinement.
     Network,
+    /// The fusion with refinement.
+    Refined,
 }
 
 impl Method {
     /// All methods, in the order of the tables.
-    pub const ALL: [Method; 3] = [Method::Bicubic, Method::Control, Method::Network];
+    pub const ALL: [Method; 5] = [
+        Method::Bicubic,
+        Method::Control,
+        Method::RefinedControl,
+        Method::Network,
+        Method::Refined,
+    ];
 }
 
 impl fmt::Display for Method {
@@ -42,7 +52,9 @@ impl fmt::Display for Method {
         f.write_str(match self {
             Method::Bicubic => "bicubic",
             Method::Control => "control",
+            Method::RefinedControl => "refined-control",
             Method::Network => "network",
+            Method::Refined => "refined",
         })
     }
 }
@@ -59,7 +71,7 @@ impl fmt::Display for Told {
 
 /// The conditions of a run: what is observed of which scene, and what the fusion knows and may do.
 ///
-/// The methods of one setting share the observations, and those that fuse share the fusion.
+/// The methods of one setting share the observations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Setting {
     /// Name of the scene.
