@@ -49,15 +49,15 @@ fn a_finished_cell_is_kept_and_a_damaged_or_foreign_one_is_computed_anew() {
     let folder = folder();
     let run = format!("experiment scenes --scenes m.txt --out e --seeds 2 --json {FEW}");
     let (first, computed) = results(&folder.good(&run));
-    // x32 is too large; blind and told the response, two seeds, three methods.
-    assert_eq!((computed, first["rows"].as_array().unwrap().len()), (12, 12));
+    // x32 is too large; blind and told the response, two seeds, five methods.
+    assert_eq!((computed, first["rows"].as_array().unwrap().len()), (20, 20));
     let cells: Vec<_> = fs::read_dir(folder.path("e/cells"))
         .unwrap()
         .map(|e| e.unwrap().path())
         .collect();
-    assert_eq!(cells.len(), 12);
+    assert_eq!(cells.len(), 20);
     let csv = fs::read_to_string(folder.path("e/results.csv")).unwrap();
-    assert_eq!(csv.lines().count(), 13);
+    assert_eq!(csv.lines().count(), 21);
     let written = |path: &std::path::Path| fs::metadata(path).unwrap().modified().unwrap();
     let times: Vec<SystemTime> = cells.iter().map(|p| written(p)).collect();
 
@@ -82,9 +82,9 @@ fn a_finished_cell_is_kept_and_a_damaged_or_foreign_one_is_computed_anew() {
 
     // Another configuration is another experiment, but for bicubic interpolation; --fresh runs everything.
     let (_, computed) = results(&folder.good(&run.replace("--steps 3", "--steps 4")));
-    assert_eq!(computed, 8);
+    assert_eq!(computed, 16);
     let (fresh, computed) = results(&folder.good(&format!("{run} --fresh")));
-    assert_eq!((&fresh, computed), (&first, 12));
+    assert_eq!((&fresh, computed), (&first, 20));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn the_built_in_scene_needs_no_manifest() {
         "{text}"
     );
     assert!(
-        text.contains("3 cells (3 computed now)") && text.contains("engine"),
+        text.contains("5 cells (5 computed now)") && text.contains("engine"),
         "{text}"
     );
     let text = folder.good(&format!("experiment robustness --out e --only seed4 {FEW}"));
@@ -187,10 +187,10 @@ fn an_interrupted_experiment_keeps_its_cells() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    // Ten million steps do not end; bicubic and control, which come first, do not wait for them.
+    // Ten million steps do not end; bicubic and the two controls, which come first, do not wait for them.
     for _ in 0..300 {
         std::thread::sleep(Duration::from_millis(100));
-        if fs::read_dir(folder.path("e/cells")).is_ok_and(|mut d| d.next().is_some()) {
+        if fs::read_dir(folder.path("e/cells")).is_ok_and(|d| d.count() >= 3) {
             break;
         }
     }
@@ -211,5 +211,5 @@ fn an_interrupted_experiment_keeps_its_cells() {
         "{said}"
     );
     assert!(!folder.path("e/results.csv").exists());
-    assert_eq!(fs::read_dir(folder.path("e/cells")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(folder.path("e/cells")).unwrap().count(), 3);
 }

@@ -40,11 +40,13 @@ macro_rules! help {
 enum Name {
     /// Every scene at x32 (paper:5) and x8 (gaussian:2.5,1.5,0.6), blind and told the response
     ///
-    /// Pairs of real sensors run blind at x3 and x4. Bicubic interpolation and quadratic regression stand beside the
-    /// fusion. Scales that leave too few LR pixels of a scene are left out.
+    /// Pairs of real sensors run blind at x3 and x4. Bicubic interpolation stands beside them, and quadratic
+    /// regression; it and the fusion with and without refinement. Scales that leave too few LR pixels of a scene are left out.
     #[command(after_help = help!("hsr-gpu experiment scenes --scenes scenes.txt --out quality --seeds 3"))]
     Scenes(Common),
     /// Blind, one factor at a time: noise, PSF, misregistration, seed, scale
+    ///
+    /// With and without refinement, beside bicubic interpolation and quadratic regression.
     #[command(after_help = help!("hsr-gpu experiment robustness --scenes scenes.txt --out robustness --only noise"))]
     Robustness(Common),
 }

@@ -7,16 +7,74 @@ use nalgebra::{DMatrix, DVector};
 use ndarray::{Array2, Array3, ArrayView1, Axis};
 use rayon::prelude::*;
 
+use crate::coordination::config::{Config, Refine};
+use crate::coordination::fuse::{StageTime, Watcher, make_consistent, stage};
 use crate::coordination::scene::Scene;
+use crate::coordination::start::{Known, estimate_degradation, kernel};
 use crate::cube::Cube;
-use crate::engine::Geometry;
+use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::refine::{RefinementReport, denoise};
 use crate::sensor::observe::blur_and_downsample;
 
 /// Ridge relative to the mean power of a monomial: keeps the solution finite where MSI bands are collinear or LR
 /// pixels are fewer than monomials, and is far below what one LR pixel says elsewhere.
 const RIDGE: f64 = 1e-8;
+
+/// What the control made of a scene, in the scale of the scene.
+pub struct Controlled {
+    /// H×W×B.
+    pub samples: Array3<f32>,
+    /// The scene, denoised where refinement asked for it.
+    pub scene: Scene,
+    /// The PSF that it went by, K×K.
+    pub psf: Array2<f64>,
+    /// The response that was known or estimated with it, B×b.
+    pub response: Array2<f64>,
+    /// Time of each stage.
+    pub times: Vec<StageTime>,
+}
+
+/// [`super::fuse::fuse`] with [`quadratic_regression`] in the place of the network; the engine only refines.
+///
+/// # Errors
+/// As [`super::fuse::fuse`].
+pub fn control(
+    engine: &dyn Engine<f32>,
+    config: &Config,
+    mut scene: Scene,
+    known: &Known,
+    watcher: &mut dyn Watcher,
+) -> Result<Controlled> {
+    let mut times = Vec::new();
+    let mut report = (config.refine == Refine::Auto).then(RefinementReport::default);
+    if let Some(report) = &mut report {
+        stage("denoise", watcher, &mut times, |_| {
+            denoise(engine.refiner(), &mut scene.hr_msi, scene.hr_valid.view(), report)
+        })?;
+    }
+    let found = stage("estimate", watcher, &mut times, |_| {
+        estimate_degradation(config, &scene, known)
+    })?;
+    let size = kernel(config, known, scene.scale);
+    let psf = known.psf.clone().unwrap_or_else(|| found.psf.kernel(size));
+    let mut samples = stage("regress", watcher, &mut times, |_| {
+        quadratic_regression(&scene, &psf)
+    })?;
+    if let Some(report) = &mut report {
+        stage("refine", watcher, &mut times, |_| {
+            make_consistent(engine, &scene, &psf, &mut samples, report)
+        })?;
+    }
+    Ok(Controlled {
+        samples,
+        scene,
+        psf,
+        response: known.srf.clone().unwrap_or(found.response),
+        times,
+    })
+}
 
 /// Least-squares map from all monomials of degree ≤ 2 of the LR-MSI pixel (Y∗C)↓ to the LR-HSI pixel, applied to
 /// every HR-MSI pixel: H×W×B, in the scale of the scene.

@@ -132,16 +132,8 @@ pub fn fuse(
         })
     })?;
     if let Some(report) = &mut refinement {
-        let (usable, psf) = (scene.usable(model.geometry), model.psf());
-        let observed = Observed {
-            lr_hsi: scene.lr_hsi.view(),
-            hr_msi: scene.hr_msi.view(),
-            usable: usable.view(),
-            psf: &psf,
-            geometry: model.geometry,
-        };
         stage("refine", watcher, &mut times, |_| {
-            refine(engine.refiner(), &observed, &mut samples, report)
+            make_consistent(engine, &scene, &model.psf(), &mut samples, report)
         })?;
     }
     let pixels = (data.usable, data.set.windows);
@@ -156,6 +148,32 @@ pub fn fuse(
         refinement,
         times,
     })
+}
+
+/// Refines `samples` (H×W×B, in the scale of `scene`) towards the LR-HSI through `psf` (K×K).
+///
+/// # Errors
+/// As [`refine`].
+pub fn make_consistent(
+    engine: &dyn Engine<f32>,
+    scene: &Scene,
+    psf: &Array2<f64>,
+    samples: &mut Array3<f32>,
+    report: &mut RefinementReport,
+) -> Result<()> {
+    let geometry = Geometry {
+        scale: scene.scale,
+        kernel: psf.nrows(),
+    };
+    let usable = scene.usable(geometry);
+    let observed = Observed {
+        lr_hsi: scene.lr_hsi.view(),
+        hr_msi: scene.hr_msi.view(),
+        usable: usable.view(),
+        psf,
+        geometry,
+    };
+    refine(engine.refiner(), &observed, samples, report)
 }
 
 /// Brings a reconstruction back to the HSI's unit and marks masked pixels with the no-data value.

@@ -22,12 +22,14 @@ pub enum Told {
 
 /// How the result is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Bicubic interpolation of the LR-HSI.
     Bicubic,
     /// Quadratic regression from the estimated PSF ([`crate::coordination::control`]).
     Control,
+    /// The control with the refinement of a fusion.
+    RefinedControl,
     /// The fusion without refinement.
     Network,
     /// The fusion with refinement.
@@ -36,7 +38,13 @@ pub enum Method {
 
 impl Method {
     /// All methods, in the order of the tables.
-    pub const ALL: [Method; 4] = [Method::Bicubic, Method::Control, Method::Network, Method::Refined];
+    pub const ALL: [Method; 5] = [
+        Method::Bicubic,
+        Method::Control,
+        Method::RefinedControl,
+        Method::Network,
+        Method::Refined,
+    ];
 }
 
 impl fmt::Display for Method {
@@ -44,6 +52,7 @@ impl fmt::Display for Method {
         f.write_str(match self {
             Method::Bicubic => "bicubic",
             Method::Control => "control",
+            Method::RefinedControl => "refined-control",
             Method::Network => "network",
             Method::Refined => "refined",
         })
@@ -62,7 +71,7 @@ impl fmt::Display for Told {
 
 /// The conditions of a run: what is observed of which scene, and what the fusion knows and may do.
 ///
-/// The methods of one setting share the observations, and those that fuse share the fusion.
+/// The methods of one setting share the observations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Setting {
     /// Name of the scene.

@@ -145,12 +145,12 @@ mod tests {
         assert_eq!(factors.into_iter().collect::<Vec<_>>(), expected);
         let names: BTreeSet<String> = plan.rows.iter().map(|r| r.cell.name()).collect();
         // 16 of noise, 6 of PSF, 3 shifts, 4 seeds and 3 scales (x32 is too large); the base stands in four of them.
-        assert_eq!(plan.rows.len(), 32 * 3);
-        assert_eq!(names.len(), 29 * 3);
+        assert_eq!(plan.rows.len(), 32 * 5);
+        assert_eq!(names.len(), 29 * 5);
         assert_eq!(plan.left_out, ["demo at x32: too small"]);
         let mut one = plan.clone();
         one.only("HSI 20 dB, MSI 15 dB").unwrap();
-        assert_eq!(one.rows.len(), 3);
+        assert_eq!(one.rows.len(), 5);
         assert!(one.rows.iter().all(|r| r.cell.setting.seed == 3));
         assert_eq!(one.only("nosuch").unwrap_err().exit_code(), 2);
     }

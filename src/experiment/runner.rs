@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::coordination::config::{Config, Refine};
-use crate::coordination::control::quadratic_regression;
+use crate::coordination::control::control;
 use crate::coordination::fuse::{StageTime, Watcher, finish, fuse, stage};
 use crate::coordination::scene::Scene;
-use crate::coordination::start::{Known, estimate_degradation};
+use crate::coordination::start::Known;
 use crate::cube::{Cube, Metadata, bicubic};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ pub trait Observer: Watcher {
 pub struct Runner<'a> {
     /// The device.
     pub engine: &'a dyn Engine<f32>,
-    /// The configuration; a cell's setting decides seed, PSF side and form.
+    /// The configuration; a cell decides seed, PSF side and form, and whether it is refined.
     pub config: &'a Config,
     /// The scenes that the plan names.
     pub references: &'a [Reference],
@@ -149,7 +149,7 @@ impl Runner<'_> {
         config.degradation.kernel = setting.kernel;
         config.degradation.psf_model = setting.psf_model;
         config.refine = match cell.method {
-            Method::Refined => Refine::Auto,
+            Method::RefinedControl | Method::Refined => Refine::Auto,
             Method::Bicubic | Method::Control | Method::Network => Refine::Off,
         };
         config
@@ -215,7 +215,7 @@ impl Runner<'_> {
         for cell in cells {
             let made = match cell.method {
                 Method::Bicubic => observed.bicubic()?,
-                Method::Control => self.control(cell, &observed, observer)?,
+                Method::Control | Method::RefinedControl => self.control(cell, &observed, observer)?,
                 Method::Network | Method::Refined => self.network(cell, &observed, observer)?,
             };
             keep(cell, observed.outcome(&made, observer)?)?;
@@ -225,19 +225,11 @@ impl Runner<'_> {
 
     fn control(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
-        let scene = observed.scene()?;
-        let mut times = Vec::new();
-        let found = stage("estimate", observer, &mut times, |_| {
-            estimate_degradation(&config, &scene, &known)
-        })?;
-        let psf = known.psf.unwrap_or_else(|| found.psf.kernel(cell.setting.kernel));
-        let samples = stage("control", observer, &mut times, |_| {
-            quadratic_regression(&scene, &psf)
-        })?;
+        let made = control(self.engine, &config, observed.scene()?, &known, observer)?;
         Ok(Made {
-            image: observed.finished(samples, &scene),
-            degradation: Some((psf, known.srf.unwrap_or(found.response))),
-            seconds: total(&times),
+            image: observed.finished(made.samples, &made.scene),
+            degradation: Some((made.psf, made.response)),
+            seconds: total(&made.times),
         })
     }
 

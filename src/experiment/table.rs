@@ -213,7 +213,7 @@ impl Results {
                 // Writing to a string cannot fail.
                 let _ = writeln!(
                     text,
-                    "{}{name}\n{:<36} {:<8} {:>14} {:>8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>9} {:>4}",
+                    "{}{name}\n{:<36} {:<15} {:>14} {:>8} {:>8} {:>7} {:>7} {:>7} {:>7} {:>9} {:>4}",
                     if text.is_empty() { "" } else { "\n" },
                     "",
                     "",
@@ -236,7 +236,7 @@ impl Results {
                     .filter(|r| r.factor == name && r.value == value && r.cell.method == method)
                     .collect();
                 if !rows.is_empty() {
-                    let _ = writeln!(text, "{value:<36} {:<8} {}", method.to_string(), numbers(&rows));
+                    let _ = writeln!(text, "{value:<36} {:<15} {}", method.to_string(), numbers(&rows));
                 }
             }
         }
