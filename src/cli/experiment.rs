@@ -106,10 +106,10 @@ impl Experiment {
         if let Some(filter) = &common.only {
             plan.only(filter)?;
         }
-        let engine = common.engine.open()?;
         let folder = cells_folder(out)?;
         let (csv, json) = (out.join("results.csv"), out.join("results.json"));
         io::check_writable(&csv)?;
+        let engine = common.engine.open()?;
         let runner = Runner {
             engine: engine.as_ref(),
             config: &config,

@@ -13,6 +13,7 @@ use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
 use crate::coordination::fuse::{finish, fuse};
+use crate::coordination::start::checked_kernel;
 use crate::cube::Metadata;
 use crate::error::{Error, Result};
 use crate::io;
@@ -99,6 +100,7 @@ impl Fuse {
                 )));
             }
         }
+        checked_kernel(&config, &known, pair.scene.scale)?;
         let engine = self.engine.open()?;
         let Pair { hsi, msi, scene } = pair;
         let mut log = Log::open(self.log.as_deref(), &config.training)?;

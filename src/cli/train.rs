@@ -80,7 +80,6 @@ impl Train {
         io::check_writable(out)?;
         let mut stages = Stages::new(output);
         let (mut scenes, first) = stages.run("read", |_| self.read(list))?;
-        let engine = self.engine.open()?;
 
         let mut model = match &self.resume {
             Some(path) => {
@@ -101,6 +100,7 @@ impl Train {
                 model.step
             )));
         }
+        let engine = self.engine.open()?;
         let seed = model.config.seed;
         let mut data = training_data(&scenes, model.geometry, training.patch, training.batch, seed)?;
         let epoch = data.batches.steps_per_epoch();

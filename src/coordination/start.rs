@@ -36,19 +36,27 @@ pub fn kernel(config: &Config, known: &Known, scale: usize) -> usize {
 /// The largest PSF, in multiples of the scale, that a run accepts: beyond it a window holds many blocks.
 const WIDEST: usize = 8;
 
+/// Side of the PSF for a scene, if it is not too wide for the scale.
+///
+/// # Errors
+/// [`Error::Input`] where it is.
+pub fn checked_kernel(config: &Config, known: &Known, scale: usize) -> Result<usize> {
+    let kernel = kernel(config, known, scale);
+    let most = WIDEST * scale.max(4);
+    if kernel > most {
+        return Err(Error::input(format!(
+            "a PSF of {kernel} x {kernel} pixels is too wide for a scale of {scale} (at most {most})"
+        )));
+    }
+    Ok(kernel)
+}
+
 /// Estimates what is not known of the degradation from a scene.
 ///
 /// # Errors
 /// [`Error::Input`] where the scene has no usable pixel or the PSF does not fit the scale.
 pub fn estimate_degradation(config: &Config, scene: &Scene, known: &Known) -> Result<Estimate> {
-    let kernel = kernel(config, known, scene.scale);
-    if kernel > WIDEST * scene.scale.max(4) {
-        return Err(Error::input(format!(
-            "a PSF of {kernel} x {kernel} pixels is too wide for a scale of {} (at most {})",
-            scene.scale,
-            WIDEST * scene.scale.max(4)
-        )));
-    }
+    let kernel = checked_kernel(config, known, scene.scale)?;
     let geometry = Geometry {
         scale: scene.scale,
         kernel,
