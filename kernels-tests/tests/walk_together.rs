@@ -31,10 +31,12 @@ fn walk_together() {
         let (cpu, cpu_state) = walk(&CpuEngine, &case, STEPS).unwrap();
         assert_eq!(gpu.len(), STEPS as usize);
         let start = case.state();
-        assert!(
-            nmse(&f64s(&gpu_state.network), &f64s(&start.network)) > 1e-6,
-            "nothing moved"
-        );
+        for (end, start) in [
+            (&gpu_state.network, &start.network),
+            (&gpu_state.degradation, &start.degradation),
+        ] {
+            assert!(nmse(&f64s(end), &f64s(start)) > 1e-8, "{name}: nothing moved");
+        }
         let mut worst = 0.0f64;
         for (g, c) in gpu.iter().zip(&cpu) {
             assert_eq!(g.step, c.step);
