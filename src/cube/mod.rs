@@ -1,7 +1,7 @@
 //! The image: samples, wavelengths, mask and georeference of one hyperspectral or multispectral cube.
 //!
 //! Everything that moves between files, engines and metrics is a [`Cube`]. Axis order is always
-//! rows × columns × bands. The samples keep the unit of the file they came from; [`Cube::scaled`]
+//! rows × columns × bands. The samples keep the unit of the file they came from; `coordination::scene`
 //! is where a run divides them into \[0, 1\].
 
 use std::collections::BTreeMap;

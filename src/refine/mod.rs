@@ -1,6 +1,6 @@
 //! Refinement: what the two images still hold once the network has spoken, and how far noise lets it be taken.
 //!
-//! Before training, a noisy MSI is denoised ([`denoise`]); after reconstruction, the result is made to agree with
+//! Before training, a noisy MSI is denoised ([`denoise()`]); after reconstruction, the result is made to agree with
 //! the LR-HSI as far as the residual stands above the noise ([`consistency`]). Noise is measured in the images
 //! themselves ([`noise`]), gains follow from it ([`gains`]), and how a residual of LR pixels spreads over HR pixels
 //! is chosen by how well it predicts LR pixels that it has not seen ([`spread`]).

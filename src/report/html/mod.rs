@@ -1,7 +1,7 @@
 //! The report page: one HTML file with everything in it, which a browser opens from disk.
 //!
 //! What a page shows is plain data in a [`Page`]. Layout, style and behaviour are the hand-written files in
-//! `assets/report`; this file fills in the data: texts and curves as JSON, pictures as PNG, cubes as [`packing`] packs
+//! `assets/report`; this file fills in the data: texts and curves as JSON, pictures as PNG, cubes as `packing` packs
 //! them. A policy in the page forbids it every request.
 
 mod packing;
