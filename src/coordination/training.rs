@@ -100,6 +100,7 @@ pub fn coordinate<T: Real>(
         let lr_batch = batches.batch(step);
         let with_degradation = learn && step.is_multiple_of(degradation.every);
         let hr_batch = match degradation.windows {
+            _ if !with_degradation => Arc::from([]),
             0 => lr_batch.clone(),
             // Turn by turn through the batch, so that a full batch is gone through as well.
             n => {
@@ -111,7 +112,7 @@ pub fn coordinate<T: Real>(
         StepPlan {
             step,
             lr_batch,
-            hr_batch: if with_degradation { hr_batch } else { Arc::from([]) },
+            hr_batch,
             member: (step / degradation.every) % members as u32,
             network_rate: Some(config.rate * factor),
             degradation_rate: with_degradation.then_some(degradation.rate * factor),
