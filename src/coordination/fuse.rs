@@ -172,6 +172,7 @@ pub fn make_consistent(
         usable: usable.view(),
         psf,
         geometry,
+        strip_rows: tile_rows(scene.hr_msi.dim().1, scene.lr_hsi.dim().2),
     };
     refine(engine.refiner(), &observed, samples, report)
 }
@@ -358,6 +359,11 @@ pub fn fine_tune_model(
     Ok(history)
 }
 
+/// Rows of a result of this many columns and bands that are worked on at once.
+fn tile_rows(columns: usize, bands: usize) -> usize {
+    (TILE_BYTES / (columns * bands * size_of::<f32>())).max(1)
+}
+
 /// Runs the network over an HR-MSI (rows × columns × b, scaled as the training data) tile by tile.
 ///
 /// `progress` is told rows done and rows in all.
@@ -373,7 +379,7 @@ pub fn reconstruct(
 ) -> Result<Array3<f32>> {
     let (rows, columns, _) = hr_msi.dim();
     let bands = model.architecture.bands;
-    let tile = (TILE_BYTES / (columns * bands * size_of::<f32>())).clamp(1, rows);
+    let tile = tile_rows(columns, bands).min(rows);
     let mut out = Array3::zeros((rows, columns, bands));
     for first in (0..rows).step_by(tile) {
         interrupt::check()?;

@@ -1,11 +1,15 @@
 //! What refinement needs of a device: the passes over HR pixels, as one trait beside [`Engine`](super::Engine).
 //!
 //! Everything that happens on the LR grid or on band statistics stays on the host (`refine`); what touches every
-//! HR pixel is a kernel of its own. `engine/cpu` holds the twins that define them.
+//! HR pixel is a kernel of its own. `engine/cpu` holds the twins that define them. A pass works on a [`Strip`] of
+//! rows, of the whole image or of a small part of it: the bits of a row do not depend on which.
+
+use std::ops::Range;
 
 use crate::engine::Geometry;
 use crate::error::Result;
 use crate::real::Real;
+use crate::sensor::psf::window_start;
 
 /// Side of the blocks of [`Refiner::dct_denoise`].
 pub const DCT_SIDE: usize = 8;
@@ -43,6 +47,39 @@ impl RefinementGrid {
         let s = self.geometry.scale as f64;
         (p as f64 + 0.5 - self.centroid[axis]) / s - 0.5
     }
+
+    /// LR rows less than `reach` (LR pixels) away from the HR rows `hr`, and at least the nearest one: what the
+    /// updates of those rows read, with [`Guide::MAX_RADIUS`] and with [`BICUBIC_REACH`].
+    pub fn lr_rows(&self, hr: &Range<usize>, reach: f64) -> Range<usize> {
+        let last = self.rows.saturating_sub(1) as f64;
+        let inside = |position: f64| position.clamp(0.0, last) as usize;
+        let below = self.lr_position(hr.start, 0) - reach;
+        let above = self.lr_position(hr.end.saturating_sub(1), 0) + reach;
+        inside(below.floor())..inside(above.ceil()) + 1
+    }
+
+    /// HR rows that the PSF sees from the LR rows `lr`.
+    pub fn hr_rows_of(&self, lr: &Range<usize>) -> Range<usize> {
+        let Geometry { scale, kernel } = self.geometry;
+        let start = window_start(scale, kernel);
+        let first = (lr.start * scale).saturating_add_signed(start);
+        let end = ((lr.end.max(1) - 1) * scale + kernel).saturating_add_signed(start);
+        // A window beyond the image sees its edge row.
+        first.min(self.hr_rows() - 1)..end.clamp(1, self.hr_rows())
+    }
+}
+
+/// How far the cubic convolution of [`Refiner::bicubic_update`] reads, LR pixels.
+pub const BICUBIC_REACH: f64 = 2.0;
+
+/// Rows at which the buffers of a pass begin; how many they hold follows from their lengths. The default is that of
+/// whole images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Strip {
+    /// First row of buffers on the HR grid.
+    pub hr_row: usize,
+    /// First row of buffers on the LR grid.
+    pub lr_row: usize,
 }
 
 /// The kernel κ of the guided update: alike in place and in colour.
@@ -73,26 +110,32 @@ impl Guide {
 
 /// A device that refines. Images are row-major with the bands innermost.
 pub trait Refiner<T: Real> {
-    /// `residual` (h×w×B) = `target` − (Z∗C)↓ with `psf` K×K; windows that leave the image see its edge pixels again.
+    /// `residual` (LR rows of the strip ×w×B) = `target` − (Z∗C)↓ with `psf` K×K; windows that leave the image see
+    /// its edge pixels again. `hr_hsi` holds at least [`RefinementGrid::hr_rows_of`] the LR rows.
     ///
     /// # Errors
     /// [`crate::Error`] where the device fails, here and below.
     fn consistency_residual(
         &self,
         grid: &RefinementGrid,
+        strip: Strip,
         psf: &[T],
         target: &[T],
         hr_hsi: &[T],
         residual: &mut [T],
     ) -> Result<()>;
 
-    /// Z_p += Σ_k κ(p, k) `weights`_k over the LR pixels k around p; `lr_msi` is (Y∗C)↓, h×w×b.
+    /// Z_p += Σ_k κ(p, k) `weights`_k over the LR pixels k around p; `lr_msi` is (Y∗C)↓. `weights` and `lr_msi` hold
+    /// at least [`RefinementGrid::lr_rows`] of the strip within [`Guide::MAX_RADIUS`].
     ///
     /// # Errors
     /// As above.
+    // Both grids, where the buffers lie on them, and an image each: no two of these belong together more than others.
+    #[allow(clippy::too_many_arguments)]
     fn guided_update(
         &self,
         grid: &RefinementGrid,
+        strip: Strip,
         guide: Guide,
         weights: &[T],
         lr_msi: &[T],
@@ -100,11 +143,18 @@ pub trait Refiner<T: Real> {
         hr_hsi: &mut [T],
     ) -> Result<()>;
 
-    /// Z += the cubic convolution of `residual` (h×w×B) on the centroids of the PSF.
+    /// Z += the cubic convolution of `residual` on the centroids of the PSF. `residual` holds at least
+    /// [`RefinementGrid::lr_rows`] of the strip within [`BICUBIC_REACH`].
     ///
     /// # Errors
     /// As above.
-    fn bicubic_update(&self, grid: &RefinementGrid, residual: &[T], hr_hsi: &mut [T]) -> Result<()>;
+    fn bicubic_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        residual: &[T],
+        hr_hsi: &mut [T],
+    ) -> Result<()>;
 
     /// One pass of sliding-window DCT denoising over `channels` planes (channel-major, each `rows` × `columns`)
     /// of noise with variance 1.

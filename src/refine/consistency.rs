@@ -5,12 +5,20 @@
 //! times (iterative back-projection), so that on clean data (Z∗C)↓ = X. There is no such step toward Y: the network
 //! has seen Y at every pixel, and a projection on Y = Z·R gained at most 0.1 dB and lost up to 0.5 dB on the CAVE,
 //! AVIRIS and EnMAP scenes, with the estimated response and with the true one.
+//!
+//! All of this is linear in Z, so it is decided on the LR grid ([`correct`]) and applied to strips of rows
+//! ([`Correction::apply`]): the image is never needed as a whole, and no row's bits depend on the strips.
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use std::ops::Range;
+
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
+use rayon::prelude::*;
 
 use crate::engine::Geometry;
-use crate::engine::refinement::{RefinementGrid, Refiner};
+use crate::engine::refinement::{BICUBIC_REACH, Guide, RefinementGrid, Refiner, Strip};
 use crate::error::Result;
+use crate::interrupt;
+use crate::refine::back_projection::subtract_interpolated;
 use crate::refine::gains::WienerGain;
 use crate::refine::noise::hsi_noise;
 use crate::refine::spread::{Lattice, choose, weights};
@@ -35,7 +43,20 @@ pub struct Observed<'a> {
     pub psf: &'a Array2<f64>,
     /// Scale and K.
     pub geometry: Geometry,
+    /// HR rows that are worked on at once; the result does not depend on it.
+    pub strip_rows: usize,
 }
+
+/// The image that is to be refined.
+pub enum Prior<'a> {
+    /// All of it, H×W×B.
+    Whole(&'a mut [f32]),
+    /// Nothing of it, but a function that makes rows of it: which ones, and room for them.
+    Made(&'a mut MakeRows<'a>),
+}
+
+/// Writes some rows of an image (rows × W × B).
+pub type MakeRows<'a> = dyn FnMut(Range<usize>, &mut [f32]) -> Result<()> + 'a;
 
 impl Observed<'_> {
     fn grid(&self) -> RefinementGrid {
@@ -58,9 +79,30 @@ impl Observed<'_> {
     }
 }
 
+/// What [`correct`] found: to be applied to every row of the prior.
+#[derive(Debug, Clone)]
+pub struct Correction {
+    grid: RefinementGrid,
+    spread: Option<Spread>,
+    /// Sum of the corrections that are interpolated, h×w×B; empty where there is none.
+    interpolated: Vec<f32>,
+    /// Least sample of each band.
+    floor: Vec<f32>,
+}
+
+/// Weights of LR pixels that are spread over HR pixels alike.
+#[derive(Debug, Clone)]
+struct Spread {
+    guide: Guide,
+    /// h×w×B.
+    weights: Vec<f32>,
+    /// (Y∗C)↓, h×w×b.
+    lr_msi: Vec<f32>,
+}
+
 /// Refines `hr_hsi` (H×W×B) in place and notes in `report` what was done.
 ///
-/// Where the noise of X cannot be told, or no direction of the residual stands above it, nothing is changed.
+/// Where the noise of X cannot be told nothing is changed.
 ///
 /// # Errors
 /// [`crate::Error::Failed`] where the device fails.
@@ -70,104 +112,313 @@ pub fn refine(
     hr_hsi: &mut Array3<f32>,
     report: &mut RefinementReport,
 ) -> Result<()> {
-    let grid = observed.grid();
-    let (pixels, bands) = (grid.rows * grid.columns, grid.bands);
-    let Some(sigma) = hsi_noise(observed.lr_hsi, observed.usable) else {
-        return Ok(());
-    };
-    let usable: Vec<bool> = observed.usable.iter().copied().collect();
-    let psf: Vec<f32> = observed.psf.iter().map(|&x| x as f32).collect();
-    let lr_hsi: Vec<f32> = observed.lr_hsi.iter().copied().collect();
-    let hr_msi = observed.hr_msi.as_standard_layout();
-    let hr_msi = hr_msi.as_slice().unwrap_or_default();
     let Some(samples) = hr_hsi.as_slice_mut() else {
         return Err(crate::Error::failed(
             "refinement takes images in standard layout only",
         ));
     };
-    let mut residual = vec![0.0f32; pixels * bands];
-    let difference = |target: &[f32], samples: &[f32], residual: &mut [f32]| -> Result<()> {
-        refiner.consistency_residual(&grid, &psf, target, samples, residual)?;
-        for (part, _) in residual
-            .chunks_exact_mut(bands)
-            .zip(&usable)
-            .filter(|(_, ok)| !**ok)
-        {
-            part.fill(0.0);
-        }
-        Ok(())
+    let Some(correction) = correct(refiner, observed, &mut Prior::Whole(&mut *samples), report)? else {
+        return Ok(());
     };
-    difference(&lr_hsi, samples, &mut residual)?;
-    let wide: Vec<f64> = residual.iter().map(|&x| f64::from(x)).collect();
-    let inside: Vec<f64> = wide
-        .chunks_exact(bands)
-        .zip(&usable)
-        .filter(|(_, ok)| **ok)
-        .flat_map(|(part, _)| part.iter().copied())
-        .collect();
-    let gain = WienerGain::new(&inside, &sigma);
-    let signal = gain.apply(&wide);
-    let (power, kept) = (square(&wide), square(&signal));
-    let count = inside.len().max(1) as f64;
-    report.residual = ((power / count).sqrt(), (power / count).sqrt());
-    report.hsi_snr_db = decibels(
-        mean_square(&lr_hsi, &usable, bands),
-        square(&sigma) / bands as f64,
-    );
-    if kept > 0.0 {
-        report.signal_share = kept / power;
-        report.directions = gain.directions();
-        let target: Vec<f32> = (0..pixels * bands)
-            .map(|i| (f64::from(lr_hsi[i]) - wide[i] + signal[i]) as f32)
-            .collect();
-        let lr_msi = blurred(refiner, &grid, &psf, hr_msi)?;
-        let lattice = Lattice {
-            rows: grid.rows,
-            columns: grid.columns,
-            colours: &lr_msi,
-            colour_variance: variance(observed.hr_msi),
-            usable: &usable,
-        };
-        if let Some((guide, _)) = choose(&lattice, &signal) {
-            let alpha: Vec<f32> = weights(&lattice, guide, &signal)
-                .iter()
-                .map(|&a| a as f32)
-                .collect();
-            refiner.guided_update(&grid, guide, &alpha, &lr_msi, hr_msi, samples)?;
-            report.reach = Some(guide.radius);
-        }
-        for _ in 0..BACK_PROJECTIONS {
-            difference(&target, samples, &mut residual)?;
-            refiner.bicubic_update(&grid, &residual, samples)?;
-        }
-        difference(&lr_hsi, samples, &mut residual)?;
-        let after: f64 = residual.iter().map(|&x| f64::from(x).powi(2)).sum();
-        report.residual.1 = (after / count).sqrt();
+    let line = observed.hr_msi.dim().1 * observed.lr_hsi.dim().2;
+    let strip_rows = observed.strip_rows.min(observed.hr_msi.dim().0);
+    for (k, rows) in samples.chunks_mut(line * strip_rows).enumerate() {
+        correction.apply(refiner, k * strip_rows, observed.hr_msi, rows)?;
     }
-    not_negative(observed, &sigma, hr_hsi);
     Ok(())
 }
 
-/// (Y∗C)↓, h×w×b.
-fn blurred(
+/// Finds what refinement changes in the prior, and notes it in `report`; `None` where the noise of X cannot be told.
+///
+/// A prior that is [`Prior::Whole`] has the spread part added already when this returns; what
+/// [`Correction::apply`] then does is the rest.
+///
+/// # Errors
+/// [`crate::Error::Failed`] where the device fails, [`crate::Error::Interrupted`] after Ctrl-C.
+pub fn correct(
     refiner: &dyn Refiner<f32>,
-    grid: &RefinementGrid,
-    psf: &[f32],
-    hr_msi: &[f32],
-) -> Result<Vec<f32>> {
-    let b = grid.msi_bands;
-    let grid = RefinementGrid { bands: b, ..*grid };
-    let zero = vec![0.0; grid.rows * grid.columns * b];
-    let mut out = zero.clone();
-    refiner.consistency_residual(&grid, psf, &zero, hr_msi, &mut out)?;
-    out.iter_mut().for_each(|x| *x = -*x);
-    Ok(out)
+    observed: &Observed,
+    prior: &mut Prior,
+    report: &mut RefinementReport,
+) -> Result<Option<Correction>> {
+    let Some(sigma) = hsi_noise(observed.lr_hsi, observed.usable) else {
+        return Ok(None);
+    };
+    let passes = Passes::new(refiner, observed);
+    let (grid, usable) = (passes.grid, &passes.usable);
+    let mut correction = Correction {
+        grid,
+        spread: None,
+        interpolated: Vec::new(),
+        floor: floor(observed.lr_hsi, &sigma),
+    };
+    let lr_hsi = observed.lr_hsi.as_standard_layout();
+    let lr_hsi = lr_hsi.as_slice().unwrap_or_default();
+    let mut residual = match prior {
+        Prior::Whole(image) => passes.residual_of(&grid, lr_hsi, image)?,
+        Prior::Made(make) => passes.residual(lr_hsi, make)?,
+    };
+    let gain = WienerGain::new(used(&residual, usable, grid.bands), &sigma);
+    let power = square(&residual);
+    let count = (usable.iter().filter(|ok| **ok).count() * grid.bands).max(1) as f64;
+    report.residual = ((power / count).sqrt(), (power / count).sqrt());
+    let sky: f64 = used(lr_hsi, usable, grid.bands).map(square).sum();
+    let noise = sigma.iter().map(|s| s * s).sum::<f64>() / grid.bands as f64;
+    report.hsi_snr_db = decibels(sky / count, noise);
+    // From here on `noise` is what the gain takes away, and `residual` is what is still to be put into the image.
+    let mut noise = residual.clone();
+    gain.apply(&mut residual);
+    noise.iter_mut().zip(&residual).for_each(|(n, s)| *n -= s);
+    let kept = square(&residual);
+    if kept <= 0.0 {
+        return Ok(Some(correction));
+    }
+    report.signal_share = kept / power;
+    report.directions = gain.directions();
+    correction.spread = passes.spread(&residual, report)?;
+    if let Some(spread) = &correction.spread {
+        let mut spread_rows = |rows: Range<usize>, out: &mut [f32]| -> Result<()> {
+            spread.add(refiner, &grid, rows.start, observed.hr_msi, out)?;
+            if let Prior::Whole(image) = prior {
+                let line = grid.hr_columns() * grid.bands;
+                add(&mut image[rows.start * line..rows.end * line], out);
+            }
+            Ok(())
+        };
+        residual = passes.residual(&residual, &mut spread_rows)?;
+    }
+    if matches!(prior, Prior::Whole(_)) {
+        correction.spread = None;
+    }
+    correction.interpolated = vec![0.0; residual.len()];
+    for _ in 0..BACK_PROJECTIONS {
+        add(&mut correction.interpolated, &residual);
+        let step = residual.clone();
+        subtract_interpolated(&grid, observed.psf, usable, &step, &mut residual);
+    }
+    let after: f64 = residual
+        .iter()
+        .zip(&noise)
+        .map(|(&r, &n)| f64::from(r + n).powi(2))
+        .sum();
+    report.residual.1 = (after / count).sqrt();
+    Ok(Some(correction))
 }
 
-/// Sets negative samples to 0 in the bands where X has none beyond its noise.
-fn not_negative(observed: &Observed, sigma: &[f64], hr_hsi: &mut Array3<f32>) {
-    let floor: Vec<f32> = observed
-        .lr_hsi
+impl Correction {
+    /// Refines rows of the image from `hr_row` on, in place: `rows` holds the prior's. `hr_msi` is the whole MSI.
+    ///
+    /// # Errors
+    /// [`crate::Error::Failed`] where the device fails.
+    pub fn apply(
+        &self,
+        refiner: &dyn Refiner<f32>,
+        hr_row: usize,
+        hr_msi: ArrayView3<f32>,
+        rows: &mut [f32],
+    ) -> Result<()> {
+        let (grid, bands) = (&self.grid, self.grid.bands);
+        if let Some(spread) = &self.spread {
+            // Summed apart and then added, as `correct` does with an image that it has as a whole.
+            let mut sum = vec![0.0; rows.len()];
+            spread.add(refiner, grid, hr_row, hr_msi, &mut sum)?;
+            add(rows, &sum);
+        }
+        if !self.interpolated.is_empty() {
+            let hr = hr_row..hr_row + rows.len() / (grid.hr_columns() * bands);
+            let lr = grid.lr_rows(&hr, BICUBIC_REACH);
+            let line = grid.columns * bands;
+            let strip = Strip {
+                hr_row,
+                lr_row: lr.start,
+            };
+            refiner.bicubic_update(
+                grid,
+                strip,
+                &self.interpolated[lr.start * line..lr.end * line],
+                rows,
+            )?;
+        }
+        rows.par_chunks_mut(bands).with_min_len(256).for_each(|pixel| {
+            for (z, &floor) in pixel.iter_mut().zip(&self.floor) {
+                *z = z.max(floor);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Spread {
+    /// Adds the weights' spread to rows of an image from `hr_row` on.
+    fn add(
+        &self,
+        refiner: &dyn Refiner<f32>,
+        grid: &RefinementGrid,
+        hr_row: usize,
+        hr_msi: ArrayView3<f32>,
+        rows: &mut [f32],
+    ) -> Result<()> {
+        let hr = hr_row..hr_row + rows.len() / (grid.hr_columns() * grid.bands);
+        let lr = grid.lr_rows(&hr, Guide::MAX_RADIUS);
+        let strip = Strip {
+            hr_row,
+            lr_row: lr.start,
+        };
+        let of = |image: &'_ [f32], bands: usize| {
+            lr.start * grid.columns * bands..(lr.end * grid.columns * bands).min(image.len())
+        };
+        let colours = hr_msi.slice_move(s![hr, .., ..]);
+        let colours = colours.as_standard_layout();
+        refiner.guided_update(
+            grid,
+            strip,
+            self.guide,
+            &self.weights[of(&self.weights, grid.bands)],
+            &self.lr_msi[of(&self.lr_msi, grid.msi_bands)],
+            colours.as_slice().unwrap_or_default(),
+            rows,
+        )
+    }
+}
+
+/// The passes over HR pixels that find a correction, strip by strip.
+struct Passes<'a, 'o> {
+    refiner: &'a dyn Refiner<f32>,
+    observed: &'a Observed<'o>,
+    grid: RefinementGrid,
+    psf: Vec<f32>,
+    usable: Vec<bool>,
+}
+
+impl<'a, 'o> Passes<'a, 'o> {
+    fn new(refiner: &'a dyn Refiner<f32>, observed: &'a Observed<'o>) -> Self {
+        Passes {
+            refiner,
+            observed,
+            grid: observed.grid(),
+            psf: observed.psf.iter().map(|&x| x as f32).collect(),
+            usable: observed.usable.iter().copied().collect(),
+        }
+    }
+
+    /// `target` − (Z∗C)↓ at usable LR pixels, 0 at others, of an image that is there as a whole.
+    fn residual_of(&self, grid: &RefinementGrid, target: &[f32], image: &[f32]) -> Result<Vec<f32>> {
+        let mut residual = vec![0.0; target.len()];
+        let (line, lr_line) = (grid.hr_columns() * grid.bands, grid.columns * grid.bands);
+        let step = (self.observed.strip_rows / grid.geometry.scale).max(1);
+        for first in (0..grid.rows).step_by(step) {
+            interrupt::check()?;
+            let lr = first..(first + step).min(grid.rows);
+            let hr = grid.hr_rows_of(&lr);
+            let strip = Strip {
+                hr_row: hr.start,
+                lr_row: lr.start,
+            };
+            let part = lr.start * lr_line..lr.end * lr_line;
+            self.refiner.consistency_residual(
+                grid,
+                strip,
+                &self.psf,
+                &target[part.clone()],
+                &image[hr.start * line..hr.end * line],
+                &mut residual[part],
+            )?;
+        }
+        self.drop_unusable(&mut residual, grid.bands);
+        Ok(residual)
+    }
+
+    /// [`Passes::residual_of`] of an image that `make` makes (into zeros), every row once.
+    fn residual(&self, target: &[f32], make: &mut MakeRows) -> Result<Vec<f32>> {
+        let grid = &self.grid;
+        let mut residual = vec![0.0; target.len()];
+        let (line, lr_line) = (grid.hr_columns() * grid.bands, grid.columns * grid.bands);
+        // Rows from `held_from` on that LR rows from `lr` on may still see.
+        let (mut held, mut held_from, mut lr) = (Vec::new(), 0, 0);
+        for first in (0..grid.hr_rows()).step_by(self.observed.strip_rows) {
+            interrupt::check()?;
+            let rows = first..(first + self.observed.strip_rows).min(grid.hr_rows());
+            held.resize((rows.end - held_from) * line, 0.0);
+            make(rows.clone(), &mut held[(first - held_from) * line..])?;
+            let complete = (lr..grid.rows)
+                .take_while(|&r| grid.hr_rows_of(&(r..r + 1)).end <= rows.end)
+                .last()
+                .map_or(lr, |r| r + 1);
+            if complete > lr {
+                let strip = Strip {
+                    hr_row: held_from,
+                    lr_row: lr,
+                };
+                let part = lr * lr_line..complete * lr_line;
+                self.refiner.consistency_residual(
+                    grid,
+                    strip,
+                    &self.psf,
+                    &target[part.clone()],
+                    &held,
+                    &mut residual[part],
+                )?;
+                lr = complete;
+            }
+            let next = match lr < grid.rows {
+                true => grid.hr_rows_of(&(lr..lr + 1)).start.clamp(held_from, rows.end),
+                false => rows.end,
+            };
+            held.drain(..(next - held_from) * line);
+            held_from = next;
+        }
+        self.drop_unusable(&mut residual, grid.bands);
+        Ok(residual)
+    }
+
+    fn drop_unusable(&self, image: &mut [f32], bands: usize) {
+        let pixels = image.chunks_exact_mut(bands).zip(&self.usable);
+        pixels
+            .filter(|(_, ok)| !**ok)
+            .for_each(|(pixel, _)| pixel.fill(0.0));
+    }
+
+    /// The guide and the weights with which `signal` (h×w×B) is spread, if that is worth it.
+    fn spread(&self, signal: &[f32], report: &mut RefinementReport) -> Result<Option<Spread>> {
+        let lr_msi = self.blurred()?;
+        let lattice = Lattice {
+            rows: self.grid.rows,
+            columns: self.grid.columns,
+            colours: &lr_msi,
+            colour_variance: variance(self.observed.hr_msi),
+            usable: &self.usable,
+        };
+        let Some((guide, _)) = choose(&lattice, signal) else {
+            return Ok(None);
+        };
+        report.reach = Some(guide.radius);
+        Ok(Some(Spread {
+            guide,
+            weights: weights(&lattice, guide, signal),
+            lr_msi,
+        }))
+    }
+
+    /// (Y∗C)↓, h×w×b.
+    fn blurred(&self) -> Result<Vec<f32>> {
+        let msi = self.observed.hr_msi.as_standard_layout();
+        let bands = self.grid.msi_bands;
+        let grid = RefinementGrid { bands, ..self.grid };
+        let zero = vec![0.0; grid.rows * grid.columns * bands];
+        let all = Passes {
+            usable: vec![true; self.usable.len()],
+            psf: self.psf.clone(),
+            ..*self
+        };
+        let mut out = all.residual_of(&grid, &zero, msi.as_slice().unwrap_or_default())?;
+        out.iter_mut().for_each(|x| *x = -*x);
+        Ok(out)
+    }
+}
+
+/// 0 in the bands where X has no sample below it beyond its noise: what cannot be negative must not become so.
+fn floor(lr_hsi: ArrayView3<f32>, sigma: &[f64]) -> Vec<f32> {
+    lr_hsi
         .axis_iter(Axis(2))
         .zip(sigma)
         .map(|(band, &sigma)| {
@@ -178,25 +429,24 @@ fn not_negative(observed: &Observed, sigma: &[f64], hr_hsi: &mut Array3<f32>) {
                 0.0
             }
         })
-        .collect();
-    ndarray::Zip::from(hr_hsi.rows_mut()).par_for_each(|mut pixel| {
-        for (z, &floor) in pixel.iter_mut().zip(&floor) {
-            *z = z.max(floor);
-        }
-    });
+        .collect()
 }
 
-fn square(values: &[f64]) -> f64 {
-    values.iter().map(|x| x * x).sum()
+/// The usable pixels of an image on the LR grid.
+fn used<'a>(image: &'a [f32], usable: &'a [bool], bands: usize) -> impl Iterator<Item = &'a [f32]> {
+    let pixels = image.chunks_exact(bands).zip(usable);
+    pixels.filter(|(_, ok)| **ok).map(|(pixel, _)| pixel)
 }
 
-fn mean_square(samples: &[f32], usable: &[bool], bands: usize) -> f64 {
-    let (mut sum, mut count) = (0.0, 0usize);
-    for (pixel, _) in samples.chunks_exact(bands).zip(usable).filter(|(_, ok)| **ok) {
-        sum += pixel.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-        count += bands;
-    }
-    sum / count.max(1) as f64
+fn add(to: &mut [f32], what: &[f32]) {
+    to.par_iter_mut()
+        .zip(what)
+        .with_min_len(1 << 14)
+        .for_each(|(z, &x)| *z += x);
+}
+
+fn square(values: &[f32]) -> f64 {
+    values.iter().map(|&x| f64::from(x).powi(2)).sum()
 }
 
 /// Mean over the bands of their variance.

@@ -5,6 +5,7 @@
 //! themselves ([`noise`]), gains follow from it ([`gains`]), and how a residual of LR pixels spreads over HR pixels
 //! is chosen by how well it predicts LR pixels that it has not seen ([`spread`]).
 
+pub mod back_projection;
 pub mod consistency;
 pub mod denoise;
 pub mod gains;

@@ -26,6 +26,10 @@ const WORTH: f64 = 0.98;
 /// follows, so more is of no use.
 const TOLERANCE: f64 = 1e-4;
 const STEPS: usize = 40;
+/// Bytes of the vectors of conjugate gradients at most.
+const VECTOR_BYTES: usize = 192 << 20;
+/// LR pixels that are summed at once.
+const CHUNK: usize = 2048;
 
 /// LR pixels with their colours.
 #[derive(Debug, Clone, Copy)]
@@ -73,13 +77,15 @@ impl Lattice<'_> {
 
 /// The guide that predicts LR pixels of `residuals` (n × B, row-major) best from their neighbours, and the error of
 /// its prediction relative to predicting zero; `None` where no guide is worth it.
-pub fn choose(lattice: &Lattice, residuals: &[f64]) -> Option<(Guide, f64)> {
+pub fn choose(lattice: &Lattice, residuals: &[f32]) -> Option<(Guide, f64)> {
     let sample = lattice.sample();
     let bands = residuals.len() / lattice.usable.len();
     if sample.len() < FEWEST_PIXELS || lattice.colour_variance <= 0.0 {
         return None;
     }
-    let right = DMatrix::from_fn(sample.len(), bands, |k, j| residuals[sample[k] * bands + j]);
+    let right = DMatrix::from_fn(sample.len(), bands, |k, j| {
+        f64::from(residuals[sample[k] * bands + j])
+    });
     let power = right.norm_squared();
     if power <= 0.0 {
         return None;
@@ -119,12 +125,38 @@ fn leave_one_out(lattice: &Lattice, guide: Guide, sample: &[usize], right: &DMat
     Some(alpha.norm_squared())
 }
 
-/// α of every LR pixel (n × B, row-major) by conjugate gradients, all bands side by side; 0 at pixels not usable.
-pub fn weights(lattice: &Lattice, guide: Guide, residuals: &[f64]) -> Vec<f64> {
+/// α of every LR pixel (n × B, row-major) by conjugate gradients, many bands side by side; 0 at pixels not usable.
+///
+/// Vectors are in single precision, far finer than [`TOLERANCE`], and their products are summed in double.
+pub fn weights(lattice: &Lattice, guide: Guide, residuals: &[f32]) -> Vec<f32> {
     let n = lattice.usable.len();
     let bands = residuals.len() / n;
+    let rows = system(lattice, guide);
+    // Four vectors of as many bands as stay below the bound; the bands do not touch each other.
+    let together = (VECTOR_BYTES / (4 * n * size_of::<f32>())).clamp(1, bands);
+    let mut alpha = vec![0.0; residuals.len()];
+    for first in (0..bands).step_by(together) {
+        let part = first..(first + together).min(bands);
+        let of_part = |k: usize| &residuals[k * bands..][part.clone()];
+        let right: Vec<f32> = (0..n)
+            .flat_map(|k| {
+                of_part(k)
+                    .iter()
+                    .map(move |&x| if lattice.usable[k] { x } else { 0.0 })
+            })
+            .collect();
+        let solved = solve(&rows, right, part.len());
+        for (to, from) in alpha.chunks_exact_mut(bands).zip(solved.chunks_exact(part.len())) {
+            to[part.clone()].copy_from_slice(from);
+        }
+    }
+    alpha
+}
+
+/// K + νI: for every LR pixel the pixels that its kernel reaches; nothing for pixels not usable.
+fn system(lattice: &Lattice, guide: Guide) -> Vec<Vec<(u32, f32)>> {
     let reach = guide.radius.floor() as usize;
-    let rows: Vec<Vec<(usize, f64)>> = (0..n)
+    (0..lattice.usable.len())
         .into_par_iter()
         .map(|k| {
             let (r, c) = (k / lattice.columns, k % lattice.columns);
@@ -132,67 +164,97 @@ pub fn weights(lattice: &Lattice, guide: Guide, residuals: &[f64]) -> Vec<f64> {
                 return Vec::new();
             }
             let near = |at: usize, length: usize| at.saturating_sub(reach)..(at + reach + 1).min(length);
-            near(r, lattice.rows)
+            let mut row: Vec<(u32, f32)> = near(r, lattice.rows)
                 .flat_map(|i| near(c, lattice.columns).map(move |j| i * lattice.columns + j))
                 .filter(|&l| lattice.usable[l])
                 .map(|l| (l, lattice.kernel(guide, k, l) + if l == k { NUGGET } else { 0.0 }))
                 .filter(|&(_, value)| value > 0.0)
-                .collect()
+                .map(|(l, value)| (l as u32, value as f32))
+                .collect();
+            row.shrink_to_fit();
+            row
         })
-        .collect();
-    let product = |x: &[f64], out: &mut [f64]| {
-        out.par_chunks_exact_mut(bands).zip(&rows).for_each(|(out, row)| {
+        .collect()
+}
+
+/// x of `rows` · x = `right` (pixels × `bands`) by conjugate gradients.
+fn solve(rows: &[Vec<(u32, f32)>], right: Vec<f32>, bands: usize) -> Vec<f32> {
+    let product = |x: &[f32], out: &mut [f32]| {
+        out.par_chunks_exact_mut(bands).zip(rows).for_each(|(out, row)| {
             out.fill(0.0);
             for &(l, value) in row {
-                for (o, &x) in out.iter_mut().zip(&x[l * bands..][..bands]) {
+                for (o, &x) in out.iter_mut().zip(&x[l as usize * bands..][..bands]) {
                     *o += value * x;
                 }
             }
         });
     };
-    let dots = |a: &[f64], b: &[f64]| {
-        let mut sums = vec![0.0; bands];
-        for (a, b) in a.chunks_exact(bands).zip(b.chunks_exact(bands)) {
-            for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
-                *sum += a * b;
-            }
-        }
-        sums
-    };
-    let mut remainder = residuals.to_vec();
-    for (part, _) in remainder
-        .chunks_exact_mut(bands)
-        .zip(lattice.usable)
-        .filter(|(_, usable)| !**usable)
-    {
-        part.fill(0.0);
-    }
-    let mut alpha = vec![0.0; n * bands];
+    let mut remainder = right;
+    let mut solution = vec![0.0f32; remainder.len()];
     let mut direction = remainder.clone();
-    let mut image = vec![0.0; n * bands];
-    let mut square = dots(&remainder, &remainder);
+    let mut image = vec![0.0f32; remainder.len()];
+    let mut square = dots(&remainder, &remainder, bands);
     let goal: Vec<f64> = square.iter().map(|s| s * TOLERANCE).collect();
     for _ in 0..STEPS {
         if square.iter().zip(&goal).all(|(s, g)| s <= g) {
             break;
         }
         product(&direction, &mut image);
-        let curvature = dots(&direction, &image);
+        let curvature = dots(&direction, &image, bands);
         // A band that has arrived stays where it is.
         let ratio = |a: f64, b: f64, arrived: bool| if arrived || b <= 0.0 { 0.0 } else { a / b };
-        let step: Vec<f64> = (0..bands)
-            .map(|j| ratio(square[j], curvature[j], square[j] <= goal[j]))
+        let step: Vec<f32> = (0..bands)
+            .map(|j| ratio(square[j], curvature[j], square[j] <= goal[j]) as f32)
             .collect();
-        for (i, a) in alpha.iter_mut().enumerate() {
-            *a += step[i % bands] * direction[i];
-            remainder[i] -= step[i % bands] * image[i];
-        }
-        let next = dots(&remainder, &remainder);
-        for (i, d) in direction.iter_mut().enumerate() {
-            let j = i % bands;
-            *d = remainder[i] + ratio(next[j], square[j], false) * *d;
-        }
+        add_scaled(&mut solution, &step, &direction);
+        let back: Vec<f32> = step.iter().map(|s| -s).collect();
+        add_scaled(&mut remainder, &back, &image);
+        let next = dots(&remainder, &remainder, bands);
+        let share: Vec<f32> = (0..bands)
+            .map(|j| ratio(next[j], square[j], false) as f32)
+            .collect();
+        direction
+            .par_chunks_exact_mut(bands)
+            .zip(remainder.par_chunks_exact(bands))
+            .with_min_len(CHUNK)
+            .for_each(|(direction, remainder)| {
+                for ((d, &r), &share) in direction.iter_mut().zip(remainder).zip(&share) {
+                    *d = r + share * *d;
+                }
+            });
         square = next;
     }
-    alpha
+    solution
+}
+
+/// Sum over the pixels of a·b, each band by itself; in chunks, so that the bits do not depend on threads.
+fn dots(a: &[f32], b: &[f32], bands: usize) -> Vec<f64> {
+    let parts: Vec<Vec<f64>> = a
+        .par_chunks(CHUNK * bands)
+        .zip(b.par_chunks(CHUNK * bands))
+        .map(|(a, b)| {
+            let mut sums = vec![0.0; bands];
+            for (a, b) in a.chunks_exact(bands).zip(b.chunks_exact(bands)) {
+                for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+                    *sum += f64::from(a) * f64::from(b);
+                }
+            }
+            sums
+        })
+        .collect();
+    (0..bands)
+        .map(|j| parts.iter().map(|part| part[j]).sum())
+        .collect()
+}
+
+/// y += `factor` · x, each band with its own.
+fn add_scaled(y: &mut [f32], factor: &[f32], x: &[f32]) {
+    y.par_chunks_exact_mut(factor.len())
+        .zip(x.par_chunks_exact(factor.len()))
+        .with_min_len(CHUNK)
+        .for_each(|(y, x)| {
+            for ((y, &x), &factor) in y.iter_mut().zip(x).zip(factor) {
+                *y += factor * x;
+            }
+        });
 }

@@ -3,7 +3,7 @@
 
 use ndarray::{Array2, Array3, s};
 
-use super::consistency::Observed;
+use super::consistency::{Observed, Prior, correct};
 use super::spread::{Lattice, choose, weights};
 use super::*;
 use crate::cube::Cube;
@@ -66,20 +66,24 @@ impl Case {
         })
     }
 
-    fn refined(&self, prior: &Array3<f32>) -> (Array3<f32>, RefinementReport) {
-        let mut z = prior.clone();
-        let mut report = RefinementReport::default();
-        let observed = Observed {
+    fn observed(&self, strip_rows: usize) -> Observed<'_> {
+        Observed {
             lr_hsi: self.x.view(),
             hr_msi: self.y.view(),
             usable: self.usable.view(),
             psf: &self.psf,
             geometry: Geometry {
                 scale: SCALE,
-                kernel: SCALE,
+                kernel: self.psf.nrows(),
             },
-        };
-        refine(&CpuEngine, &observed, &mut z, &mut report).unwrap();
+            strip_rows,
+        }
+    }
+
+    fn refined(&self, prior: &Array3<f32>) -> (Array3<f32>, RefinementReport) {
+        let mut z = prior.clone();
+        let mut report = RefinementReport::default();
+        refine(&CpuEngine, &self.observed(1000), &mut z, &mut report).unwrap();
         (z, report)
     }
 
@@ -183,6 +187,50 @@ fn masked_pixels_say_nothing() {
     assert_eq!(case.refined(&prior).0, prior);
 }
 
+// Strips of every height, of an image that is there and of one that is made row by row, PSFs within a block and
+// beyond it, masked pixels, with a guide and without: always the bits of the whole image in one piece.
+#[test]
+fn strips_leave_no_seam() {
+    let narrow = Case::new(12, 10, BANDS, None);
+    let mut wide = Case::new(12, 10, BANDS, None);
+    wide.psf = GaussianPsf::from_variances(6.0, 3.0, 0.4)
+        .unwrap()
+        .kernel(3 * SCALE + 1);
+    let mut masked = Case::new(12, 10, BANDS, Some(30.0));
+    masked.usable.slice_mut(s![4..6, 2..7]).fill(false);
+    let mut point = Case::new(3, 3, BANDS, None);
+    point.psf = GaussianPsf::from_variances(1.0, 1.0, 0.0).unwrap().kernel(1);
+    for (case, guided) in [(narrow, true), (wide, true), (masked, true), (point, false)] {
+        let prior = case.prior(0.05);
+        let (expected, whole) = case.refined(&prior);
+        assert_eq!(whole.reach.is_some(), guided);
+        assert_ne!(expected, prior);
+        for rows in [1, 3, SCALE, 7, 2 * SCALE, 1000] {
+            let observed = case.observed(rows);
+            let mut z = prior.clone();
+            refine(&CpuEngine, &observed, &mut z, &mut RefinementReport::default()).unwrap();
+            assert_eq!(z, expected, "{rows} rows of an image");
+            let mut report = RefinementReport::default();
+            let mut make = |rows: std::ops::Range<usize>, out: &mut [f32]| {
+                out.copy_from_slice(prior.slice(s![rows, .., ..]).as_slice().unwrap());
+                Ok(())
+            };
+            let correction = correct(&CpuEngine, &observed, &mut Prior::Made(&mut make), &mut report)
+                .unwrap()
+                .unwrap();
+            let mut z = prior.clone();
+            for (k, mut part) in z.axis_chunks_iter_mut(ndarray::Axis(0), rows).enumerate() {
+                let part = part.as_slice_mut().unwrap();
+                correction
+                    .apply(&CpuEngine, k * rows, case.y.view(), part)
+                    .unwrap();
+            }
+            assert_eq!(z, expected, "{rows} rows that are made");
+            assert_eq!(report.residual, whole.residual);
+        }
+    }
+}
+
 // Bands without negative samples in X get none; a band that has them keeps them.
 #[test]
 fn negative_samples_only_where_the_hsi_has_them() {
@@ -208,7 +256,7 @@ fn guide_is_chosen_where_colour_or_place_predict() {
         colour_variance: 0.0625,
         usable: &usable,
     };
-    let by_colour: Vec<f64> = colours
+    let by_colour: Vec<f32> = colours
         .iter()
         .map(|&y| if y > 0.5 { 1.0 } else { -1.0 })
         .collect();
@@ -216,8 +264,8 @@ fn guide_is_chosen_where_colour_or_place_predict() {
     assert!(error < 0.3, "{error}");
     // The narrowest width of colour: two classes two standard deviations apart.
     assert!((guide.precision - 1.0 / (2.0 * 0.25 * 0.0625)).abs() < 1e-9);
-    let noise: Vec<f64> = (0..rows * columns)
-        .map(|k| normals::<f64>(key(3), 0, 0, k as u32, 0)[0])
+    let noise: Vec<f32> = (0..rows * columns)
+        .map(|k| normals::<f32>(key(3), 0, 0, k as u32, 0)[0])
         .collect();
     assert!(choose(&lattice, &noise).is_none());
     assert!(choose(&lattice, &vec![0.0; rows * columns]).is_none());
@@ -242,11 +290,13 @@ fn weights_solve_the_system() {
         radius: 2.5,
         precision: 5.0,
     };
-    let right: Vec<f64> = (0..n * bands)
-        .map(|i| normals::<f64>(key(8), 0, 0, i as u32, 0)[1])
+    let right: Vec<f32> = (0..n * bands)
+        .map(|i| normals::<f32>(key(8), 0, 0, i as u32, 0)[1])
         .collect();
     let alpha = weights(&lattice, guide, &right);
     assert_eq!(alpha[20 * bands..21 * bands], [0.0; 3]);
+    let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
+    let (right, alpha) = (wide(&right), wide(&alpha));
     let (mut wrong, mut power) = (0.0, 0.0);
     for (k, j) in (0..n)
         .filter(|&k| k != 20)

@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use crate::cube::bicubic::keys;
-use crate::engine::refinement::RefinementGrid;
+use crate::engine::refinement::{RefinementGrid, Strip};
 use crate::real::Real;
 
 /// See [`crate::engine::refinement::Refiner::bicubic_update`].
-pub fn bicubic_update<T: Real>(grid: &RefinementGrid, residual: &[T], hr_hsi: &mut [T]) {
+pub fn bicubic_update<T: Real>(grid: &RefinementGrid, strip: Strip, residual: &[T], hr_hsi: &mut [T]) {
     let (bands, columns) = (grid.bands, grid.hr_columns());
     let across: Vec<_> = (0..columns)
         .map(|q| taps::<T>(grid.lr_position(q, 1), grid.columns))
@@ -18,8 +18,8 @@ pub fn bicubic_update<T: Real>(grid: &RefinementGrid, residual: &[T], hr_hsi: &m
         .for_each(|(p, line)| {
             // Rows first, into one line of the LR grid, then along it.
             let mut low = vec![T::zero(); grid.columns * bands];
-            for (r, weight) in taps::<T>(grid.lr_position(p, 0), grid.rows) {
-                let row = &residual[r * grid.columns * bands..][..grid.columns * bands];
+            for (r, weight) in taps::<T>(grid.lr_position(strip.hr_row + p, 0), grid.rows) {
+                let row = &residual[(r - strip.lr_row) * grid.columns * bands..][..grid.columns * bands];
                 for (l, &x) in low.iter_mut().zip(row) {
                     *l += weight * x;
                 }
@@ -35,7 +35,7 @@ pub fn bicubic_update<T: Real>(grid: &RefinementGrid, residual: &[T], hr_hsi: &m
 }
 
 /// The four LR rows or columns around `position`, held inside the image, and their weights.
-fn taps<T: Real>(position: f64, length: usize) -> [(usize, T); 4] {
+pub fn taps<T: Real>(position: f64, length: usize) -> [(usize, T); 4] {
     let below = position.floor();
     [-1.0, 0.0, 1.0, 2.0].map(|offset| {
         let at = below + offset;
@@ -51,6 +51,7 @@ mod tests {
     use super::*;
     use crate::cube::{Cube, bicubic};
     use crate::engine::Geometry;
+    use crate::engine::refinement::BICUBIC_REACH;
 
     // With the centroid on the block's centre it is the bicubic interpolation of `cube::bicubic`.
     #[test]
@@ -65,10 +66,25 @@ mod tests {
             centroid: [0.0; 2],
         };
         let mut high = vec![1.0f32; 3 * 5 * 16 * 2];
-        bicubic_update(&grid, low.as_slice().unwrap(), &mut high);
-        let expected = bicubic::upsample(&Cube::new(low), 4).unwrap().samples;
+        bicubic_update(&grid, Strip::default(), low.as_slice().unwrap(), &mut high);
+        let expected = bicubic::upsample(&Cube::new(low.clone()), 4).unwrap().samples;
         for (h, e) in high.iter().zip(&expected) {
             assert!((h - 1.0 - e).abs() < 1e-5, "{h} {e}");
+        }
+        for rows in [0..1, 3..7, 9..12] {
+            let lr = grid.lr_rows(&rows, BICUBIC_REACH);
+            let strip = Strip {
+                hr_row: rows.start,
+                lr_row: lr.start,
+            };
+            let mut part = vec![1.0f32; rows.len() * 40];
+            bicubic_update(
+                &grid,
+                strip,
+                &low.as_slice().unwrap()[lr.start * 10..lr.end * 10],
+                &mut part,
+            );
+            assert_eq!(part, high[rows.start * 40..rows.end * 40]);
         }
     }
 
@@ -87,7 +103,7 @@ mod tests {
             centroid: [0.5, -1.0],
         };
         let mut high = vec![0.0; 24 * 24];
-        bicubic_update(&grid, &low, &mut high);
+        bicubic_update(&grid, Strip::default(), &low, &mut high);
         for p in 8..14 {
             for q in 8..14 {
                 let at = |p: usize, moved: f64| (p as f64 + 0.5 - moved) / 3.0 - 0.5;

@@ -2,13 +2,14 @@
 
 use rayon::prelude::*;
 
-use crate::engine::refinement::RefinementGrid;
+use crate::engine::refinement::{RefinementGrid, Strip};
 use crate::real::Real;
 use crate::sensor::psf;
 
 /// See [`crate::engine::refinement::Refiner::consistency_residual`].
 pub fn consistency_residual<T: Real>(
     grid: &RefinementGrid,
+    strip: Strip,
     kernel: &[T],
     target: &[T],
     hr_hsi: &[T],
@@ -25,10 +26,10 @@ pub fn consistency_residual<T: Real>(
         .zip(target.par_chunks_exact(bands))
         .enumerate()
         .for_each(|(k, (out, target))| {
-            let (r, c) = (k / grid.columns, k % grid.columns);
+            let (r, c) = (strip.lr_row + k / grid.columns, k % grid.columns);
             out.copy_from_slice(target);
             for i in 0..size {
-                let row = inside(r, i, rows) * columns;
+                let row = (inside(r, i, rows) - strip.hr_row) * columns;
                 for j in 0..size {
                     let weight = kernel[i * size + j];
                     let pixel = &hr_hsi[(row + inside(c, j, columns)) * bands..][..bands];
@@ -69,10 +70,21 @@ mod tests {
             };
             let psf: Vec<f32> = psf.iter().map(|&x| x as f32).collect();
             let mut residual = vec![9.0; 18];
-            consistency_residual(&grid, &psf, &[2.0; 18], image.as_slice().unwrap(), &mut residual);
+            let whole = image.as_slice().unwrap();
+            consistency_residual(&grid, Strip::default(), &psf, &[2.0; 18], whole, &mut residual);
             for (r, e) in residual.iter().zip(&expected) {
                 assert!((2.0 - r - e).abs() < 1e-5, "{kernel}: {r} {e}");
             }
+            // The last two LR rows by themselves, from the HR rows that they see.
+            let seen = grid.hr_rows_of(&(1..3));
+            let strip = Strip {
+                hr_row: seen.start,
+                lr_row: 1,
+            };
+            let mut part = vec![9.0; 12];
+            let rows = &whole[seen.start * 24..seen.end * 24];
+            consistency_residual(&grid, strip, &psf, &[2.0; 12], rows, &mut part);
+            assert_eq!(part, residual[6..]);
         }
     }
 }

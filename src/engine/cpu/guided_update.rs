@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::engine::refinement::{Guide, RefinementGrid};
+use crate::engine::refinement::{Guide, RefinementGrid, Strip};
 use crate::real::Real;
 
 /// κ below this is left out: it adds less than single precision resolves.
@@ -11,6 +11,7 @@ const NEGLIGIBLE: f64 = 1e-7;
 /// See [`crate::engine::refinement::Refiner::guided_update`].
 pub fn guided_update<T: Real>(
     grid: &RefinementGrid,
+    strip: Strip,
     guide: Guide,
     weights: &[T],
     lr_msi: &[T],
@@ -18,26 +19,27 @@ pub fn guided_update<T: Real>(
     hr_hsi: &mut [T],
 ) {
     let (bands, b, columns) = (grid.bands, grid.msi_bands, grid.hr_columns());
-    let place = place_kernels::<T>(grid, guide.radius);
+    let across: Vec<_> = (0..columns)
+        .map(|q| distances::<T>(grid.lr_position(q, 1), guide.radius, grid.columns))
+        .collect();
     hr_hsi
         .par_chunks_exact_mut(columns * bands)
         .zip(hr_msi.par_chunks_exact(columns * b))
         .enumerate()
         .for_each(|(p, (line, colours))| {
-            let near_rows = near(grid.lr_position(p, 0), guide.radius, grid.rows);
-            for (q, (out, colour)) in line
+            let near_rows = distances::<T>(grid.lr_position(strip.hr_row + p, 0), guide.radius, grid.rows);
+            for ((out, colour), near_columns) in line
                 .chunks_exact_mut(bands)
                 .zip(colours.chunks_exact(b))
-                .enumerate()
+                .zip(&across)
             {
-                let near_columns = near(grid.lr_position(q, 1), guide.radius, grid.columns);
-                for r in near_rows.clone() {
-                    for c in near_columns.clone() {
-                        let distance2 = place.0[p * grid.rows + r] + place.1[q * grid.columns + c];
+                for &(r, row2) in &near_rows {
+                    for &(c, column2) in near_columns {
+                        let distance2 = row2 + column2;
                         if distance2 >= T::of(guide.radius * guide.radius) {
                             continue;
                         }
-                        let k = r * grid.columns + c;
+                        let k = (r - strip.lr_row) * grid.columns + c;
                         let mut colour2 = T::zero();
                         for (&y, &of) in colour.iter().zip(&lr_msi[k * b..][..b]) {
                             colour2 += (y - of) * (y - of);
@@ -62,27 +64,13 @@ pub fn guided_update<T: Real>(
         });
 }
 
-/// Squared distances along one axis: HR rows × LR rows, and HR columns × LR columns.
-fn place_kernels<T: Real>(grid: &RefinementGrid, radius: f64) -> (Vec<T>, Vec<T>) {
-    let axis = |hr: usize, lr: usize, axis: usize| {
-        (0..hr * lr)
-            .map(|i| {
-                let d = grid.lr_position(i / lr, axis) - (i % lr) as f64;
-                T::of((d * d).min(2.0 * radius * radius))
-            })
-            .collect()
-    };
-    (
-        axis(grid.hr_rows(), grid.rows, 0),
-        axis(grid.hr_columns(), grid.columns, 1),
-    )
-}
-
-/// LR rows or columns closer than `radius` to `position`.
-fn near(position: f64, radius: f64, length: usize) -> std::ops::Range<usize> {
+/// LR rows or columns closer than `radius` to `position`, with their squared distances.
+fn distances<T: Real>(position: f64, radius: f64, length: usize) -> Vec<(usize, T)> {
     let first = (position - radius).ceil().max(0.0) as usize;
-    let end = (position + radius).floor() + 1.0;
-    first..(end.max(0.0) as usize).min(length)
+    let end = ((position + radius).floor() + 1.0).max(0.0) as usize;
+    (first..end.min(length))
+        .map(|at| (at, T::of((position - at as f64).powi(2))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -105,7 +93,15 @@ mod tests {
         let (weights, lr_msi, hr_msi) = (wave(84, 1.3), wave(126, 0.7), wave(18 * 21 * 3, 0.9));
         for guide in [(2.5, 0.5), (4.0, 2.0)].map(|(radius, precision)| Guide { radius, precision }) {
             let mut out = vec![1.0; 18 * 21 * 2];
-            guided_update(&grid, guide, &weights, &lr_msi, &hr_msi, &mut out);
+            guided_update(
+                &grid,
+                Strip::default(),
+                guide,
+                &weights,
+                &lr_msi,
+                &hr_msi,
+                &mut out,
+            );
             for (i, &found) in out.iter().enumerate() {
                 let (p, band) = (i / 2, i % 2);
                 let mut expected = 1.0;
@@ -119,6 +115,24 @@ mod tests {
                 }
                 // 64 terms below the negligible 1e-7 may be left out.
                 assert!((found - expected).abs() < 1e-5, "{i}: {found} {expected}");
+            }
+            for rows in [0..2, 7..8, 11..18] {
+                let lr = grid.lr_rows(&rows, Guide::MAX_RADIUS);
+                let strip = Strip {
+                    hr_row: rows.start,
+                    lr_row: lr.start,
+                };
+                let mut part = vec![1.0; rows.len() * 42];
+                guided_update(
+                    &grid,
+                    strip,
+                    guide,
+                    &weights[lr.start * 14..lr.end * 14],
+                    &lr_msi[lr.start * 21..lr.end * 21],
+                    &hr_msi[rows.start * 63..rows.end * 63],
+                    &mut part,
+                );
+                assert_eq!(part, out[rows.start * 42..rows.end * 42]);
             }
         }
     }

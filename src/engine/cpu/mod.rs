@@ -20,7 +20,7 @@ mod trainer;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
-use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner};
+use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
 use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -66,30 +66,38 @@ impl<T: Real> Refiner<T> for CpuEngine {
     fn consistency_residual(
         &self,
         grid: &RefinementGrid,
+        strip: Strip,
         psf: &[T],
         target: &[T],
         hr_hsi: &[T],
         residual: &mut [T],
     ) -> Result<()> {
-        consistency_residual::consistency_residual(grid, psf, target, hr_hsi, residual);
+        consistency_residual::consistency_residual(grid, strip, psf, target, hr_hsi, residual);
         Ok(())
     }
 
     fn guided_update(
         &self,
         grid: &RefinementGrid,
+        strip: Strip,
         guide: Guide,
         weights: &[T],
         lr_msi: &[T],
         hr_msi: &[T],
         hr_hsi: &mut [T],
     ) -> Result<()> {
-        guided_update::guided_update(grid, guide, weights, lr_msi, hr_msi, hr_hsi);
+        guided_update::guided_update(grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi);
         Ok(())
     }
 
-    fn bicubic_update(&self, grid: &RefinementGrid, residual: &[T], hr_hsi: &mut [T]) -> Result<()> {
-        bicubic_update::bicubic_update(grid, residual, hr_hsi);
+    fn bicubic_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        residual: &[T],
+        hr_hsi: &mut [T],
+    ) -> Result<()> {
+        bicubic_update::bicubic_update(grid, strip, residual, hr_hsi);
         Ok(())
     }
 
