@@ -1,76 +1,21 @@
-// Sums the windows' losses and gradients in a fixed order, takes them back to theta, Adam; one workgroup. Twin:
-// src/engine/cpu/degradation_update.rs.
+// Takes what `degradation_sums` left back to theta, Adam; one workgroup. Twin: src/engine/cpu/degradation_update.rs.
 #import "shared/step.wgsl"
 #import "shared/adam.wgsl"
 
 @group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> batch: array<u32>;                 // (batches, windows)
-@group(0) @binding(2) var<storage, read> lr_hsi: array<f32>;                // (windows, bands padded to 4)
-@group(0) @binding(3) var<storage, read> observations: array<f32>;          // (LR pixels, 3 b + 6)
-@group(0) @binding(4) var<storage, read> windows: array<f32>;               // (HR windows, record)
-@group(0) @binding(5) var<storage, read> srf: array<f32>;                   // (b, bands padded to 4)
-@group(0) @binding(6) var<storage, read_write> theta: array<f32>;           // (3, 5 + 8 b): parameters and moments
-@group(0) @binding(7) var<storage, read_write> sums: array<f32>;            // (4, 5 + 8 b): terms, total; (2, b, B), 13
-@group(0) @binding(8) var<storage, read_write> losses: array<f32>;          // (slots, 3 + members)
+@group(0) @binding(1) var<storage, read> srf: array<f32>;                   // (b, bands padded to 4)
+@group(0) @binding(2) var<storage, read_write> theta: array<f32>;           // (3, 5 + 8 b): parameters and moments
+@group(0) @binding(3) var<storage, read_write> sums: array<f32>;            // (4, 5 + 8 b): terms, total; (2, b, B), 13
+@group(0) @binding(4) var<storage, read_write> losses: array<f32>;          // (slots, 3 + members)
 
 const WG = #{WG}u;
 const BANDS = #{BANDS}u;
 const PADDED = #{4 * BAND_QUADS}u;
 const MSI = #{MSI}u;
 const THETA = #{5 + 8 * MSI}u;
-const RESPONSES = #{BANDS * MSI}u;
 const SCRATCH = #{4 * (5 + 8 * MSI)}u;
 // Behind the sums of the responses: term 1, its 5 gradients, term 2; term 3, its 5 gradients.
 const TAILS = #{4 * (5 + 8 * MSI) + 2 * BANDS * MSI}u;
-
-// Sum over the HR windows of word `at` of their records; four at a time, to have four loads under way.
-fn over_windows(at: u32) -> f32 {
-    var four = vec4<f32>(0.0);
-    var n = 0u;
-    for (; n + 4u <= step.hr_count; n += 4u) {
-        let i = n * #{4 * WINDOW_RECORD}u + at;
-        four += vec4<f32>(
-            windows[i],
-            windows[i + #{4 * WINDOW_RECORD}u],
-            windows[i + #{8 * WINDOW_RECORD}u],
-            windows[i + #{12 * WINDOW_RECORD}u],
-        );
-    }
-    var sum = (four.x + four.y) + (four.z + four.w);
-    for (; n < step.hr_count; n++) {
-        sum += windows[n * #{4 * WINDOW_RECORD}u + at];
-    }
-    return sum;
-}
-
-fn over_pixels(at: u32) -> f32 {
-    var sum = 0.0;
-    for (var n = 0u; n < step.lr_count; n++) {
-        sum += observations[n * #{3 * MSI + 6}u + at];
-    }
-    return sum;
-}
-
-fn entry(e: u32) -> f32 {
-    if e < 2u * RESPONSES {
-        let band = e % BANDS;
-        let j = (e / BANDS) % MSI;
-        if e < RESPONSES {
-            return over_windows((6u + j) * PADDED + band);
-        }
-        var sum = 0.0;
-        for (var n = 0u; n < step.lr_count; n++) {
-            let x = lr_hsi[batch[step.lr_first + n] * PADDED + band];
-            sum += x * observations[n * #{3 * MSI + 6}u + 2u * MSI + j];
-        }
-        return sum;
-    }
-    let tail = e - 2u * RESPONSES;
-    if tail < 7u {
-        return over_windows(#{4 * WINDOW_TAIL}u + tail);
-    }
-    return over_pixels(3u * MSI + tail - 7u);
-}
 
 // Gradient of term 2 (`term` 0) or 3 (`term` 1) to mean and width of Gaussian k of column j, before the scale.
 fn mixture_gradient(term: u32, j: u32, k: u32) -> vec2<f32> {
@@ -108,11 +53,6 @@ fn learned(k: u32) -> bool {
 
 @compute @workgroup_size(#{WG})
 fn main(@builtin(local_invocation_index) lane: u32) {
-    for (var e = lane; e < 2u * RESPONSES + 13u; e += WG) {
-        sums[SCRATCH + e] = entry(e);
-    }
-    storageBarrier();
-    workgroupBarrier();
     for (var p = lane; p < 5u; p += WG) {
         sums[p] = sums[TAILS + 1u + p] * step.blur_scale;
         sums[THETA + p] = 0.0;

@@ -50,7 +50,7 @@ fn draw(
         if quad >= BAND_QUADS {
             break;
         }
-        var z = mean[k] + deviation[k] * epsilon(#{PURPOSE}u, index, index, quad);
+        var z = mean[k] + deviation[k] * epsilon(step.step, #{PURPOSE}u, index, index, quad);
 #if LINEAR
         z += linear_path(msi, quad);
 #endif

@@ -69,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 }
 #endif
 #if WITH_STD
-                z += deviation[k] * epsilon(#{PURPOSE}u, step.first_pixel + n, 0u, quad);
+                z += deviation[k] * epsilon(step.step, #{PURPOSE}u, step.first_pixel + n, 0u, quad);
 #endif
 #else
                 z += step.share * deviation[k];

@@ -3,13 +3,14 @@
 use hsr_gpu::engine::gpu::GpuEngine;
 use hsr_gpu::engine::gpu::cases::{Case, cases};
 use hsr_gpu::engine::gpu::compare::{Row, compare_reconstruct, compare_step};
+use hsr_gpu::engine::gpu::compare_lr_steps::compare_lr_steps;
 use hsr_gpu::engine::gpu::shaders::Replacement;
 
 fn rows(engine: &GpuEngine, kernel: &str, case: &Case) -> Vec<Row> {
-    let rows = if kernel == "reconstruct" {
-        compare_reconstruct(engine, case)
-    } else {
-        compare_step(engine, case)
+    let rows = match kernel {
+        "reconstruct" => compare_reconstruct(engine, case),
+        "lr_steps" => compare_lr_steps(engine, case),
+        _ => compare_step(engine, case),
     };
     let rows = rows.unwrap_or_else(|e| panic!("{}: {e}", case.name));
     rows.into_iter().filter(|r| r.kernel == kernel).collect()

@@ -9,14 +9,14 @@ fn lr_network_is_its_twin() {
     holds("lr_network");
 }
 
-// A dropped epsilon and a changed constant of Philox.
+// A dropped epsilon, a changed constant of Philox, and two inputs' weights mistaken on the way back.
 #[test]
 fn lr_network_mutations_are_caught() {
     fails(
         "lr_network",
         &[Replacement {
-            file: "lr_network.wgsl",
-            from: "gradient * e * slope_at",
+            file: "shared/lr_pass.wgsl",
+            from: "gradient * e_quad * slope_at",
             to: "gradient * slope_at",
         }],
     );
@@ -26,6 +26,14 @@ fn lr_network_mutations_are_caught() {
             file: "shared/philox.wgsl",
             from: "0xBB67AE85u",
             to: "0xBB67AE84u",
+        }],
+    );
+    fails(
+        "lr_network",
+        &[Replacement {
+            file: "shared/lr_pass.wgsl",
+            from: "vec4<f32>(dot(w0, d#{P}), dot(w1, d#{P})",
+            to: "vec4<f32>(dot(w1, d#{P}), dot(w0, d#{P})",
         }],
     );
 }

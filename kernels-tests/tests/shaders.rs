@@ -13,7 +13,8 @@ use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::gpu::preprocessor::Defines;
 use hsr_gpu::engine::gpu::step::{StepUniform, TileUniform};
 use hsr_gpu::engine::gpu::{
-    degradation, degradation_update, hr_network, lr_network, network_update, psf_blur, reconstruct,
+    degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps, network_update,
+    psf_blur, reconstruct,
 };
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -59,8 +60,16 @@ fn shaders(case: &Case, target: Target) -> Vec<(&'static str, Defines)> {
             hr_network::defines(&problem, &layout, &shape, target).unwrap(),
         ),
         (
+            degradation_sums::FILE,
+            degradation_sums::defines(&problem, &shape),
+        ),
+        (
             degradation_update::FILE,
             degradation_update::defines(&problem, &shape),
+        ),
+        (
+            lr_steps::FILE,
+            lr_steps::defines(&problem, &layout, &shape, (case.windows, 256), target).unwrap(),
         ),
     ];
     for output in [
@@ -158,7 +167,7 @@ fn host_and_shader_agree_on_the_uniforms() {
     };
     let step = offsets!(StepUniform: key, step, member, lr_first, lr_count, hr_first, hr_count, slot,
         update_network, network_step, network_root, degradation_step, degradation_root, lr_scale, blur_scale,
-        response_scale, observation_scale, alpha_blur, alpha_response, alpha_observation, zero);
+        response_scale, observation_scale, alpha_blur, alpha_response, alpha_observation, zero, index, run);
     assert_eq!(
         layout(&module(hr_network::FILE), "Step"),
         (step, size_of::<StepUniform>())

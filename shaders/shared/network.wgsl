@@ -6,15 +6,7 @@
 // A decoder's last layer gives one tile of bands at a time: 2 x B outputs fit no registers for B = 200. Outputs past
 // the layer's last quad repeat that quad and are never read.
 #import "shared/start.wgsl"
-
-fn activate(x: vec4<f32>, slope: f32) -> vec4<f32> {
-    return select(slope * x, x, x > vec4<f32>(0.0));
-}
-
-// Derivative of the activation, told from its output.
-fn slope_at(output: vec4<f32>, slope: f32) -> vec4<f32> {
-    return select(vec4<f32>(slope), vec4<f32>(1.0), output > vec4<f32>(0.0));
-}
+#import "shared/activation.wgsl"
 
 #for L in 0..LAYERS
 // Layer #{L}. `member` is the offset of the member's parameters in quads.

@@ -1,13 +1,14 @@
 // Where epsilon comes from, and the linear path; needs `step`, `network` and, for given noise, `noise`.
 #import "shared/philox.wgsl"
 
-// Epsilon of the bands 4 * quad .. of a pixel: `index` is the pixel's number in its batch, `row` its row of `noise`.
-fn epsilon(purpose: u32, index: u32, row: u32, quad: u32) -> vec4<f32> {
+// Epsilon of the bands 4 * quad .. of a pixel in step `counter`: `index` is the pixel's number in its batch, `row` its
+// row of `noise`.
+fn epsilon(counter: u32, purpose: u32, index: u32, row: u32, quad: u32) -> vec4<f32> {
 #if NOISE == 0
     return vec4<f32>(0.0);
 #else
 #if NOISE == 1
-    return normals(step.key, step.step, purpose, index, quad);
+    return normals(step.key, counter, purpose, index, quad);
 #else
     return noise[row * #{BAND_QUADS}u + quad];
 #endif

@@ -21,4 +21,6 @@ struct Step {
     alpha_response: f32,
     alpha_observation: f32,
     zero: u32,               // 0, see shared/start.wgsl
+    index: u32,              // number of this step among the queued ones
+    run: u32,                // steps that `lr_steps` takes from here on
 }

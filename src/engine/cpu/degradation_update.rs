@@ -1,6 +1,7 @@
-//! Twin of `shaders/degradation_update.wgsl`: sums the windows' losses and gradients, takes them back to θ, Adam.
+//! Twin of `shaders/degradation_update.wgsl`: takes the sums over windows and LR pixels back to θ, Adam.
 
 use crate::engine::cpu::degradation::Degradation;
+use crate::engine::cpu::degradation_sums::{DegradationSums, sums};
 use crate::engine::cpu::hr_network::HrWindow;
 use crate::engine::cpu::network_update::Adam;
 use crate::engine::cpu::psf_blur::LrObservation;
@@ -51,31 +52,12 @@ pub fn gradient<T: Real>(pass: &DegradationPass<T>) -> DegradationGradient<T> {
     ]
     .map(T::of);
 
-    let mut losses = [T::zero(); 3];
-    let mut to_psf = [[T::zero(); psf::PARAMETERS]; 3];
-    let mut to_srf = [vec![], vec![T::zero(); bands * b], vec![T::zero(); bands * b]];
-    for w in pass.windows {
-        losses[0] += w.blur_loss;
-        losses[1] += w.response_loss;
-        for (sum, &g) in to_psf[0].iter_mut().zip(&w.psf_gradient) {
-            *sum += g;
-        }
-        for (sum, &g) in to_srf[1].iter_mut().zip(&w.srf_gradient) {
-            *sum += g;
-        }
-    }
-    for (o, &window) in pass.observations.iter().zip(pass.lr_batch) {
-        losses[2] += o.loss;
-        for (sum, &g) in to_psf[2].iter_mut().zip(&o.psf_gradient) {
-            *sum += g;
-        }
-        let spectrum = &pass.data.lr_hsi[window as usize * bands..][..bands];
-        for (row, &x) in to_srf[2].chunks_exact_mut(b).zip(spectrum) {
-            for (sum, &s) in row.iter_mut().zip(&o.sign) {
-                *sum += x * s;
-            }
-        }
-    }
+    let DegradationSums {
+        mut losses,
+        to_psf,
+        to_srf: [second, third],
+    } = sums(pass);
+    let mut to_srf = [vec![], second, third];
 
     let size = pass.theta.len();
     let mut terms = vec![T::zero(); 3 * size];

@@ -8,6 +8,7 @@ use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
 use crate::engine::cpu::degradation::{Degradation, degradation};
+use crate::engine::cpu::degradation_sums::{self, DegradationSums};
 use crate::engine::cpu::degradation_update::{self, DegradationPass};
 use crate::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
 use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
@@ -17,6 +18,7 @@ use crate::engine::cpu::psf_blur::{LrObservation, psf_blur};
 use crate::engine::cpu::{CpuEngine, reconstruct};
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::cases::{Case, cases, uniforms};
+use crate::engine::gpu::compare_lr_steps::compare_lr_steps;
 use crate::engine::gpu::trainer::GpuTrainer;
 use crate::engine::{
     Engine, Noise, Output, Problem, StepLosses, StepPlan, Trainer, TrainingSet, TrainingState,
@@ -27,9 +29,9 @@ use crate::sensor::psf;
 
 /// NMSE limit of forward values and of losses: single precision leaves 1e-15 to 1e-13, and what adapters differ in
 /// (contraction, `exp`, `sqrt`) no more than a few units in the last place.
-const FORWARD: f64 = 1e-10;
+pub(super) const FORWARD: f64 = 1e-10;
 /// NMSE limit of gradients and of parameters after Adam: sums of either sign cancel, and Adam divides by a root.
-const GRADIENT: f64 = 1e-8;
+pub(super) const GRADIENT: f64 = 1e-8;
 
 /// One comparison.
 #[derive(Debug, Clone, Serialize)]
@@ -52,13 +54,13 @@ pub struct Row {
 }
 
 /// Collects comparisons of one case.
-struct Rows {
-    shape: String,
-    rows: Vec<Row>,
+pub(super) struct Rows {
+    pub(super) shape: String,
+    pub(super) rows: Vec<Row>,
 }
 
 impl Rows {
-    fn add(&mut self, kernel: &'static str, tensor: &str, limit: f64, gpu: &[f32], cpu: &[f32]) {
+    pub(super) fn add(&mut self, kernel: &'static str, tensor: &str, limit: f64, gpu: &[f32], cpu: &[f32]) {
         let mut square = (0.0, 0.0);
         let mut largest = (0.0f64, 0.0f64);
         for (&a, &b) in gpu.iter().zip(cpu) {
@@ -98,6 +100,7 @@ struct Twin {
     windows: Vec<HrWindow<f32>>,
     network_gradient: Vec<f32>,
     degradation_gradient: Option<degradation_update::DegradationGradient<f32>>,
+    sums: Option<DegradationSums<f32>>,
     state: TrainingState<f32>,
 }
 
@@ -123,25 +126,49 @@ fn frozen_abundance(
     abundance
 }
 
+/// What precedes the LR pass: PSF and SRF, the batch's LR pixels and, where the encoder is frozen, its abundances.
+pub(super) struct Observed {
+    pub(super) degradation: Degradation<f32>,
+    pub(super) observations: Vec<LrObservation<f32>>,
+    pub(super) abundance: Option<Vec<f32>>,
+}
+
+pub(super) fn observed(
+    problem: &Problem<f32>,
+    data: &TrainingSet<f32>,
+    state: &TrainingState<f32>,
+    batch: &[u32],
+) -> Observed {
+    let (bands, b) = (problem.architecture.bands, problem.architecture.msi_bands);
+    let area = problem.geometry.kernel * problem.geometry.kernel;
+    let mut made = Degradation {
+        bank: vec![0.0; (1 + psf::PARAMETERS) * area],
+        srf: vec![0.0; bands * b],
+    };
+    degradation(problem, &state.degradation, &mut made);
+    let mut observations = vec![LrObservation::zero(b); batch.len()];
+    psf_blur(problem, data, &made, batch, &mut observations);
+    let abundance = problem
+        .frozen_encoder
+        .then(|| frozen_abundance(problem, data, &made, &state.network));
+    Observed {
+        degradation: made,
+        observations,
+        abundance,
+    }
+}
+
 fn twin_step(case: &Case, plan: &StepPlan) -> Twin {
     let (problem, data, mut state) = (case.problem(), case.data(), case.state());
     let (hr_noise, lr_noise) = case.noise();
     let layout = problem.architecture.layout();
     let (bands, b) = (problem.architecture.bands, problem.architecture.msi_bands);
-    let (area, side) = (
-        problem.geometry.kernel * problem.geometry.kernel,
-        problem.geometry.window(),
-    );
-    let mut made = Degradation {
-        bank: vec![0.0; (1 + psf::PARAMETERS) * area],
-        srf: vec![0.0; bands * b],
-    };
-    degradation(&problem, &state.degradation, &mut made);
-    let mut observations = vec![LrObservation::zero(b); plan.lr_batch.len()];
-    psf_blur(&problem, &data, &made, &plan.lr_batch, &mut observations);
-    let abundance = problem
-        .frozen_encoder
-        .then(|| frozen_abundance(&problem, &data, &made, &state.network));
+    let side = problem.geometry.window();
+    let Observed {
+        degradation: made,
+        observations,
+        abundance,
+    } = observed(&problem, &data, &state, &plan.lr_batch);
     let pass = LrPass {
         problem: &problem,
         layout: &layout,
@@ -159,7 +186,7 @@ fn twin_step(case: &Case, plan: &StepPlan) -> Twin {
     let mut network_gradient = vec![0.0; state.network.len()];
     network_update::gradient(&pass, &pixels, &mut network_gradient);
     let mut windows = Vec::new();
-    let mut degradation_gradient = None;
+    let (mut degradation_gradient, mut sums) = (None, None);
     if let Some(rate) = plan.degradation_rate {
         windows = vec![HrWindow::zero(bands, b, side); plan.hr_batch.len()];
         let member = plan.member as usize * layout.parameters;
@@ -175,7 +202,7 @@ fn twin_step(case: &Case, plan: &StepPlan) -> Twin {
             step: plan.step,
         };
         hr_network(&pass, &mut windows);
-        let gradient = degradation_update::gradient(&DegradationPass {
+        let pass = DegradationPass {
             problem: &problem,
             data: &data,
             theta: &state.degradation,
@@ -183,7 +210,9 @@ fn twin_step(case: &Case, plan: &StepPlan) -> Twin {
             lr_batch: &plan.lr_batch,
             observations: &observations,
             windows: &windows,
-        });
+        };
+        sums = Some(degradation_sums::sums(&pass));
+        let gradient = degradation_update::gradient(&pass);
         state.degradation_updates += 1;
         degradation_update::update(
             &problem,
@@ -214,6 +243,7 @@ fn twin_step(case: &Case, plan: &StepPlan) -> Twin {
         windows,
         network_gradient,
         degradation_gradient,
+        sums,
         state,
     }
 }
@@ -230,6 +260,7 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
         let (hr, lr) = case.noise();
         trainer.give_noise(&hr, &lr)?;
     }
+    trainer.set_persistent(false)?;
     trainer.step(&plan)?;
     let tensors = trainer.tensors()?;
     let records = trainer.records()?;
@@ -447,6 +478,30 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
             &gathered(w.iter().map(|w| &w.srf_gradient)),
         );
 
+        if let Some(sums) = &twin.sums {
+            let by_column = |g: &Vec<f32>| -> Vec<f32> {
+                let at = |i: usize| g[(i % shape.bands) * b + i / shape.bands];
+                (0..shape.bands * b).map(at).collect()
+            };
+            let [second, third] = &sums.to_srf;
+            let expected = gathered([by_column(second), by_column(third)]);
+            let (seen, tail) = records.sums.split_at(expected.len());
+            rows.add("degradation_sums", "SRF gradients", GRADIENT, seen, &expected);
+            let expected = gathered([
+                &sums.losses[..1],
+                &sums.to_psf[0],
+                &sums.losses[1..],
+                &sums.to_psf[2],
+            ]);
+            rows.add(
+                "degradation_sums",
+                "losses, PSF gradients",
+                GRADIENT,
+                tail,
+                &expected,
+            );
+        }
+
         let kernel = "degradation_update";
         rows.add(
             kernel,
@@ -585,6 +640,7 @@ pub fn compare_all(engine: &GpuEngine, mut on_case: impl FnMut(&Case)) -> Result
     for case in cases() {
         on_case(&case);
         rows.extend(compare_step(engine, &case)?);
+        rows.extend(compare_lr_steps(engine, &case)?);
         rows.extend(compare_reconstruct(engine, &case)?);
         if case.noise != Noise::Given {
             rows.extend(compare_walk(engine, &case, 5)?);

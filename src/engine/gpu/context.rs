@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::engine::gpu::defines::Target;
+use crate::engine::gpu::lr_steps;
 use crate::error::{Error, Result};
 
 /// Which adapter to use.
@@ -196,6 +197,13 @@ impl Context {
         let limits = wgpu::Limits::default()
             .or_worse_values_from(&adapter.limits())
             .using_alignment(adapter.limits());
+        // Of storage buffers `lr_steps` wants more; an adapter that has them not goes without it.
+        let storage_buffers = adapter.limits().max_storage_buffers_per_shader_stage;
+        let limits = wgpu::Limits {
+            max_storage_buffers_per_shader_stage: storage_buffers
+                .min(lr_steps::BINDINGS.max(limits.max_storage_buffers_per_shader_stage)),
+            ..limits
+        };
         let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("hsr-gpu"),

@@ -12,8 +12,36 @@ pub const FILE: &str = "lr_network.wgsl";
 
 /// Invocations a workgroup.
 const WORKGROUP: usize = 64;
+/// LR pixels a workgroup: few, so that a small batch reaches many of a card's multiprocessors.
+const CHUNK: usize = WORKGROUP / 8;
 
-/// What its text depends on; `windows` is the number of windows of the training set.
+/// What the text of `shared/lr_pass.wgsl` depends on, for `workgroup` invocations that take `tile` pixels each at a
+/// time; `windows` is the number of windows of the training set.
+///
+/// # Errors
+/// As [`defines::network`].
+pub(super) fn pass(
+    problem: &Problem<f32>,
+    layout: &Layout,
+    shape: &Shape,
+    windows: usize,
+    (workgroup, tile): (usize, usize),
+    target: Target,
+) -> Result<Defines> {
+    let mut d = shape.defines(problem.geometry);
+    d.extend(&defines::network(&problem.architecture, layout, 1, target)?)
+        .extend(&shape.pixel_defines())
+        .extend(&defines::noise(problem.noise, Purpose::LowResolution))
+        .number("WG", workgroup)
+        .number("TILE", tile)
+        .number("FROZEN", usize::from(problem.frozen_encoder))
+        // Only the frozen abundances are found by window.
+        .number("WINDOWS", if problem.frozen_encoder { windows } else { 0 })
+        .number("KEEP", usize::from(defines::keeps_tensors(problem)));
+    Ok(d)
+}
+
+/// What its text depends on.
 ///
 /// # Errors
 /// As [`defines::network`].
@@ -24,20 +52,10 @@ pub fn defines(
     windows: usize,
     target: Target,
 ) -> Result<Defines> {
-    let mut d = shape.defines(problem.geometry);
-    // Eight quads of mean and eight of deviation are live at once.
-    d.extend(&defines::network(&problem.architecture, layout, 8, target)?)
-        .extend(&shape.pixel_defines())
-        .extend(&defines::noise(problem.noise, Purpose::LowResolution))
-        .number("WG", WORKGROUP)
-        .number("FROZEN", usize::from(problem.frozen_encoder))
-        // Only the frozen abundances are found by window.
-        .number("WINDOWS", if problem.frozen_encoder { windows } else { 0 })
-        .number("KEEP", usize::from(defines::keeps_tensors(problem)));
-    Ok(d)
+    pass(problem, layout, shape, windows, (WORKGROUP, 1), target)
 }
 
 /// Workgroups for `lr_count` LR pixels of each member.
 pub fn workgroups(lr_count: usize, members: usize) -> [u32; 3] {
-    [lr_count.div_ceil(WORKGROUP) as u32, members as u32, 1]
+    [lr_count.div_ceil(CHUNK) as u32, members as u32, 1]
 }

@@ -6,12 +6,15 @@
 pub mod buffers;
 pub mod cases;
 pub mod compare;
+pub mod compare_lr_steps;
 pub mod context;
 pub mod defines;
 pub mod degradation;
+pub mod degradation_sums;
 pub mod degradation_update;
 pub mod hr_network;
 pub mod lr_network;
+pub mod lr_steps;
 pub mod network_update;
 pub mod pipeline;
 pub mod preprocessor;

@@ -9,9 +9,9 @@ use crate::engine::gpu::defines::Shape;
 use crate::engine::gpu::pipeline::Pipeline;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::StepUniform;
-use crate::engine::gpu::{GpuEngine, degradation, degradation_update, hr_network, network_update};
+use crate::engine::gpu::{GpuEngine, degradation, degradation_update, hr_network, lr_steps, network_update};
 use crate::engine::{Noise, Problem, TrainingSet, TrainingState};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::network::Layout;
 use crate::sensor::psf;
 
@@ -29,14 +29,20 @@ pub(super) struct Recorded {
 }
 
 /// The kernels of a step.
-pub(super) struct Recording {
-    pub(super) degradation: Recorded,
-    pub(super) psf_blur: Recorded,
-    pub(super) lr_network: Recorded,
-    pub(super) network_update: Recorded,
-    /// `hr_network` and `degradation_update`, compiled with the first step that updates θ.
-    pub(super) coordination: Option<[Recorded; 2]>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernel {
+    Degradation,
+    PsfBlur,
+    LrNetwork,
+    NetworkUpdate,
+    LrSteps,
+    HrNetwork,
+    DegradationSums,
+    DegradationUpdate,
 }
+
+/// Those of a step that are compiled; each is with the first step that needs it.
+pub(super) type Recording = [Option<Recorded>; 8];
 
 pub(super) struct Buffers {
     pub(super) step: GpuBuffer,
@@ -47,6 +53,7 @@ pub(super) struct Buffers {
     pub(super) moments: GpuBuffer,
     pub(super) gradient: GpuBuffer,
     pub(super) places: GpuBuffer,
+    pub(super) blocks: GpuBuffer,
     pub(super) theta: GpuBuffer,
     pub(super) sums: GpuBuffer,
     pub(super) bank: GpuBuffer,
@@ -134,6 +141,13 @@ impl Buffers {
                 guarded,
                 smaller_network,
             )?,
+            blocks: GpuBuffer::of(
+                context,
+                "blocks",
+                &lr_steps::blocks(layout, shape, problem.frozen_encoder),
+                guarded,
+                smaller_network,
+            )?,
             theta: of("theta", &theta, fewer_windows)?,
             sums: zeroed("sums", degradation_update::sums(shape), fewer_windows)?,
             bank: of("bank", &bank, fewer_windows)?,
@@ -170,13 +184,13 @@ impl Buffers {
 }
 
 /// Compiles kernels side by side and binds their buffers.
-pub(super) fn record<const N: usize>(
+pub(super) fn record(
     engine: &GpuEngine,
     buffers: &Buffers,
-    kernels: [(&str, Defines); N],
-) -> Result<[Recorded; N]> {
+    kernels: &[(&str, Defines)],
+) -> Result<Vec<Recorded>> {
     let (context, b) = (&engine.context, buffers);
-    let recorded = kernels
+    kernels
         .par_iter()
         .map(|(file, defines)| {
             let pipeline = engine.pipelines.get(context, file, defines)?;
@@ -187,6 +201,8 @@ pub(super) fn record<const N: usize>(
             };
             let named = [
                 ("step", &b.step),
+                // The same uniforms, all of them at once.
+                ("steps", &b.step),
                 ("batch", &b.batch),
                 ("hr_msi", &b.hr_msi),
                 ("lr_hsi", &b.lr_hsi),
@@ -194,6 +210,7 @@ pub(super) fn record<const N: usize>(
                 ("moments", &b.moments),
                 ("gradient", &b.gradient),
                 ("places", &b.places),
+                ("blocks", &b.blocks),
                 ("theta", &b.theta),
                 ("sums", &b.sums),
                 ("bank", &b.bank),
@@ -212,6 +229,5 @@ pub(super) fn record<const N: usize>(
                 stepped: *file != degradation::FILE,
             })
         })
-        .collect::<Result<Vec<_>>>()?;
-    <[Recorded; N]>::try_from(recorded).map_err(|_| Error::failed("a kernel of the step is missing"))
+        .collect()
 }

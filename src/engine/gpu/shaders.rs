@@ -11,13 +11,17 @@ macro_rules! files {
 /// Path below `shaders/` and text.
 const FILES: &[(&str, &str)] = files![
     "degradation.wgsl",
+    "degradation_sums.wgsl",
     "degradation_update.wgsl",
     "hr_network.wgsl",
     "lr_network.wgsl",
+    "lr_steps.wgsl",
     "network_update.wgsl",
     "psf_blur.wgsl",
     "reconstruct.wgsl",
+    "shared/activation.wgsl",
     "shared/adam.wgsl",
+    "shared/lr_pass.wgsl",
     "shared/network.wgsl",
     "shared/noise.wgsl",
     "shared/philox.wgsl",

@@ -28,6 +28,8 @@ pub struct StepUniform {
     pub alpha_response: f32,
     pub alpha_observation: f32,
     pub zero: u32,
+    pub index: u32,
+    pub run: u32,
 }
 
 /// Twin of `Tile` in `shaders/shared/tile.wgsl`, which says what the fields mean.

@@ -3,14 +3,16 @@
 //! Steps are queued on the host and submitted many at a time; what differs between them stands in one uniform
 //! buffer with dynamic offsets and one buffer of batch indices. Losses stay on the device until they are asked for.
 
+use std::mem::offset_of;
 use std::sync::Arc;
 
 use crate::engine::cpu::network_update::Adam;
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
-use crate::engine::gpu::recording::{Buffers, Recorded, Recording, SLOTS, STEPS, padded, record, unpadded};
+use crate::engine::gpu::recording::{Buffers, Kernel, Recording, SLOTS, STEPS, padded, record, unpadded};
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::{
-    GpuEngine, degradation, degradation_update, hr_network, lr_network, network_update, psf_blur, reconstruct,
+    GpuEngine, degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps,
+    network_update, psf_blur, reconstruct,
 };
 use crate::engine::{
     Noise, Output, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
@@ -26,6 +28,8 @@ const WORK: usize = 20_000_000_000;
 /// A step that waits for its submit.
 struct Queued {
     observe: bool,
+    /// Whether `lr_steps` takes it, with those behind it that keep its batch and θ.
+    persistent: bool,
     update_degradation: bool,
     lr_count: usize,
     hr_count: usize,
@@ -47,6 +51,8 @@ pub(super) struct GpuTrainer<'a> {
     windows: usize,
     buffers: Buffers,
     recording: Recording,
+    /// Whether steps without an update of θ go to `lr_steps`, for comparisons; else as [`lr_steps::suits`].
+    persistent: Option<bool>,
     linear: Vec<f32>,
     network_updates: u64,
     degradation_updates: u64,
@@ -76,6 +82,8 @@ pub(super) struct Records {
     pub(super) pixels: Vec<f32>,
     /// Empty where the last step did not update θ.
     pub(super) windows: Vec<f32>,
+    /// What `degradation_sums` left; empty where `windows` is.
+    pub(super) sums: Vec<f32>,
 }
 
 impl<'a> GpuTrainer<'a> {
@@ -102,30 +110,6 @@ impl<'a> GpuTrainer<'a> {
             &shape,
             (pitch, batch_capacity),
         )?;
-        let members = architecture.members;
-        let [degradation, psf_blur, lr_network, network_update] = record(
-            engine,
-            &buffers,
-            [
-                (degradation::FILE, degradation::defines(problem, &shape)),
-                (psf_blur::FILE, psf_blur::defines(problem, &shape)),
-                (
-                    lr_network::FILE,
-                    lr_network::defines(problem, &layout, &shape, data.windows, engine.context.target())?,
-                ),
-                (
-                    network_update::FILE,
-                    network_update::defines(&layout, &shape, members, problem.frozen_encoder),
-                ),
-            ],
-        )?;
-        let recording = Recording {
-            degradation,
-            psf_blur,
-            lr_network,
-            network_update,
-            coordination: None,
-        };
         let none: Arc<[u32]> = Arc::from([]);
         let mut trainer = GpuTrainer {
             engine,
@@ -134,7 +118,8 @@ impl<'a> GpuTrainer<'a> {
             shape,
             windows: data.windows,
             buffers,
-            recording,
+            recording: Recording::default(),
+            persistent: None,
             linear: state.linear.clone(),
             network_updates: state.network_updates,
             degradation_updates: state.degradation_updates,
@@ -152,6 +137,7 @@ impl<'a> GpuTrainer<'a> {
             losses: Vec::new(),
             last_step: (0, 0, false),
         };
+        trainer.prepare(problem.lr_capacity, false)?;
         if problem.frozen_encoder {
             trainer.freeze_abundances(&state)?;
         }
@@ -175,7 +161,7 @@ impl<'a> GpuTrainer<'a> {
             let mut encoder = context.device.create_command_encoder(&Default::default());
             {
                 let mut pass = encoder.begin_compute_pass(&Default::default());
-                self.observe(&mut pass, chunk.len(), 0);
+                self.observe(&mut pass, chunk.len(), 0)?;
             }
             context.submit(encoder, false)?;
             let size = self.shape.observation;
@@ -209,22 +195,108 @@ impl<'a> GpuTrainer<'a> {
         Ok(())
     }
 
-    fn dispatch(pass: &mut wgpu::ComputePass, kernel: &Recorded, offset: usize, [x, y, z]: [u32; 3]) {
-        pass.set_pipeline(&kernel.pipeline.pipeline);
-        if kernel.stepped {
-            pass.set_bind_group(0, &kernel.group, &[offset as u32]);
-        } else {
-            pass.set_bind_group(0, &kernel.group, &[]);
-        }
-        pass.dispatch_workgroups(x, y, z);
+    /// Takes or leaves [`lr_steps`] whatever the sizes, from now on.
+    pub(super) fn set_persistent(&mut self, persistent: bool) -> Result<()> {
+        self.flush()?;
+        self.persistent = Some(persistent);
+        Ok(())
     }
 
-    fn observe(&self, pass: &mut wgpu::ComputePass, lr_count: usize, offset: usize) {
-        let r = &self.recording;
-        if self.problem.fixed_psf.is_none() || self.problem.fixed_srf.is_none() {
-            Self::dispatch(pass, &r.degradation, offset, degradation::workgroups(&self.shape));
+    /// Whether a step goes to `lr_steps`.
+    fn is_persistent(&self, lr_count: usize, update_degradation: bool) -> bool {
+        let bindings = self.engine.context.limits.max_storage_buffers_per_shader_stage;
+        let suits = || lr_steps::suits(&self.layout, self.problem.frozen_encoder, lr_count, bindings);
+        !update_degradation && self.persistent.unwrap_or_else(suits)
+    }
+
+    /// Compiles and binds what a step on `lr_count` LR pixels needs and no step before it did.
+    fn prepare(&mut self, lr_count: usize, update_degradation: bool) -> Result<()> {
+        let mut needed = vec![Kernel::Degradation, Kernel::PsfBlur];
+        if self.is_persistent(lr_count, update_degradation) {
+            needed.push(Kernel::LrSteps);
+        } else {
+            needed.extend([Kernel::LrNetwork, Kernel::NetworkUpdate]);
         }
-        Self::dispatch(pass, &r.psf_blur, offset, psf_blur::workgroups(lr_count));
+        if update_degradation {
+            needed.extend([
+                Kernel::HrNetwork,
+                Kernel::DegradationSums,
+                Kernel::DegradationUpdate,
+            ]);
+        }
+        needed.retain(|&kernel| self.recording[kernel as usize].is_none());
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let target = self.engine.context.target();
+        let (problem, layout, shape) = (&self.problem, &self.layout, &self.shape);
+        let windows = self.windows;
+        let texts = needed
+            .iter()
+            .map(|kernel| {
+                Ok(match kernel {
+                    Kernel::Degradation => (degradation::FILE, degradation::defines(problem, shape)),
+                    Kernel::PsfBlur => (psf_blur::FILE, psf_blur::defines(problem, shape)),
+                    Kernel::LrNetwork => (
+                        lr_network::FILE,
+                        lr_network::defines(problem, layout, shape, windows, target)?,
+                    ),
+                    Kernel::NetworkUpdate => {
+                        let members = problem.architecture.members;
+                        let defines = network_update::defines(layout, shape, members, problem.frozen_encoder);
+                        (network_update::FILE, defines)
+                    }
+                    Kernel::LrSteps => (
+                        lr_steps::FILE,
+                        lr_steps::defines(problem, layout, shape, (windows, self.pitch), target)?,
+                    ),
+                    Kernel::HrNetwork => (
+                        hr_network::FILE,
+                        hr_network::defines(problem, layout, shape, target)?,
+                    ),
+                    Kernel::DegradationSums => {
+                        (degradation_sums::FILE, degradation_sums::defines(problem, shape))
+                    }
+                    Kernel::DegradationUpdate => (
+                        degradation_update::FILE,
+                        degradation_update::defines(problem, shape),
+                    ),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let recorded = record(self.engine, &self.buffers, &texts)?;
+        for (kernel, recorded) in needed.into_iter().zip(recorded) {
+            self.recording[kernel as usize] = Some(recorded);
+        }
+        Ok(())
+    }
+
+    fn dispatch(
+        &self,
+        pass: &mut wgpu::ComputePass,
+        kernel: Kernel,
+        offset: usize,
+        [x, y, z]: [u32; 3],
+    ) -> Result<()> {
+        let recorded = self.recording[kernel as usize]
+            .as_ref()
+            .ok_or_else(|| Error::failed(format!("{kernel:?} was not compiled for this step")))?;
+        pass.set_pipeline(&recorded.pipeline.pipeline);
+        if recorded.stepped {
+            pass.set_bind_group(0, &recorded.group, &[offset as u32]);
+        } else {
+            pass.set_bind_group(0, &recorded.group, &[]);
+        }
+        pass.dispatch_workgroups(x, y, z);
+        Ok(())
+    }
+
+    fn observe(&self, pass: &mut wgpu::ComputePass, lr_count: usize, offset: usize) -> Result<()> {
+        if self.problem.fixed_psf.is_none() || self.problem.fixed_srf.is_none() {
+            let groups = degradation::workgroups(&self.shape);
+            self.dispatch(pass, Kernel::Degradation, offset, groups)?;
+        }
+        self.dispatch(pass, Kernel::PsfBlur, offset, psf_blur::workgroups(lr_count))
     }
 
     /// Where a batch starts in the buffer of indices; put there unless the step before had the same.
@@ -280,32 +352,55 @@ impl<'a> GpuTrainer<'a> {
         if self.queue.is_empty() {
             return Ok(());
         }
+        // Steps that one dispatch of `lr_steps` takes from each on; those behind the first of a run have none.
+        let mut runs = vec![0; self.queue.len()];
+        let mut first = 0;
+        for (i, step) in self.queue.iter().enumerate() {
+            let goes_on = i > 0 && step.persistent && self.queue[i - 1].persistent && !step.observe;
+            if !goes_on {
+                first = i;
+            }
+            runs[first] += 1;
+        }
+        for (i, &run) in runs.iter().enumerate() {
+            for (field, value) in [
+                (offset_of!(StepUniform, index), i),
+                (offset_of!(StepUniform, run), run),
+            ] {
+                let at = i * self.pitch + field;
+                self.uniforms[at..at + 4].copy_from_slice(bytemuck::bytes_of(&(value as u32)));
+            }
+        }
         let context = &self.engine.context;
         self.buffers.step.write(context, 0, &self.uniforms)?;
         self.buffers.batch.write(context, 0, &self.batches)?;
         let mut encoder = context.device.create_command_encoder(&Default::default());
         let members = self.problem.architecture.members;
         let frozen = self.problem.frozen_encoder;
-        for (i, step) in self.queue.iter().enumerate() {
+        for (i, step) in self.queue.iter().enumerate().filter(|&(i, _)| runs[i] > 0) {
             let offset = i * self.pitch;
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            let r = &self.recording;
             if step.observe {
-                self.observe(&mut pass, step.lr_count, offset);
+                self.observe(&mut pass, step.lr_count, offset)?;
+            }
+            if step.persistent {
+                self.dispatch(&mut pass, Kernel::LrSteps, offset, lr_steps::workgroups(members))?;
+                continue;
             }
             let lr = lr_network::workgroups(step.lr_count, members);
-            Self::dispatch(&mut pass, &r.lr_network, offset, lr);
+            self.dispatch(&mut pass, Kernel::LrNetwork, offset, lr)?;
             // Both updates start from the same φ and θ: the HR pass comes before Adam.
-            let coordination = r.coordination.as_ref().filter(|_| step.update_degradation);
-            if let Some([hr_network, _]) = coordination {
+            if step.update_degradation {
                 let hr = hr_network::workgroups(step.hr_count);
-                Self::dispatch(&mut pass, hr_network, offset, hr);
+                self.dispatch(&mut pass, Kernel::HrNetwork, offset, hr)?;
             }
             let update = network_update::workgroups(&self.layout, members, frozen);
-            Self::dispatch(&mut pass, &r.network_update, offset, update);
-            if let Some([_, degradation_update]) = coordination {
+            self.dispatch(&mut pass, Kernel::NetworkUpdate, offset, update)?;
+            if step.update_degradation {
+                let sums = degradation_sums::workgroups(&self.shape);
+                self.dispatch(&mut pass, Kernel::DegradationSums, offset, sums)?;
                 let update = degradation_update::WORKGROUPS;
-                Self::dispatch(&mut pass, degradation_update, offset, update);
+                self.dispatch(&mut pass, Kernel::DegradationUpdate, offset, update)?;
             }
         }
         context.submit(encoder, false)?;
@@ -333,6 +428,10 @@ impl<'a> GpuTrainer<'a> {
             observations: b.observations.read(context, 0, lr * s.observation)?,
             pixels: b.pixels.read(context, 0, members * lr * 4 * s.pixel_record)?,
             windows: b.windows.read(context, 0, hr * 4 * s.window_record)?,
+            sums: match updated {
+                true => b.sums.read(context, 4 * s.theta, degradation_sums::count(s))?,
+                false => Vec::new(),
+            },
         })
     }
 
@@ -374,21 +473,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
             self.flush()?;
         }
         let update_degradation = plan.degradation_rate.is_some();
-        if update_degradation && self.recording.coordination.is_none() {
-            let target = self.engine.context.target();
-            let (problem, shape) = (&self.problem, &self.shape);
-            let kernels = [
-                (
-                    hr_network::FILE,
-                    hr_network::defines(problem, &self.layout, shape, target)?,
-                ),
-                (
-                    degradation_update::FILE,
-                    degradation_update::defines(problem, shape),
-                ),
-            ];
-            self.recording.coordination = Some(record(self.engine, &self.buffers, kernels)?);
-        }
+        self.prepare(lr, update_degradation)?;
         let lr_first = self.place(0, &plan.lr_batch);
         let hr_first = if update_degradation {
             self.place(1, &plan.hr_batch)
@@ -436,12 +521,13 @@ impl Trainer<f32> for GpuTrainer<'_> {
             alpha_blur: alpha[0],
             alpha_response: alpha[1],
             alpha_observation: alpha[2],
-            zero: 0,
+            ..Default::default()
         };
         self.uniforms.extend_from_slice(bytemuck::bytes_of(&uniform));
         self.uniforms.resize((self.queue.len() + 1) * self.pitch, 0);
         self.queue.push(Queued {
             observe,
+            persistent: self.is_persistent(lr, update_degradation),
             update_degradation,
             lr_count: lr,
             hr_count: hr,

@@ -1,0 +1,52 @@
+//! Twin of `shaders/degradation_sums.wgsl`: what the windows and LR pixels of a step sum up to.
+
+use crate::engine::cpu::degradation_update::DegradationPass;
+use crate::real::Real;
+use crate::sensor::psf;
+
+/// Sums over the batches, neither weighted nor divided by their sizes.
+#[derive(Debug, Clone)]
+pub struct DegradationSums<T> {
+    /// Terms 1, 2, 3 of L_θ.
+    pub losses: [T; 3],
+    /// Gradient of each term to the PSF's parameters; term 2 has none.
+    pub to_psf: [[T; psf::PARAMETERS]; 3],
+    /// Gradients of terms 2 and 3 to the SRF, B×b.
+    pub to_srf: [Vec<T>; 2],
+}
+
+/// Sums over the windows of the HR batch and the pixels of the LR batch, in their order.
+pub fn sums<T: Real>(pass: &DegradationPass<T>) -> DegradationSums<T> {
+    let architecture = &pass.problem.architecture;
+    let (bands, b) = (architecture.bands, architecture.msi_bands);
+    let mut losses = [T::zero(); 3];
+    let mut to_psf = [[T::zero(); psf::PARAMETERS]; 3];
+    let mut to_srf = [vec![T::zero(); bands * b], vec![T::zero(); bands * b]];
+    for w in pass.windows {
+        losses[0] += w.blur_loss;
+        losses[1] += w.response_loss;
+        for (sum, &g) in to_psf[0].iter_mut().zip(&w.psf_gradient) {
+            *sum += g;
+        }
+        for (sum, &g) in to_srf[0].iter_mut().zip(&w.srf_gradient) {
+            *sum += g;
+        }
+    }
+    for (o, &window) in pass.observations.iter().zip(pass.lr_batch) {
+        losses[2] += o.loss;
+        for (sum, &g) in to_psf[2].iter_mut().zip(&o.psf_gradient) {
+            *sum += g;
+        }
+        let spectrum = &pass.data.lr_hsi[window as usize * bands..][..bands];
+        for (row, &x) in to_srf[1].chunks_exact_mut(b).zip(spectrum) {
+            for (sum, &s) in row.iter_mut().zip(&o.sign) {
+                *sum += x * s;
+            }
+        }
+    }
+    DegradationSums {
+        losses,
+        to_psf,
+        to_srf,
+    }
+}
