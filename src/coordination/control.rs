@@ -3,9 +3,7 @@
 //! A network that does not beat this has not been trained well, so it stands as a row in every table of quality. It
 //! sees the same two images and the same estimated PSF as the fusion, and nothing else.
 
-use nalgebra::{DMatrix, DVector};
-use ndarray::{Array2, Array3, ArrayView1, Axis};
-use rayon::prelude::*;
+use ndarray::{Array2, Array3};
 
 use crate::coordination::config::{Config, Refine};
 use crate::coordination::fuse::{StageTime, Watcher, make_consistent, stage};
@@ -15,12 +13,9 @@ use crate::cube::Cube;
 use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::refine::regression::Regression;
 use crate::refine::{RefinementReport, denoise};
 use crate::sensor::observe::blur_and_downsample;
-
-/// Ridge relative to the mean power of a monomial: keeps the solution finite where MSI bands are collinear or LR
-/// pixels are fewer than monomials, and is far below what one LR pixel says elsewhere.
-const RIDGE: f64 = 1e-8;
 
 /// What the control made of a scene, in the scale of the scene.
 pub struct Controlled {
@@ -79,7 +74,7 @@ pub fn control(
 /// Least-squares map from all monomials of degree ≤ 2 of the LR-MSI pixel (Y∗C)↓ to the LR-HSI pixel, applied to
 /// every HR-MSI pixel: H×W×B, in the scale of the scene.
 ///
-/// `psf` is K×K with sum 1. Gain and offset of the MSI's bands do not matter: quadratics are closed under them.
+/// `psf` is K×K with sum 1.
 ///
 /// # Errors
 /// [`Error::Input`] where no LR pixel is usable, [`Error::Interrupted`] after Ctrl-C.
@@ -90,100 +85,23 @@ pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f
     };
     let usable = scene.usable(geometry);
     let lr_msi = blur_and_downsample(&Cube::new(scene.hr_msi.clone()), psf, scene.scale)?.samples;
-    let pixels: Vec<(usize, usize)> = usable
-        .indexed_iter()
-        .filter_map(|(at, &ok)| ok.then_some(at))
-        .collect();
-    let pixel = |&(r, c): &(usize, usize)| lr_msi.slice(ndarray::s![r, c, ..]);
-    let monomials = Monomials::of(pixels.iter().map(pixel)).ok_or_else(|| {
+    let pair = |((r, c), _): ((usize, usize), &bool)| {
+        let msi = lr_msi.slice(ndarray::s![r, c, ..]).to_slice();
+        let hsi = scene.lr_hsi.slice(ndarray::s![r, c, ..]).to_slice();
+        msi.zip(hsi)
+    };
+    let pairs = usable.indexed_iter().filter(|(_, ok)| **ok).filter_map(pair);
+    let regression = Regression::fit(pairs).ok_or_else(|| {
         Error::input("no LR pixel is usable: all are masked or see masked pixels of the MSI")
     })?;
-    let (n, bands) = (monomials.count(), scene.lr_hsi.dim().2);
-    let mut normal = DMatrix::<f64>::zeros(n, n);
-    let mut right = DMatrix::<f64>::zeros(n, bands);
-    let mut row = DVector::zeros(n);
-    for at in &pixels {
-        monomials.fill(pixel(at), row.as_mut_slice());
-        let spectrum = DVector::from_fn(bands, |i, _| f64::from(scene.lr_hsi[[at.0, at.1, i]]));
-        normal.ger(1.0, &row, &row, 1.0);
-        right.ger(1.0, &row, &spectrum, 1.0);
-    }
-    let ridge = RIDGE * normal.trace() / n as f64;
-    for j in 0..n {
-        normal[(j, j)] += ridge;
-    }
-    let map = normal
-        .cholesky()
-        .ok_or_else(|| Error::failed("control: the normal equations cannot be solved"))?
-        .solve(&right);
     interrupt::check()?;
     let (rows, columns, _) = scene.hr_msi.dim();
-    let mut out = Array3::zeros((rows, columns, bands));
-    out.axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(scene.hr_msi.axis_iter(Axis(0)))
-        .for_each(|(mut line, msi)| {
-            let mut row = vec![0.0; n];
-            for (mut spectrum, pixel) in line.outer_iter_mut().zip(msi.outer_iter()) {
-                monomials.fill(pixel, &mut row);
-                for (z, column) in spectrum.iter_mut().zip(map.column_iter()) {
-                    *z = column.iter().zip(&row).map(|(a, b)| a * b).sum::<f64>() as f32;
-                }
-            }
-        });
+    let mut out = Array3::zeros((rows, columns, scene.lr_hsi.dim().2));
+    let msi = scene.hr_msi.as_standard_layout();
+    if let (Some(out), Some(msi)) = (out.as_slice_mut(), msi.as_slice()) {
+        regression.blend(&vec![1.0; regression.bands()], msi, out);
+    }
     Ok(out)
-}
-
-/// 1, x_j and x_j·x_k (j ≤ k) of a pixel whose bands are brought to mean 0 and standard deviation 1 first, so that
-/// one ridge suits all of them.
-struct Monomials {
-    mean: Vec<f64>,
-    inverse_deviation: Vec<f64>,
-}
-
-impl Monomials {
-    /// Standardised over these pixels; `None` where there is none.
-    fn of<'a>(pixels: impl Iterator<Item = ArrayView1<'a, f32>> + Clone) -> Option<Self> {
-        let count = pixels.clone().count() as f64;
-        let bands = pixels.clone().next()?.len();
-        let mut mean = vec![0.0; bands];
-        for pixel in pixels.clone() {
-            for (m, &x) in mean.iter_mut().zip(pixel) {
-                *m += f64::from(x) / count;
-            }
-        }
-        let mut variance = vec![0.0; bands];
-        for pixel in pixels {
-            for ((v, m), &x) in variance.iter_mut().zip(&mean).zip(pixel) {
-                *v += (f64::from(x) - m).powi(2) / count;
-            }
-        }
-        let inverse = |v: &f64| if *v > 0.0 { 1.0 / v.sqrt() } else { 0.0 };
-        Some(Monomials {
-            mean,
-            inverse_deviation: variance.iter().map(inverse).collect(),
-        })
-    }
-
-    fn count(&self) -> usize {
-        let b = self.mean.len();
-        1 + b + b * (b + 1) / 2
-    }
-
-    fn fill(&self, pixel: ArrayView1<f32>, row: &mut [f64]) {
-        let b = self.mean.len();
-        row[0] = 1.0;
-        for j in 0..b {
-            row[1 + j] = (f64::from(pixel[j]) - self.mean[j]) * self.inverse_deviation[j];
-        }
-        let mut next = 1 + b;
-        for j in 0..b {
-            for k in j..b {
-                row[next] = row[1 + j] * row[1 + k];
-                next += 1;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub struct Guide {
 
 impl Guide {
     /// The widest reach: an HR pixel sees at most (2·`MAX_RADIUS`)² LR pixels.
-    pub const MAX_RADIUS: f64 = 4.0;
+    pub const MAX_RADIUS: f64 = 8.0;
 
     /// κ of a squared distance in LR pixels and a squared difference in colour.
     pub fn kernel(&self, distance2: f64, colour2: f64) -> f64 {

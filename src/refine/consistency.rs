@@ -21,12 +21,15 @@ use crate::interrupt;
 use crate::refine::back_projection::subtract_interpolated;
 use crate::refine::gains::WienerGain;
 use crate::refine::noise::hsi_noise;
-use crate::refine::spread::{Lattice, choose, weights};
+use crate::refine::regression::{Regression, monomials};
+use crate::refine::spread::{Lattice, choose, second_share, weights};
 use crate::refine::{RefinementReport, decibels};
 use crate::sensor::psf::window_start;
 
 /// Interpolated corrections after the spread.
 const BACK_PROJECTIONS: usize = 2;
+/// LR pixels a monomial that quadratic regression must have to take part in the prior.
+const PIXELS_PER_MONOMIAL: usize = 4;
 /// A band is taken for one that cannot be negative unless X goes below 0 by more than this many σ.
 const NEGATIVE: f64 = 4.0;
 
@@ -83,11 +86,19 @@ impl Observed<'_> {
 #[derive(Debug, Clone)]
 pub struct Correction {
     grid: RefinementGrid,
+    blend: Option<Blend>,
     spread: Option<Spread>,
     /// Sum of the corrections that are interpolated, h×w×B; empty where there is none.
     interpolated: Vec<f32>,
     /// Least sample of each band.
     floor: Vec<f32>,
+}
+
+/// A regression and its share in each band of the prior.
+#[derive(Debug, Clone)]
+struct Blend {
+    regression: Regression,
+    shares: Vec<f32>,
 }
 
 /// Weights of LR pixels that are spread over HR pixels alike.
@@ -98,6 +109,22 @@ struct Spread {
     weights: Vec<f32>,
     /// (Y∗C)↓, h×w×b.
     lr_msi: Vec<f32>,
+}
+
+impl Blend {
+    fn mean_share(&self) -> f64 {
+        let sum: f64 = self.shares.iter().map(|&s| f64::from(s)).sum();
+        sum / self.shares.len() as f64
+    }
+
+    /// Blends rows of an image from `hr_row` on.
+    fn apply(&self, hr_row: usize, hr_msi: ArrayView3<f32>, rows: &mut [f32]) {
+        let line = hr_msi.dim().1 * self.regression.bands();
+        let colours = hr_msi.slice_move(s![hr_row..hr_row + rows.len() / line, .., ..]);
+        let colours = colours.as_standard_layout();
+        self.regression
+            .blend(&self.shares, colours.as_slice().unwrap_or_default(), rows);
+    }
 }
 
 /// Refines `hr_hsi` (H×W×B) in place and notes in `report` what was done.
@@ -148,6 +175,7 @@ pub fn correct(
     let (grid, usable) = (passes.grid, &passes.usable);
     let mut correction = Correction {
         grid,
+        blend: None,
         spread: None,
         interpolated: Vec::new(),
         floor: floor(observed.lr_hsi, &sigma),
@@ -158,6 +186,9 @@ pub fn correct(
         Prior::Whole(image) => passes.residual_of(&grid, lr_hsi, image)?,
         Prior::Made(make) => passes.residual(lr_hsi, make)?,
     };
+    let lr_msi = passes.blurred()?;
+    correction.blend = passes.blend(lr_hsi, &lr_msi, &mut residual)?;
+    report.regression_share = correction.blend.as_ref().map_or(0.0, Blend::mean_share);
     let gain = WienerGain::new(used(&residual, usable, grid.bands), &sigma);
     let power = square(&residual);
     let count = (usable.iter().filter(|ok| **ok).count() * grid.bands).max(1) as f64;
@@ -175,20 +206,24 @@ pub fn correct(
     }
     report.signal_share = kept / power;
     report.directions = gain.directions();
-    correction.spread = passes.spread(&residual, report)?;
+    correction.spread = passes.spread(&residual, lr_msi, report)?;
     if let Some(spread) = &correction.spread {
         let mut spread_rows = |rows: Range<usize>, out: &mut [f32]| -> Result<()> {
             spread.add(refiner, &grid, rows.start, observed.hr_msi, out)?;
             if let Prior::Whole(image) = prior {
                 let line = grid.hr_columns() * grid.bands;
-                add(&mut image[rows.start * line..rows.end * line], out);
+                let image = &mut image[rows.start * line..rows.end * line];
+                if let Some(blend) = &correction.blend {
+                    blend.apply(rows.start, observed.hr_msi, image);
+                }
+                add(image, out);
             }
             Ok(())
         };
         residual = passes.residual(&residual, &mut spread_rows)?;
-    }
-    if matches!(prior, Prior::Whole(_)) {
-        correction.spread = None;
+        if matches!(prior, Prior::Whole(_)) {
+            (correction.blend, correction.spread) = (None, None);
+        }
     }
     correction.interpolated = vec![0.0; residual.len()];
     for _ in 0..BACK_PROJECTIONS {
@@ -218,6 +253,9 @@ impl Correction {
         rows: &mut [f32],
     ) -> Result<()> {
         let (grid, bands) = (&self.grid, self.grid.bands);
+        if let Some(blend) = &self.blend {
+            blend.apply(hr_row, hr_msi, rows);
+        }
         if let Some(spread) = &self.spread {
             // Summed apart and then added, as `correct` does with an image that it has as a whole.
             let mut sum = vec![0.0; rows.len()];
@@ -288,6 +326,8 @@ struct Passes<'a, 'o> {
     grid: RefinementGrid,
     psf: Vec<f32>,
     usable: Vec<bool>,
+    /// Mean over the bands of the MSI's variance.
+    colour_variance: f64,
 }
 
 impl<'a, 'o> Passes<'a, 'o> {
@@ -298,6 +338,7 @@ impl<'a, 'o> Passes<'a, 'o> {
             grid: observed.grid(),
             psf: observed.psf.iter().map(|&x| x as f32).collect(),
             usable: observed.usable.iter().copied().collect(),
+            colour_variance: variance(observed.hr_msi),
         }
     }
 
@@ -378,16 +419,58 @@ impl<'a, 'o> Passes<'a, 'o> {
             .for_each(|(pixel, _)| pixel.fill(0.0));
     }
 
-    /// The guide and the weights with which `signal` (h×w×B) is spread, if that is worth it.
-    fn spread(&self, signal: &[f32], report: &mut RefinementReport) -> Result<Option<Spread>> {
-        let lr_msi = self.blurred()?;
-        let lattice = Lattice {
+    /// LR pixels with their colours `lr_msi`, (Y∗C)↓.
+    fn lattice<'l>(&'l self, lr_msi: &'l [f32]) -> Lattice<'l> {
+        Lattice {
             rows: self.grid.rows,
             columns: self.grid.columns,
-            colours: &lr_msi,
-            colour_variance: variance(self.observed.hr_msi),
+            colours: lr_msi,
+            colour_variance: self.colour_variance,
             usable: &self.usable,
+        }
+    }
+
+    /// Quadratic regression with the shares in the prior that suit the residuals, if it has any; `residual` becomes
+    /// that of the blend.
+    fn blend(&self, lr_hsi: &[f32], lr_msi: &[f32], residual: &mut [f32]) -> Result<Option<Blend>> {
+        let grid = &self.grid;
+        let pairs = used(lr_msi, &self.usable, grid.msi_bands).zip(used(lr_hsi, &self.usable, grid.bands));
+        if pairs.clone().count() < PIXELS_PER_MONOMIAL * monomials(grid.msi_bands) {
+            return Ok(None);
+        }
+        let Some(regression) = Regression::fit(pairs) else {
+            return Ok(None);
         };
+        let whole = Blend {
+            shares: vec![1.0; grid.bands],
+            regression,
+        };
+        let hr_msi = self.observed.hr_msi;
+        let own = self.residual(lr_hsi, &mut |rows, out| {
+            whole.apply(rows.start, hr_msi, out);
+            Ok(())
+        })?;
+        let shares: Vec<f32> = second_share(&self.lattice(lr_msi), residual, &own)
+            .into_iter()
+            .map(|share| share as f32)
+            .collect();
+        if shares.iter().all(|&share| share == 0.0) {
+            return Ok(None);
+        }
+        for (i, (r, o)) in residual.iter_mut().zip(own).enumerate() {
+            *r += shares[i % grid.bands] * (o - *r);
+        }
+        Ok(Some(Blend { shares, ..whole }))
+    }
+
+    /// The guide and the weights with which `signal` (h×w×B) is spread, if that is worth it.
+    fn spread(
+        &self,
+        signal: &[f32],
+        lr_msi: Vec<f32>,
+        report: &mut RefinementReport,
+    ) -> Result<Option<Spread>> {
+        let lattice = self.lattice(&lr_msi);
         let Some((guide, _)) = choose(&lattice, signal) else {
             return Ok(None);
         };
@@ -433,7 +516,7 @@ fn floor(lr_hsi: ArrayView3<f32>, sigma: &[f64]) -> Vec<f32> {
 }
 
 /// The usable pixels of an image on the LR grid.
-fn used<'a>(image: &'a [f32], usable: &'a [bool], bands: usize) -> impl Iterator<Item = &'a [f32]> {
+fn used<'a>(image: &'a [f32], usable: &'a [bool], bands: usize) -> impl Iterator<Item = &'a [f32]> + Clone {
     let pixels = image.chunks_exact(bands).zip(usable);
     pixels.filter(|(_, ok)| **ok).map(|(pixel, _)| pixel)
 }

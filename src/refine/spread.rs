@@ -13,7 +13,7 @@ use crate::engine::refinement::Guide;
 /// ν: variance of what a kernel cannot explain, relative to what it can.
 const NUGGET: f64 = 0.03;
 /// Reaches that are tried, LR pixels.
-const RADII: [f64; 2] = [2.5, Guide::MAX_RADIUS];
+const RADII: [f64; 3] = [2.5, 4.0, Guide::MAX_RADIUS];
 /// Widths of colour that are tried, in standard deviations of the MSI.
 const WIDTHS: [f64; 3] = [0.5, 1.0, 2.0];
 /// Side of the part of the LR grid on which they are compared.
@@ -61,16 +61,78 @@ impl Lattice<'_> {
         guide.kernel(dr * dr + dc * dc, colour2)
     }
 
-    /// Usable pixels of the middle of the grid.
-    fn sample(&self) -> Vec<usize> {
-        let middle = |length: usize| {
-            let side = length.min(SAMPLE_SIDE);
-            let first = (length - side) / 2;
-            first..first + side
+    /// Usable pixels of some parts of the grid: of its middle, or where it is large, of each quarter's middle.
+    fn samples(&self) -> Vec<Vec<usize>> {
+        let middles = |length: usize| {
+            let parts = if length >= 2 * SAMPLE_SIDE { 2 } else { 1 };
+            let side = (length / parts).min(SAMPLE_SIDE);
+            (0..parts).map(move |part| {
+                let first = length * (2 * part + 1) / (2 * parts) - side / 2;
+                first..first + side
+            })
         };
-        middle(self.rows)
-            .flat_map(|r| middle(self.columns).map(move |c| r * self.columns + c))
-            .filter(|&k| self.usable[k])
+        middles(self.rows)
+            .flat_map(|rows| middles(self.columns).map(move |columns| (rows.clone(), columns)))
+            .map(|(rows, columns)| {
+                rows.flat_map(|r| columns.clone().map(move |c| r * self.columns + c))
+                    .filter(|&k| self.usable[k])
+                    .collect()
+            })
+            .filter(|sample: &Vec<usize>| sample.len() >= FEWEST_PIXELS)
+            .collect()
+    }
+
+    /// Rows `sample` of images on the LR grid (each n × B), side by side.
+    fn part(&self, sample: &[usize], images: &[&[f32]]) -> DMatrix<f64> {
+        let bands = images.first().map_or(0, |image| image.len() / self.usable.len());
+        DMatrix::from_fn(sample.len(), bands * images.len(), |k, j| {
+            f64::from(images[j / bands][sample[k] * bands + j % bands])
+        })
+    }
+
+    /// For every guide that is tried, what `judge` says of the errors of predicting the rows of `images` (each n × B,
+    /// side by side) from all others, α_k / (K + νI)⁻¹_kk, of one sample after the other.
+    fn predictions<R: Send>(
+        &self,
+        images: &[&[f32]],
+        judge: impl Fn(&[DMatrix<f64>]) -> R + Sync,
+    ) -> Vec<(Guide, R)> {
+        let samples = self.samples();
+        let rights = self.predicted(images);
+        if samples.is_empty() || self.colour_variance <= 0.0 {
+            return Vec::new();
+        }
+        let guides = RADII.iter().flat_map(|&radius| {
+            WIDTHS.iter().map(move |&width| Guide {
+                radius,
+                precision: 1.0 / (2.0 * width * width * self.colour_variance),
+            })
+        });
+        let guides: Vec<Guide> = guides.collect();
+        let predicted = guides.into_par_iter().filter_map(|guide| {
+            let errors = samples.iter().zip(&rights).map(|(sample, right)| {
+                let n = sample.len();
+                let system = DMatrix::from_fn(n, n, |a, b| {
+                    self.kernel(guide, sample[a], sample[b]) + if a == b { NUGGET } else { 0.0 }
+                });
+                let inverse = system.cholesky()?.inverse();
+                let mut error = &inverse * right;
+                for (k, mut row) in error.row_iter_mut().enumerate() {
+                    row /= inverse[(k, k)];
+                }
+                Some(error)
+            });
+            let errors: Option<Vec<_>> = errors.collect();
+            Some((guide, judge(&errors?)))
+        });
+        predicted.collect()
+    }
+
+    /// The rows that [`Lattice::predictions`] predicts.
+    fn predicted(&self, images: &[&[f32]]) -> Vec<DMatrix<f64>> {
+        self.samples()
+            .iter()
+            .map(|sample| self.part(sample, images))
             .collect()
     }
 }
@@ -78,51 +140,79 @@ impl Lattice<'_> {
 /// The guide that predicts LR pixels of `residuals` (n × B, row-major) best from their neighbours, and the error of
 /// its prediction relative to predicting zero; `None` where no guide is worth it.
 pub fn choose(lattice: &Lattice, residuals: &[f32]) -> Option<(Guide, f64)> {
-    let sample = lattice.sample();
-    let bands = residuals.len() / lattice.usable.len();
-    if sample.len() < FEWEST_PIXELS || lattice.colour_variance <= 0.0 {
-        return None;
-    }
-    let right = DMatrix::from_fn(sample.len(), bands, |k, j| {
-        f64::from(residuals[sample[k] * bands + j])
-    });
-    let power = right.norm_squared();
+    let square = |parts: &[DMatrix<f64>]| parts.iter().map(DMatrix::norm_squared).sum::<f64>();
+    let power = square(&lattice.predicted(&[residuals]));
     if power <= 0.0 {
         return None;
     }
-    let candidates: Vec<Guide> = RADII
-        .iter()
-        .flat_map(|&radius| {
-            WIDTHS.iter().map(move |&width| Guide {
-                radius,
-                precision: 1.0 / (2.0 * width * width * lattice.colour_variance),
-            })
-        })
-        .collect();
-    let errors: Vec<Option<f64>> = candidates
-        .par_iter()
-        .map(|&guide| leave_one_out(lattice, guide, &sample, &right))
-        .collect();
-    candidates
-        .into_iter()
-        .zip(errors)
-        .filter_map(|(guide, error)| Some((guide, (error? / power).sqrt())))
+    let errors = lattice.predictions(&[residuals], square).into_iter();
+    errors
+        .map(|(guide, error)| (guide, (error / power).sqrt()))
         .min_by(|a, b| a.1.total_cmp(&b.1))
         .filter(|&(_, error)| error < WORTH)
 }
 
-/// Σ of squared errors of predicting every pixel from all others: α_k / (K + νI)⁻¹_kk.
-fn leave_one_out(lattice: &Lattice, guide: Guide, sample: &[usize], right: &DMatrix<f64>) -> Option<f64> {
-    let n = sample.len();
-    let system = DMatrix::from_fn(n, n, |a, b| {
-        lattice.kernel(guide, sample[a], sample[b]) + if a == b { NUGGET } else { 0.0 }
-    });
-    let inverse = system.cholesky()?.inverse();
-    let mut alpha = &inverse * right;
-    for (k, mut row) in alpha.row_iter_mut().enumerate() {
-        row /= inverse[(k, k)];
+/// Share of a second prior in a blend of two, for every band, from the residuals that each leaves (n × B, row-major):
+/// those with which the blend's residual is predicted best from its neighbours, which is what decides once it is
+/// spread. Prediction is linear in the residuals, so the best share is closed form for every guide. All 0 where no
+/// guide is worth it: the residual itself is no judge between two that have both been fitted to it.
+pub fn second_share(lattice: &Lattice, first: &[f32], second: &[f32]) -> Vec<f64> {
+    let images = [first, second];
+    let bands = first.len() / lattice.usable.len();
+    let power = Products::of(&lattice.predicted(&images));
+    let best = lattice
+        .predictions(&images, Products::of)
+        .into_iter()
+        .filter_map(|(_, errors)| {
+            let shares: Vec<f64> = errors.iter().map(Products::best_share).collect();
+            let sum = |of: &[Products]| -> f64 { of.iter().zip(&shares).map(|(p, &s)| p.of_blend(s)).sum() };
+            let left = sum(&errors);
+            (left < WORTH * WORTH * sum(&power)).then_some((shares, left))
+        })
+        .min_by(|a, b| a.1.total_cmp(&b.1));
+    best.map_or_else(|| vec![0.0; bands], |(shares, _)| shares)
+}
+
+/// ‖a‖², a·b and ‖b‖² of one band of two images.
+#[derive(Debug, Clone, Copy, Default)]
+struct Products {
+    first: f64,
+    both: f64,
+    second: f64,
+}
+
+impl Products {
+    /// Of every band of images that stand side by side, summed over `parts`.
+    fn of(parts: &[DMatrix<f64>]) -> Vec<Products> {
+        let bands = parts.first().map_or(0, |part| part.ncols() / 2);
+        let mut products = vec![Products::default(); bands];
+        for part in parts {
+            for (j, sums) in products.iter_mut().enumerate() {
+                let (a, b) = (part.column(j), part.column(bands + j));
+                sums.first += a.norm_squared();
+                sums.both += a.dot(&b);
+                sums.second += b.norm_squared();
+            }
+        }
+        products
     }
-    Some(alpha.norm_squared())
+
+    /// ‖(1 − share) a + share b‖².
+    fn of_blend(&self, share: f64) -> f64 {
+        let rest = 1.0 - share;
+        rest * rest * self.first + 2.0 * share * rest * self.both + share * share * self.second
+    }
+
+    /// The share in 0..=1 for which the blend is smallest; 0 where it does not matter.
+    fn best_share(&self) -> f64 {
+        let curvature = self.first - 2.0 * self.both + self.second;
+        let share = (self.first - self.both) / curvature;
+        if share.is_finite() {
+            share.clamp(0.0, 1.0)
+        } else {
+            0.0
+        }
+    }
 }
 
 /// α of every LR pixel (n × B, row-major) by conjugate gradients, many bands side by side; 0 at pixels not usable.

@@ -4,7 +4,7 @@
 use ndarray::{Array2, Array3, s};
 
 use super::consistency::{Observed, Prior, correct};
-use super::spread::{Lattice, choose, weights};
+use super::spread::{Lattice, choose, second_share, weights};
 use super::*;
 use crate::cube::Cube;
 use crate::engine::Geometry;
@@ -269,6 +269,32 @@ fn guide_is_chosen_where_colour_or_place_predict() {
         .collect();
     assert!(choose(&lattice, &noise).is_none());
     assert!(choose(&lattice, &vec![0.0; rows * columns]).is_none());
+}
+
+// One band of each prior's residual follows the colour, the other is noise: what remains after a spread is smaller
+// with the share on the prior that is predictable. Where both are noise there is nothing to judge by.
+#[test]
+fn the_prior_whose_residual_is_predictable_gets_the_share() {
+    let (rows, columns) = (12, 12);
+    let draw = |k: usize, quad: u32| normals::<f64>(key(9), 1, 0, k as u32, quad)[0] as f32;
+    let colours: Vec<f32> = (0..rows * columns).map(|k| draw(k, 1)).collect();
+    let lattice = Lattice {
+        rows,
+        columns,
+        colours: &colours,
+        colour_variance: 1.0,
+        usable: &vec![true; rows * columns],
+    };
+    let predictable = |k: usize| colours[k].sin();
+    let pairs = |of: &dyn Fn(usize) -> [f32; 2]| -> Vec<f32> { (0..rows * columns).flat_map(of).collect() };
+    let first = pairs(&|k| [draw(k, 2), predictable(k)]);
+    let second = pairs(&|k| [predictable(k), draw(k, 3)]);
+    let shares = second_share(&lattice, &first, &second);
+    assert!(shares[0] > 0.9 && shares[1] < 0.1, "{shares:?}");
+    let noise = pairs(&|k| [draw(k, 4), draw(k, 5)]);
+    let other = pairs(&|k| [draw(k, 6), draw(k, 7)]);
+    assert_eq!(second_share(&lattice, &noise, &other), [0.0, 0.0]);
+    assert_eq!(second_share(&lattice, &first, &first), [0.0, 0.0]);
 }
 
 // (K + νI) α = r to the stated 1e-4 of the squared norm, with a hole in the lattice.

@@ -1,0 +1,125 @@
+//! Quadratic regression from MSI pixel to spectrum: a prior without a network.
+//!
+//! By itself it is the control that every table of quality shows (`coordination/control`). Refinement blends it into
+//! the network's mean: its errors are smooth in colour and place, so what is left of them after the residual has been
+//! spread can be smaller than what is left of the network's, though its own error is larger.
+
+use nalgebra::{DMatrix, DVector};
+use rayon::prelude::*;
+
+/// Ridge relative to the mean power of a monomial: keeps the solution finite where MSI bands are collinear or LR
+/// pixels are fewer than monomials, and is far below what one LR pixel says elsewhere.
+const RIDGE: f64 = 1e-8;
+
+/// Least-squares map from all monomials of degree ≤ 2 of an MSI pixel to a spectrum.
+///
+/// Gain and offset of the MSI's bands do not matter: quadratics are closed under them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Regression {
+    /// Mean of each MSI band over the LR pixels.
+    mean: Vec<f32>,
+    /// Inverse of its standard deviation, 0 for a band of one value: brought to mean 0 and deviation 1, one ridge
+    /// suits all monomials.
+    inverse_deviation: Vec<f32>,
+    /// Monomials × B: 1, x_j, x_j·x_k (j ≤ k).
+    map: Vec<f32>,
+    bands: usize,
+}
+
+/// Number of monomials of degree ≤ 2 in `msi_bands` variables.
+pub fn monomials(msi_bands: usize) -> usize {
+    1 + msi_bands + msi_bands * (msi_bands + 1) / 2
+}
+
+impl Regression {
+    /// Fits pairs of an LR-MSI pixel (b) and its spectrum (B). `None` where there is no pair.
+    pub fn fit<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone) -> Option<Self> {
+        let (b, bands) = pairs.clone().next().map(|(msi, hsi)| (msi.len(), hsi.len()))?;
+        let count = pairs.clone().count() as f64;
+        let mut mean = vec![0.0f64; b];
+        let mut variance = vec![0.0f64; b];
+        for (msi, _) in pairs.clone() {
+            for (m, &x) in mean.iter_mut().zip(msi) {
+                *m += f64::from(x) / count;
+            }
+        }
+        for (msi, _) in pairs.clone() {
+            for ((v, m), &x) in variance.iter_mut().zip(&mean).zip(msi) {
+                *v += (f64::from(x) - m).powi(2) / count;
+            }
+        }
+        let mut regression = Regression {
+            mean: mean.iter().map(|&m| m as f32).collect(),
+            inverse_deviation: variance
+                .iter()
+                .map(|&v| if v > 0.0 { 1.0 / v.sqrt() as f32 } else { 0.0 })
+                .collect(),
+            map: Vec::new(),
+            bands,
+        };
+        let n = monomials(b);
+        let mut normal = DMatrix::<f64>::zeros(n, n);
+        let mut right = DMatrix::<f64>::zeros(n, bands);
+        let mut single = vec![0.0; n];
+        for (msi, hsi) in pairs {
+            regression.fill(msi, &mut single);
+            let row = DVector::from_fn(n, |j, _| f64::from(single[j]));
+            let spectrum = DVector::from_fn(bands, |i, _| f64::from(hsi[i]));
+            normal.ger(1.0, &row, &row, 1.0);
+            right.ger(1.0, &row, &spectrum, 1.0);
+        }
+        let ridge = RIDGE * normal.trace() / n as f64;
+        for j in 0..n {
+            normal[(j, j)] += ridge;
+        }
+        // The first monomial is 1 and the ridge is positive, so the matrix is positive definite.
+        let map = normal.cholesky()?.solve(&right);
+        regression.map = (0..n * bands)
+            .map(|i| map[(i / bands, i % bands)] as f32)
+            .collect();
+        Some(regression)
+    }
+
+    /// Bands B of the spectra.
+    pub fn bands(&self) -> usize {
+        self.bands
+    }
+
+    /// Moves every spectrum of `hsi` (pixels × B) by `shares` (B, each 0 to 1) toward what `msi` (pixels × b) says.
+    pub fn blend(&self, shares: &[f32], msi: &[f32], hsi: &mut [f32]) {
+        let b = self.mean.len();
+        hsi.par_chunks_exact_mut(self.bands)
+            .zip(msi.par_chunks_exact(b))
+            .with_min_len(256)
+            .for_each_init(
+                || (vec![0.0; monomials(b)], vec![0.0; self.bands]),
+                |(row, spectrum), (out, pixel)| {
+                    self.fill(pixel, row);
+                    spectrum.fill(0.0);
+                    for (&m, coefficients) in row.iter().zip(self.map.chunks_exact(self.bands)) {
+                        for (z, &c) in spectrum.iter_mut().zip(coefficients) {
+                            *z += m * c;
+                        }
+                    }
+                    for ((z, &q), &share) in out.iter_mut().zip(&*spectrum).zip(shares) {
+                        *z += share * (q - *z);
+                    }
+                },
+            );
+    }
+
+    fn fill(&self, pixel: &[f32], row: &mut [f32]) {
+        let b = self.mean.len();
+        row[0] = 1.0;
+        for (j, &x) in pixel.iter().enumerate() {
+            row[1 + j] = (x - self.mean[j]) * self.inverse_deviation[j];
+        }
+        let mut next = 1 + b;
+        for j in 0..b {
+            for k in j..b {
+                row[next] = row[1 + j] * row[1 + k];
+                next += 1;
+            }
+        }
+    }
+}
