@@ -1,7 +1,7 @@
 #!/bin/sh
 # hsr-gpu and the PyTorch peer in one go, with the same threads; prints the ratios (peer / ours).
 #
-#   bench/compare.sh [--threads N] [--device cpu|cuda] [--compile] [--only NAME] [--save FOLDER]
+#   bench/compare.sh [--threads N] [--device cpu|cuda] [--adapter INDEX|NAME] [--compile] [--only NAME] [--save FOLDER]
 #
 # Takes the release binary (builds it if it is not there) unless HSR_GPU names another, and the Python in PYTHON
 # (default python3), which needs torch. The two take turns three times and the best of each counts, so that what
@@ -9,11 +9,12 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 threads=$(getconf _NPROCESSORS_ONLN)
-device=cpu only= compile= save=
+device=cpu only= compile= save= adapter=
 while [ $# -gt 0 ]; do
     case $1 in
         --threads) threads=$2; shift 2 ;;
         --device) device=$2; shift 2 ;;
+        --adapter) adapter="--adapter $2"; shift 2 ;;
         --only) only="--only $2"; shift 2 ;;
         --save) save=$2; shift 2 ;;
         --compile) compile=--compile; shift ;;
@@ -29,8 +30,8 @@ case $device in cpu) backend=cpu ;; *) backend=gpu ;; esac
 work=${save:-$(mktemp -d)}
 mkdir -p "$work"
 for turn in 1 2 3; do
-    # shellcheck disable=SC2086 # $only and $compile are one or more words, or none
-    "$program" bench --json --quiet --backend "$backend" --threads "$threads" $only > "$work/ours-$turn.json"
+    # shellcheck disable=SC2086 # $adapter, $only and $compile are one or more words, or none
+    "$program" bench --json --quiet --backend "$backend" --threads "$threads" $adapter $only > "$work/ours-$turn.json"
     # shellcheck disable=SC2086
     "$python" "$root/bench/torch_peer.py" --device "$device" --threads "$threads" $only $compile > "$work/torch-$turn.json"
 done

@@ -55,6 +55,10 @@ pub fn uniform<T: Real>(word: u32) -> T {
     (T::of(f64::from(word >> 9)) + T::of(0.5)) * T::of(1.0 / 8_388_608.0)
 }
 
+/// Floating-point operations of [`normals`]: for each pair two uniforms of two, −2·ln u, its root, two functions of
+/// 2π·u, two products.
+pub const NORMALS_OPERATIONS: usize = 2 * 12;
+
 /// Four standard normals (Box–Muller on the words 0, 1 and 2, 3) for the bands `4 * quad ..` of a pixel.
 ///
 /// `purpose` is a [`Purpose`] as a number, with the member added where members draw apart.

@@ -25,6 +25,7 @@ pub fn mutated(replacements: Vec<Replacement>) -> GpuEngine {
     let options = Options {
         checked: true,
         replacements,
+        ..Options::default()
     };
     GpuEngine::with_options(&choice(), options)
         .expect("the kernel tests need a Vulkan, Metal or DX12 adapter")

@@ -1,5 +1,6 @@
 //! Shared parts of the kernel tests.
 
+pub mod counted;
 pub mod golden;
 #[cfg(feature = "gpu")]
 pub mod gpu;

@@ -11,10 +11,11 @@ use hsr_gpu::engine::gpu::cases::{Case, cases};
 use hsr_gpu::engine::gpu::defines::{Shape, Target, keeps_tensors};
 use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::gpu::preprocessor::Defines;
+use hsr_gpu::engine::gpu::probes::ProbeUniform;
 use hsr_gpu::engine::gpu::step::{StepUniform, TileUniform};
 use hsr_gpu::engine::gpu::{
     degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps, network_update,
-    psf_blur, reconstruct,
+    probes, psf_blur, reconstruct,
 };
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -72,6 +73,7 @@ fn shaders(case: &Case, target: Target) -> Vec<(&'static str, Defines)> {
             lr_steps::defines(&problem, &layout, &shape, (case.windows, 256), target).unwrap(),
         ),
     ];
+    all.extend([probes::MULTIPLY_ADD, probes::COPY].map(|file| (file, Defines::default())));
     for output in [
         Output::Mean,
         Output::Std,
@@ -176,5 +178,10 @@ fn host_and_shader_agree_on_the_uniforms() {
     assert_eq!(
         layout(&module(reconstruct::FILE), "Tile"),
         (tile, size_of::<TileUniform>())
+    );
+    let probe = offsets!(ProbeUniform: count, factor, offset);
+    assert_eq!(
+        layout(&module(probes::COPY), "Probe"),
+        (probe, size_of::<ProbeUniform>())
     );
 }

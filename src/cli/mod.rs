@@ -27,6 +27,7 @@ mod input;
 mod log;
 mod options;
 mod page;
+mod profile;
 mod progress;
 mod render;
 mod simulate;
@@ -100,6 +101,7 @@ enum Command {
     Simulate(simulate::Simulate),
     Info(info::Info),
     Bench(bench::Bench),
+    Profile(profile::Profile),
     Convert(convert::Convert),
     #[cfg(feature = "gpu")]
     Devices(devices::Devices),
@@ -156,6 +158,7 @@ impl Command {
             Command::Simulate(command) => command.run(output),
             Command::Info(command) => command.run(output),
             Command::Bench(command) => command.run(output),
+            Command::Profile(command) => command.run(output),
             Command::Convert(command) => command.run(output),
             #[cfg(feature = "gpu")]
             Command::Devices(command) => command.run(output),

@@ -200,6 +200,45 @@ pub struct EngineOptions {
     /// GPU adapter by number or part of its name (see `hsr-gpu devices`); a software adapter is used only when named
     #[arg(long, value_name = "INDEX|NAME")]
     pub adapter: Option<String>,
+    /// Compile the GPU's kernels with bounds checks and put guard words around all buffers
+    #[arg(long)]
+    pub checked: bool,
+}
+
+/// Threads of the CPU engine.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ThreadOptions {
+    /// Threads of the CPU engine [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadOptions {
+    /// Runs `work` on so many threads.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if they cannot be started, and what `work` returns.
+    pub fn install<R: Send>(self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+        match self.threads {
+            None => work(),
+            Some(n) => rayon::ThreadPoolBuilder::new()
+                .num_threads(n.into())
+                .build()
+                .map_err(|e| Error::failed(format!("--threads {n}: {e}")))?
+                .install(work),
+        }
+    }
+}
+
+/// Folder of compiled pipelines: what `HSR_GPU_CACHE` names (`off` for none), else `hsr-gpu` in the user's cache folder.
+#[cfg(feature = "gpu")]
+pub fn pipeline_folder() -> Option<PathBuf> {
+    use etcetera::BaseStrategy;
+    match std::env::var_os("HSR_GPU_CACHE") {
+        Some(off) if off == "off" || off.is_empty() => None,
+        Some(folder) => Some(folder.into()),
+        None => Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("hsr-gpu")),
+    }
 }
 
 impl EngineOptions {
@@ -210,10 +249,13 @@ impl EngineOptions {
     pub fn open(&self) -> Result<Box<dyn Engine<f32>>> {
         if self.backend == Backend::Cpu {
             return match &self.adapter {
-                None => Ok(Box::new(SimdEngine::new())),
                 Some(name) => Err(Error::input(format!(
                     "--adapter {name} names a GPU; leave it out with --backend cpu"
                 ))),
+                None if self.checked => Err(Error::input(
+                    "--checked is for the GPU's kernels; leave it out with --backend cpu",
+                )),
+                None => Ok(Box::new(SimdEngine::new())),
             };
         }
         self.open_gpu()
@@ -221,17 +263,22 @@ impl EngineOptions {
 
     #[cfg(feature = "gpu")]
     fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
-        use crate::engine::gpu::{AdapterChoice, GpuEngine, hardware_adapter};
+        use crate::engine::gpu::{AdapterChoice, GpuEngine, Options, hardware_adapter};
         if self.backend == Backend::Auto && self.adapter.is_none() && hardware_adapter().is_none() {
             return Ok(Box::new(SimdEngine::new()));
         }
         let choice = AdapterChoice::from_option(self.adapter.as_deref());
-        Ok(Box::new(GpuEngine::new(&choice)?))
+        let options = Options {
+            checked: self.checked,
+            cache: pipeline_folder(),
+            ..Options::default()
+        };
+        Ok(Box::new(GpuEngine::with_options(&choice, options)?))
     }
 
     #[cfg(not(feature = "gpu"))]
     fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
-        if self.backend == Backend::Gpu || self.adapter.is_some() {
+        if self.backend == Backend::Gpu || self.adapter.is_some() || self.checked {
             return Err(Error::input(
                 "this build has no GPU engine (--no-default-features); use --backend cpu or the default build",
             ));

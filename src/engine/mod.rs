@@ -8,8 +8,11 @@
 pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod profile;
 pub mod refinement;
 pub mod simd;
+pub mod work;
+pub mod workload;
 
 use std::sync::Arc;
 
@@ -275,6 +278,11 @@ pub trait Engine<T: Real> {
     /// The device's passes of refinement; the CPU twins where it has none of its own.
     fn refiner(&self) -> &dyn refinement::Refiner<T> {
         &cpu::CpuEngine
+    }
+
+    /// The device's instruments; `None` where it has none.
+    fn instruments(&self) -> Option<&dyn profile::Instruments> {
+        None
     }
 }
 

@@ -19,6 +19,12 @@ pub fn window_start(scale: usize, kernel: usize) -> isize {
     (scale / 2) as isize - (kernel / 2) as isize
 }
 
+/// Floating-point operations of [`gaussian`] an element.
+pub const GAUSSIAN_OPERATIONS: usize = 13;
+/// Floating-point operations of [`gaussian_derivatives`] an element: ten for each parameter, and the seven of the
+/// exponents' derivatives.
+pub const DERIVATIVES_OPERATIONS: usize = 10 * PARAMETERS + 7;
+
 /// Fills `kernel` (K×K, row-major) with the Gaussian of `parameters` (see [`PARAMETERS`]), sum 1.
 pub fn gaussian<T: Real>(parameters: &[T], kernel: &mut [T], size: usize) {
     let [m00, m10, m11, cr, cc] = unpack(parameters);

@@ -8,6 +8,11 @@ use crate::real::Real;
 /// Gaussians a column of the response is made of.
 pub const GAUSSIANS: usize = 4;
 
+/// Floating-point operations of [`mixture`] an element of the response.
+pub const MIXTURE_OPERATIONS: usize = 6 * GAUSSIANS + 2;
+/// Floating-point operations of [`mixture_backward`] an element of the response.
+pub const MIXTURE_BACKWARD_OPERATIONS: usize = 19 * GAUSSIANS + 2;
+
 /// Number of parameters of a response with `msi_bands` columns.
 pub fn parameters(msi_bands: usize) -> usize {
     2 * GAUSSIANS * msi_bands

@@ -39,6 +39,8 @@ impl Folder {
         Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
             .args(arguments.split_whitespace())
             .current_dir(self.0.path())
+            // Tests leave the user's folder of compiled kernels alone.
+            .env("HSR_GPU_CACHE", "off")
             .output()
             .unwrap()
     }

@@ -1,6 +1,8 @@
 //! Twin of `shaders/degradation_sums.wgsl`: what the windows and LR pixels of a step sum up to.
 
+use crate::engine::Problem;
 use crate::engine::cpu::degradation_update::DegradationPass;
+use crate::engine::work::Work;
 use crate::real::Real;
 use crate::sensor::psf;
 
@@ -13,6 +15,23 @@ pub struct DegradationSums<T> {
     pub to_psf: [[T; psf::PARAMETERS]; 3],
     /// Gradients of terms 2 and 3 to the SRF, B×b.
     pub to_srf: [Vec<T>; 2],
+}
+
+/// Numbers that [`DegradationSums`] holds; term 2 has no gradient to the PSF.
+pub fn values(bands: usize, msi_bands: usize) -> usize {
+    3 + 2 * psf::PARAMETERS + 2 * bands * msi_bands
+}
+
+/// Work of one call with `lr` LR pixels and `hr` windows.
+pub fn work<T: Real>(problem: &Problem<T>, lr: usize, hr: usize) -> Work {
+    let (bands, b) = (problem.architecture.bands, problem.architecture.msi_bands);
+    let response = bands * b;
+    let window = 2 + psf::PARAMETERS + response;
+    let pixel = 1 + psf::PARAMETERS;
+    Work::of::<T>(
+        hr * window + lr * (pixel + 2 * response),
+        hr * window + lr * (pixel + b + bands) + values(bands, b),
+    )
 }
 
 /// Sums over the windows of the HR batch and the pixels of the LR batch, in their order.

@@ -1,11 +1,12 @@
 //! Twin of `shaders/degradation_update.wgsl`: takes the sums over windows and LR pixels back to θ, Adam.
 
 use crate::engine::cpu::degradation::Degradation;
-use crate::engine::cpu::degradation_sums::{DegradationSums, sums};
+use crate::engine::cpu::degradation_sums::{self, DegradationSums, sums};
 use crate::engine::cpu::hr_network::HrWindow;
 use crate::engine::cpu::network_update::Adam;
 use crate::engine::cpu::psf_blur::LrObservation;
-use crate::engine::{Problem, TrainingSet};
+use crate::engine::work::Work;
+use crate::engine::{Problem, TrainingSet, degradation_parameters};
 use crate::real::Real;
 use crate::sensor::{psf, srf};
 
@@ -36,6 +37,22 @@ pub struct DegradationPass<'a, T> {
     pub observations: &'a [LrObservation<T>],
     /// Terms 1 and 2 of each HR window.
     pub windows: &'a [HrWindow<T>],
+}
+
+/// Work of one call on the sums of [`crate::engine::cpu::degradation_sums`], Adam included.
+pub fn work<T: Real>(problem: &Problem<T>) -> Work {
+    let (bands, b) = (problem.architecture.bands, problem.architecture.msi_bands);
+    let (response, size) = (bands * b, degradation_parameters(b));
+    let learned = (0..size).filter(|&k| learned(problem, k)).count();
+    let scales = 3 * (1 + psf::PARAMETERS) + 2 * response;
+    let back = 2 * response * srf::MIXTURE_BACKWARD_OPERATIONS;
+    let update = learned * (3 * 2 + Adam::OPERATIONS);
+    // The SRF is read beside the sums; θ and both moments are read and written, the terms' gradients, their total and
+    // three losses written.
+    Work::of::<T>(
+        scales + back + update,
+        degradation_sums::values(bands, b) + response + 10 * size + 3,
+    )
 }
 
 /// Sums over the batches and takes the gradients back to θ.

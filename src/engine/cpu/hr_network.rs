@@ -6,8 +6,11 @@
 use rayon::prelude::*;
 
 use crate::engine::cpu::degradation::Degradation;
-use crate::engine::cpu::network::{forward, linear_path};
+use crate::engine::cpu::network::{
+    forward, forward_operations, linear_path, linear_values, sample_operations,
+};
 use crate::engine::cpu::psf_blur::sign;
+use crate::engine::work::Work;
 use crate::engine::{Noise, Problem, TrainingSet};
 use crate::network::{Branch, Layout};
 use crate::random::{Purpose, key, normals};
@@ -66,6 +69,25 @@ pub struct HrPass<'a, T> {
     pub noise: &'a [T],
     /// Step number.
     pub step: u32,
+}
+
+/// Work of a pass over `windows` windows. Ẑ·R, which only comparisons ask for, is not counted as written.
+pub fn work<T: Real>(problem: &Problem<T>, windows: usize) -> Work {
+    let (architecture, geometry) = (&problem.architecture, problem.geometry);
+    let (bands, b) = (architecture.bands, architecture.msi_bands);
+    let layout = architecture.layout();
+    let area = geometry.window() * geometry.window();
+    let block = geometry.scale * geometry.scale;
+    let kernel = geometry.kernel * geometry.kernel;
+    let maps = 1 + psf::PARAMETERS;
+    let network: usize = layout.layers.iter().map(forward_operations).sum();
+    let pixel = network + sample_operations(architecture, problem.noise) + 2 * b * bands;
+    let losses = block * b * (2 + 2 * bands) + bands * (2 + 2 * psf::PARAMETERS);
+    let window = area * pixel + kernel * maps * 2 * bands + losses;
+    let read = area * b + bands;
+    let written = bands * (1 + b) + 2 + psf::PARAMETERS;
+    let shared = layout.parameters + maps * kernel + bands * b + linear_values(architecture);
+    Work::of::<T>(windows * window, windows * (read + written) + shared)
 }
 
 /// Runs the pass, a window each.

@@ -5,10 +5,14 @@
 
 use rayon::prelude::*;
 
-use crate::engine::cpu::network::{backward_layer, forward, linear_path, slope_at};
+use crate::engine::cpu::network::{
+    backward_layer, backward_operations, forward, forward_operations, linear_path, linear_values,
+    sample_operations, slope_at,
+};
 use crate::engine::cpu::psf_blur::{LrObservation, sign};
+use crate::engine::work::Work;
 use crate::engine::{Noise, Problem, TrainingSet};
-use crate::network::{Branch, Layout};
+use crate::network::{Branch, Layer, Layout};
 use crate::random::{Purpose, key, normals};
 use crate::real::Real;
 
@@ -59,6 +63,33 @@ pub struct LrPass<'a, T> {
     pub noise: &'a [T],
     /// Step number.
     pub step: u32,
+}
+
+/// Work of a pass over `pixels` LR pixels of each member; without σ where a run without noise leaves it out. The sample,
+/// which only comparisons ask for, is not counted as written.
+pub fn work<T: Real>(problem: &Problem<T>, pixels: usize, with_std: bool) -> Work {
+    let architecture = &problem.architecture;
+    let (bands, b, members) = (architecture.bands, architecture.msi_bands, architecture.members);
+    let layout = architecture.layout();
+    let layers = || {
+        layout
+            .layers
+            .iter()
+            .filter(|l| with_std || l.branch != Branch::Std)
+    };
+    let frozen = |l: &Layer| problem.frozen_encoder && l.branch == Branch::Encoder;
+    let forward: usize = layers().filter(|l| !frozen(l)).map(forward_operations).sum();
+    let backward: usize = layers()
+        .filter(|l| !problem.frozen_encoder || !(l.branch == Branch::Encoder || l.index == 0))
+        .map(|l| backward_operations(&layout, l))
+        .sum();
+    // Residual, loss and the gradients to μ and σ.
+    let losses = bands * if with_std { 6 } else { 4 };
+    let pixel = forward + sample_operations(architecture, problem.noise) + losses + backward;
+    let abundances = usize::from(problem.frozen_encoder) * layout.abundances;
+    let values = b + bands + abundances + 2 * layout.activations + 1;
+    let shared = members * layout.parameters + linear_values(architecture);
+    Work::of::<T>(members * pixels * pixel, members * pixels * values + shared)
 }
 
 /// Runs the pass; `out` is members × batch.

@@ -1,9 +1,23 @@
 //! Twin of `shaders/lr_steps.wgsl`: LR steps one after the other, without a degradation update between them.
 
-use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
+use crate::engine::cpu::lr_network::{self, LrPass, LrPixel, lr_network};
 use crate::engine::cpu::network_update::{self, Adam};
-use crate::engine::{StepPlan, TrainingState};
+use crate::engine::work::Work;
+use crate::engine::{Problem, StepPlan, TrainingState};
 use crate::real::Real;
+
+/// Work of one step on `pixels` LR pixels of each member: that of `lr_network` and `network_update`, but a pixel's record
+/// stays where it was made. Without σ where a run without noise leaves it out.
+pub fn work<T: Real>(problem: &Problem<T>, pixels: usize, with_std: bool) -> Work {
+    let architecture = &problem.architecture;
+    let both = lr_network::work(problem, pixels, with_std) + network_update::work(problem, pixels, with_std);
+    let record = 4 * architecture.layout().activations + 1 + architecture.msi_bands;
+    let stays = Work::of::<T>(0, architecture.members * pixels * record);
+    Work {
+        bytes: both.bytes - stays.bytes,
+        ..both
+    }
+}
 
 /// Takes φ and its moments in `state` through `plans`, whose batches are that of `first`; `first.network` is not read.
 /// Returns Σ|X̂_ds − X| of every member, step by step, and the last step's gradient of φ.

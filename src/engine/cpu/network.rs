@@ -1,6 +1,8 @@
 //! One pixel through the network and back: the twin of `shaders/shared/network.wgsl`.
 
-use crate::network::{Branch, Layer, Layout};
+use crate::engine::Noise;
+use crate::network::{Architecture, Branch, Layer, Layout};
+use crate::random::NORMALS_OPERATIONS;
 use crate::real::Real;
 
 /// x for x > 0, slope · x otherwise.
@@ -52,6 +54,38 @@ pub fn forward_layer<T: Real>(layout: &Layout, layer: &Layer, parameters: &[T], 
     for o in out.iter_mut() {
         *o = activate(*o, slope);
     }
+}
+
+/// Floating-point operations of [`forward_layer`]: weights, bias and activation.
+pub fn forward_operations(layer: &Layer) -> usize {
+    2 * layer.inputs * layer.outputs + layer.outputs
+}
+
+/// Floating-point operations of [`backward_layer`].
+pub fn backward_operations(layout: &Layout, layer: &Layer) -> usize {
+    let own = layer.inputs - layer.msi_inputs;
+    input_offset(layout, layer).map_or(0, |_| own * (2 * layer.outputs + 2))
+}
+
+/// Floating-point operations of a sample's bands, one pixel: μ + σ ε and what ε costs to draw. The linear path, where
+/// there is one, is counted with it.
+pub fn sample_operations(architecture: &Architecture, noise: Noise) -> usize {
+    let bands = architecture.bands;
+    let drawn = match noise {
+        Noise::Philox(_) => NORMALS_OPERATIONS * bands.div_ceil(4),
+        Noise::Given | Noise::Off => 0,
+    };
+    2 * bands + drawn + linear_path_operations(architecture)
+}
+
+/// Floating-point operations of [`linear_path`] over all bands, its addition to μ included; 0 where it is off.
+pub fn linear_path_operations(architecture: &Architecture) -> usize {
+    usize::from(architecture.linear_path) * architecture.bands * (2 * architecture.msi_bands + 1)
+}
+
+/// Values of the linear path's map; 0 where it is off.
+pub fn linear_values(architecture: &Architecture) -> usize {
+    usize::from(architecture.linear_path) * architecture.linear_parameters()
 }
 
 /// Runs a branch on a pixel.

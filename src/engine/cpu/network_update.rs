@@ -2,8 +2,10 @@
 
 use rayon::prelude::*;
 
+use crate::engine::Problem;
 use crate::engine::cpu::lr_network::{LrPass, LrPixel};
 use crate::engine::cpu::network::{input, input_offset};
+use crate::engine::work::Work;
 use crate::network::Branch;
 use crate::real::Real;
 
@@ -24,6 +26,9 @@ impl Adam {
     /// Added to the root.
     pub const EPSILON: f64 = 1e-8;
 
+    /// Floating-point operations of [`Adam::update`].
+    pub const OPERATIONS: usize = 13;
+
     /// Constants of update number `update` (from 1) at learning rate `rate`.
     pub fn new(rate: f64, update: u64) -> Self {
         let t = update as f64;
@@ -40,6 +45,25 @@ impl Adam {
         let root = v.sqrt() * T::of(self.root_correction) + T::of(Self::EPSILON);
         *parameter -= T::of(self.step_size) * *m / root;
     }
+}
+
+/// Work of the gradient over `pixels` LR pixels of each member and of Adam; without σ where a run without noise leaves
+/// it out. The sums of chunks into the whole, of which every engine has its own number, are not counted.
+pub fn work<T: Real>(problem: &Problem<T>, pixels: usize, with_std: bool) -> Work {
+    let architecture = &problem.architecture;
+    let layout = architecture.layout();
+    let learned = || {
+        layout.layers.iter().filter(|l| {
+            (with_std || l.branch != Branch::Std) && !(problem.frozen_encoder && l.branch == Branch::Encoder)
+        })
+    };
+    let products: usize = learned().map(|l| (2 * l.inputs + 1) * l.outputs).sum();
+    let weights: usize = learned().map(|l| (l.inputs + 1) * l.outputs).sum();
+    let record = 2 * layout.activations + architecture.msi_bands;
+    // The gradient is written, parameters and both moments are read and written.
+    let values = pixels * record + 7 * weights;
+    let operations = pixels * products + Adam::OPERATIONS * weights;
+    Work::of::<T>(architecture.members * operations, architecture.members * values)
 }
 
 /// LR pixels summed before their sum joins the others': fixed, so that bits do not depend on threads.

@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use crate::engine::cpu::degradation::Degradation;
+use crate::engine::work::Work;
 use crate::engine::{Problem, TrainingSet};
 use crate::real::Real;
 use crate::sensor::psf;
@@ -47,6 +48,16 @@ pub fn sign<T: Real>(x: T) -> T {
     } else {
         T::zero()
     }
+}
+
+/// Work of `pixels` LR pixels.
+pub fn work<T: Real>(problem: &Problem<T>, pixels: usize) -> Work {
+    let (bands, b) = (problem.architecture.bands, problem.architecture.msi_bands);
+    let kernel = problem.geometry.kernel * problem.geometry.kernel;
+    let maps = 1 + psf::PARAMETERS;
+    let operations = b * (2 * maps * kernel + 2 * bands + 2 + 2 * psf::PARAMETERS);
+    let values = kernel * b + bands + 3 * b + 1 + psf::PARAMETERS;
+    Work::of::<T>(pixels * operations, pixels * values + maps * kernel + bands * b)
 }
 
 /// Observes every LR pixel of `batch`.

@@ -3,11 +3,46 @@
 use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView3, ArrayViewMut3, Axis};
 
-use crate::engine::cpu::network::{forward, linear_path};
-use crate::engine::{Output, TrainingState};
-use crate::network::{Architecture, Branch};
+use crate::engine::cpu::network::{
+    forward, forward_operations, linear_path, linear_path_operations, linear_values, sample_operations,
+};
+use crate::engine::work::Work;
+use crate::engine::{Noise, Output, TrainingState};
+use crate::network::{Architecture, Branch, Layer};
 use crate::random::{Purpose, key, normals};
 use crate::real::Real;
+
+/// Work of `pixels` pixels.
+pub fn work<T: Real>(architecture: &Architecture, output: Output, pixels: usize) -> Work {
+    let layout = architecture.layout();
+    let (with_mean, with_std, members) = match output {
+        Output::Mean => (true, false, architecture.members),
+        Output::Std => (false, true, architecture.members),
+        Output::Sample { .. } => (true, true, 1),
+        Output::Abundance { .. } => (false, false, 1),
+    };
+    let wanted = |l: &&Layer| match l.branch {
+        Branch::Encoder => true,
+        Branch::Mean => with_mean,
+        Branch::Std => with_std,
+    };
+    let network: usize = layout.layers.iter().filter(wanted).map(forward_operations).sum();
+    let channels = match output {
+        Output::Abundance { .. } => layout.abundances,
+        _ => architecture.bands,
+    };
+    let once = match output {
+        Output::Mean => linear_path_operations(architecture),
+        Output::Sample { seed, .. } => sample_operations(architecture, Noise::Philox(seed)),
+        Output::Std | Output::Abundance { .. } => 0,
+    };
+    let linear = if with_mean { linear_values(architecture) } else { 0 };
+    // And the share of a member, once a call.
+    Work::of::<T>(
+        1 + pixels * (members * (network + 2 * channels) + once),
+        pixels * (architecture.msi_bands + channels) + members * layout.parameters + linear,
+    )
+}
 
 /// Writes `output` of every pixel of `hr_msi` into `out`; see [`crate::engine::Engine::reconstruct`].
 pub fn reconstruct<T: Real>(

@@ -3,6 +3,7 @@
 use bytemuck::Pod;
 
 use crate::engine::gpu::context::Context;
+use crate::engine::gpu::memory::Lease;
 use crate::error::{Error, Result};
 
 /// Bytes of guard on either side; as much as any adapter wants a binding's offset aligned to.
@@ -20,6 +21,7 @@ pub struct GpuBuffer {
     pub offset: u64,
     /// Bytes that kernels see.
     pub bytes: u64,
+    _lease: Lease,
 }
 
 impl GpuBuffer {
@@ -70,6 +72,7 @@ impl GpuBuffer {
             buffer,
             offset,
             bytes,
+            _lease: context.made.buffer(bytes + 2 * offset),
         })
     }
 

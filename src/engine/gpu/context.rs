@@ -9,7 +9,12 @@ use serde::Serialize;
 
 use crate::engine::gpu::defines::Target;
 use crate::engine::gpu::lr_steps;
+use crate::engine::gpu::memory::{Lease, Made};
+use crate::engine::gpu::timing::Timing;
 use crate::error::{Error, Result};
+
+/// Size that the read-back buffer begins with: the losses of a run, so that looking at them makes nothing.
+const LEAST_STAGING: u64 = 1 << 18;
 
 /// Which adapter to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -176,6 +181,11 @@ pub struct Context {
     pub info: wgpu::AdapterInfo,
     /// The limits that everything obeys.
     pub limits: wgpu::Limits,
+    /// What was made on it.
+    pub made: Arc<Made>,
+    pub(super) timing: Timing,
+    /// The buffer that read-backs go through, as large as the largest so far.
+    staging: Mutex<Option<(wgpu::Buffer, Lease)>>,
     errors: Arc<Mutex<Option<String>>>,
 }
 
@@ -204,7 +214,9 @@ impl Context {
                 .min(lr_steps::BINDINGS.max(limits.max_storage_buffers_per_shader_stage)),
             ..limits
         };
-        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE;
+        let wanted = wgpu::Features::TIMESTAMP_QUERY
+            | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
+            | wgpu::Features::PIPELINE_CACHE;
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("hsr-gpu"),
             required_features: adapter.features() & wanted,
@@ -238,6 +250,9 @@ impl Context {
             queue,
             info,
             limits,
+            made: Arc::default(),
+            timing: Timing::default(),
+            staging: Mutex::default(),
             errors,
         })
     }
@@ -299,8 +314,10 @@ impl Context {
     ///
     /// # Errors
     /// [`Error::Failed`] if wgpu reported an error.
-    pub fn submit(&self, encoder: wgpu::CommandEncoder, wait: bool) -> Result<()> {
+    pub fn submit(&self, mut encoder: wgpu::CommandEncoder, wait: bool) -> Result<()> {
+        self.resolve_timestamps(&mut encoder);
         self.queue.submit([encoder.finish()]);
+        self.keep_timestamps()?;
         if wait {
             self.wait()?;
         }
@@ -318,6 +335,14 @@ impl Context {
         self.check()
     }
 
+    /// As [`Context::wait`], with an error kept for [`Context::check`].
+    pub(super) fn wait_and_note(&self) {
+        if let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
+            let mut first = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(first_line(&e.to_string()));
+        }
+    }
+
     /// Copies `bytes` of `buffer` from `offset` to the host; both multiples of four.
     ///
     /// # Errors
@@ -326,30 +351,42 @@ impl Context {
         if bytes == 0 {
             return Ok(Vec::new());
         }
-        let staging = self.scoped("read-back buffer", || {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("read-back"),
-                size: bytes,
-                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-                mapped_at_creation: false,
-            })
-        })?;
+        let mut kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let (staging, lease) = match kept.take().filter(|(buffer, _)| buffer.size() >= bytes) {
+            Some(large_enough) => large_enough,
+            None => {
+                let size = bytes.max(LEAST_STAGING);
+                let buffer = self.scoped("read-back buffer", || {
+                    self.device.create_buffer(&wgpu::BufferDescriptor {
+                        label: Some("read-back"),
+                        size,
+                        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                        mapped_at_creation: false,
+                    })
+                })?;
+                (buffer, self.made.buffer(size))
+            }
+        };
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
         self.queue.submit([encoder.finish()]);
         let mapped: Arc<Mutex<Option<bool>>> = Arc::default();
         let done = mapped.clone();
-        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+        let part = staging.slice(..bytes);
+        part.map_async(wgpu::MapMode::Read, move |result| {
             *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.is_ok());
         });
         self.wait()?;
         if *mapped.lock().unwrap_or_else(PoisonError::into_inner) != Some(true) {
             return Err(Error::failed(format!("{}: read-back failed", self.info.name)));
         }
-        let view = staging
-            .slice(..)
+        let view = part
             .get_mapped_range()
             .map_err(|e| Error::failed(format!("{}: read-back: {e}", self.info.name)))?;
-        Ok(view.to_vec())
+        let data = view.to_vec();
+        drop(view);
+        staging.unmap();
+        *kept = Some((staging, lease));
+        Ok(data)
     }
 }

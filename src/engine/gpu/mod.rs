@@ -15,14 +15,18 @@ pub mod degradation_update;
 pub mod hr_network;
 pub mod lr_network;
 pub mod lr_steps;
+pub mod memory;
 pub mod network_update;
 pub mod pipeline;
+pub mod pipeline_cache;
 pub mod preprocessor;
+pub mod probes;
 pub mod psf_blur;
 pub mod reconstruct;
 mod recording;
 pub mod shaders;
 pub mod step;
+pub mod timing;
 mod trainer;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
@@ -30,6 +34,7 @@ use ndarray::{ArrayView3, ArrayViewMut3};
 pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_adapter};
 pub use pipeline::{Options, Pipelines};
 
+use crate::engine::profile::{Clock, Instruments, Limits, Profile};
 use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -57,9 +62,10 @@ impl GpuEngine {
     /// # Errors
     /// As [`GpuEngine::new`].
     pub fn with_options(choice: &AdapterChoice, options: Options) -> Result<Self> {
+        let context = Context::new(choice)?;
         Ok(GpuEngine {
-            context: Context::new(choice)?,
-            pipelines: Pipelines::new(options),
+            pipelines: Pipelines::new(&context, options),
+            context,
         })
     }
 }
@@ -88,5 +94,31 @@ impl Engine<f32> for GpuEngine {
         out: ArrayViewMut3<f32>,
     ) -> Result<()> {
         reconstruct::reconstruct(self, architecture, state, hr_msi, first_pixel, output, out)
+    }
+
+    fn instruments(&self) -> Option<&dyn Instruments> {
+        Some(self)
+    }
+}
+
+impl Instruments for GpuEngine {
+    fn start_profile(&self, clock: Clock) -> Result<()> {
+        self.context.start_profile(clock)
+    }
+
+    fn take_profile(&self) -> Profile {
+        self.context.take_profile()
+    }
+
+    fn limits(&self) -> Result<Limits> {
+        probes::limits(self)
+    }
+
+    fn clock(&self) -> Clock {
+        self.context.clock()
+    }
+
+    fn take_peak_memory(&self) -> Option<u64> {
+        Some(self.context.made.take_peak())
     }
 }

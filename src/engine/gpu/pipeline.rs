@@ -3,10 +3,12 @@
 //! A shader's own binding lines say what it binds and how; the host names buffers and never numbers.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::context::Context;
+use crate::engine::gpu::pipeline_cache::PipelineCache;
 use crate::engine::gpu::preprocessor::{Defines, expand};
 use crate::engine::gpu::shaders::{self, Replacement};
 use crate::error::{Error, Result};
@@ -18,6 +20,8 @@ pub struct Options {
     pub checked: bool,
     /// Deliberately wrong shader texts, for tests that must turn red.
     pub replacements: Vec<Replacement>,
+    /// Folder that compiled pipelines are kept in; nothing is kept where it is left out.
+    pub cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub struct Pipeline {
 pub struct Pipelines {
     options: Options,
     cache: Mutex<HashMap<(String, Defines), Arc<Pipeline>>>,
+    disk: Option<PipelineCache>,
 }
 
 /// A shader's text after the preprocessor.
@@ -92,9 +97,11 @@ fn bindings(file: &str, text: &str) -> Result<Vec<Binding>> {
 }
 
 impl Pipelines {
-    /// No pipelines yet.
-    pub fn new(options: Options) -> Self {
+    /// No pipelines yet, but those that the disk remembers.
+    pub fn new(context: &Context, options: Options) -> Self {
+        let folder = options.cache.as_deref();
         Pipelines {
+            disk: folder.and_then(|folder| PipelineCache::open(context, folder)),
             options,
             cache: Mutex::default(),
         }
@@ -103,6 +110,11 @@ impl Pipelines {
     /// How they are compiled.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Whether compiled pipelines are kept on disk.
+    pub fn are_kept(&self) -> bool {
+        self.disk.is_some()
     }
 
     /// The pipeline of `file` with `defines`, compiled at its first use.
@@ -149,6 +161,7 @@ impl Pipelines {
                 count: None,
             })
             .collect();
+        context.made.object();
         context.scoped(&format!("shaders/{name}"), || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(name),
@@ -182,7 +195,7 @@ impl Pipelines {
                     // Every kernel writes its workgroup memory before it reads it.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: self.disk.as_ref().map(PipelineCache::handle),
             });
             Pipeline {
                 name: name.to_owned(),
@@ -194,7 +207,20 @@ impl Pipelines {
     }
 }
 
+impl Drop for Pipelines {
+    fn drop(&mut self) {
+        if let Some(disk) = &self.disk {
+            disk.save();
+        }
+    }
+}
+
 impl Pipeline {
+    /// Its kernel's stem.
+    pub fn stem(&self) -> String {
+        self.name.trim_end_matches(".wgsl").to_owned()
+    }
+
     /// Binds buffers by the names of the shader's variables; `uniform` is the size of the uniform's struct in bytes.
     ///
     /// # Errors
@@ -228,6 +254,7 @@ impl Pipeline {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        context.made.object();
         context.scoped(&self.name, || {
             context.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(&self.name),

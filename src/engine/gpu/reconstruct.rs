@@ -2,6 +2,7 @@
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
+use crate::engine::cpu;
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::defines::{self, Shape, Target, quads};
@@ -123,11 +124,11 @@ pub fn reconstruct(
         uniform.write(context, 0, &[values])?;
         let mut encoder = context.device.create_command_encoder(&Default::default());
         {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            let [x, y, z] = spread(count.div_ceil(WORKGROUP));
-            pass.set_pipeline(&pipeline.pipeline);
-            pass.set_bind_group(0, &group, &[0]);
-            pass.dispatch_workgroups(x, y, z);
+            let mut pass = context.pass(&mut encoder);
+            let workgroups = spread(count.div_ceil(WORKGROUP));
+            pass.dispatch(&pipeline, &group, &[0], workgroups, || {
+                cpu::reconstruct::work::<f32>(architecture, output, count)
+            });
         }
         context.submit(encoder, false)?;
         let values: Vec<f32> = image.read(context, 0, count * padded)?;

@@ -6,14 +6,16 @@
 use std::mem::offset_of;
 use std::sync::Arc;
 
-use crate::engine::cpu::network_update::Adam;
+use crate::engine::cpu::{self, network_update::Adam};
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
 use crate::engine::gpu::recording::{Buffers, Kernel, Recording, SLOTS, STEPS, padded, record, unpadded};
 use crate::engine::gpu::step::StepUniform;
+use crate::engine::gpu::timing::Pass;
 use crate::engine::gpu::{
     GpuEngine, degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps,
     network_update, psf_blur, reconstruct,
 };
+use crate::engine::work::Work;
 use crate::engine::{
     Noise, Output, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
 };
@@ -160,7 +162,7 @@ impl<'a> GpuTrainer<'a> {
             self.buffers.batch.write(context, 0, chunk)?;
             let mut encoder = context.device.create_command_encoder(&Default::default());
             {
-                let mut pass = encoder.begin_compute_pass(&Default::default());
+                let mut pass = context.pass(&mut encoder);
                 self.observe(&mut pass, chunk.len(), 0)?;
             }
             context.submit(encoder, false)?;
@@ -273,30 +275,33 @@ impl<'a> GpuTrainer<'a> {
 
     fn dispatch(
         &self,
-        pass: &mut wgpu::ComputePass,
+        pass: &mut Pass,
         kernel: Kernel,
         offset: usize,
-        [x, y, z]: [u32; 3],
+        workgroups: [u32; 3],
+        work: impl FnOnce() -> Work,
     ) -> Result<()> {
         let recorded = self.recording[kernel as usize]
             .as_ref()
             .ok_or_else(|| Error::failed(format!("{kernel:?} was not compiled for this step")))?;
-        pass.set_pipeline(&recorded.pipeline.pipeline);
-        if recorded.stepped {
-            pass.set_bind_group(0, &recorded.group, &[offset as u32]);
-        } else {
-            pass.set_bind_group(0, &recorded.group, &[]);
-        }
-        pass.dispatch_workgroups(x, y, z);
+        let offset = [offset as u32];
+        let offsets = if recorded.stepped { &offset[..] } else { &[] };
+        pass.dispatch(&recorded.pipeline, &recorded.group, offsets, workgroups, work);
         Ok(())
     }
 
-    fn observe(&self, pass: &mut wgpu::ComputePass, lr_count: usize, offset: usize) -> Result<()> {
-        if self.problem.fixed_psf.is_none() || self.problem.fixed_srf.is_none() {
+    fn observe(&self, pass: &mut Pass, lr_count: usize, offset: usize) -> Result<()> {
+        let problem = &self.problem;
+        if problem.fixed_psf.is_none() || problem.fixed_srf.is_none() {
             let groups = degradation::workgroups(&self.shape);
-            self.dispatch(pass, Kernel::Degradation, offset, groups)?;
+            self.dispatch(pass, Kernel::Degradation, offset, groups, || {
+                cpu::degradation::work(problem)
+            })?;
         }
-        self.dispatch(pass, Kernel::PsfBlur, offset, psf_blur::workgroups(lr_count))
+        let groups = psf_blur::workgroups(lr_count);
+        self.dispatch(pass, Kernel::PsfBlur, offset, groups, || {
+            cpu::psf_blur::work(problem, lr_count)
+        })
     }
 
     /// Where a batch starts in the buffer of indices; put there unless the step before had the same.
@@ -379,28 +384,42 @@ impl<'a> GpuTrainer<'a> {
         let frozen = self.problem.frozen_encoder;
         for (i, step) in self.queue.iter().enumerate().filter(|&(i, _)| runs[i] > 0) {
             let offset = i * self.pitch;
-            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let mut pass = context.pass(&mut encoder);
+            let (problem, lr, hr) = (&self.problem, step.lr_count, step.hr_count);
             if step.observe {
-                self.observe(&mut pass, step.lr_count, offset)?;
+                self.observe(&mut pass, lr, offset)?;
             }
             if step.persistent {
-                self.dispatch(&mut pass, Kernel::LrSteps, offset, lr_steps::workgroups(members))?;
+                let groups = lr_steps::workgroups(members);
+                self.dispatch(&mut pass, Kernel::LrSteps, offset, groups, || {
+                    std::iter::repeat_n(cpu::lr_steps::work(problem, lr, true), runs[i]).sum()
+                })?;
                 continue;
             }
-            let lr = lr_network::workgroups(step.lr_count, members);
-            self.dispatch(&mut pass, Kernel::LrNetwork, offset, lr)?;
+            let groups = lr_network::workgroups(lr, members);
+            self.dispatch(&mut pass, Kernel::LrNetwork, offset, groups, || {
+                cpu::lr_network::work(problem, lr, true)
+            })?;
             // Both updates start from the same φ and θ: the HR pass comes before Adam.
             if step.update_degradation {
-                let hr = hr_network::workgroups(step.hr_count);
-                self.dispatch(&mut pass, Kernel::HrNetwork, offset, hr)?;
+                let groups = hr_network::workgroups(hr);
+                self.dispatch(&mut pass, Kernel::HrNetwork, offset, groups, || {
+                    cpu::hr_network::work(problem, hr)
+                })?;
             }
-            let update = network_update::workgroups(&self.layout, members, frozen);
-            self.dispatch(&mut pass, Kernel::NetworkUpdate, offset, update)?;
+            let groups = network_update::workgroups(&self.layout, members, frozen);
+            self.dispatch(&mut pass, Kernel::NetworkUpdate, offset, groups, || {
+                cpu::network_update::work(problem, lr, true)
+            })?;
             if step.update_degradation {
-                let sums = degradation_sums::workgroups(&self.shape);
-                self.dispatch(&mut pass, Kernel::DegradationSums, offset, sums)?;
-                let update = degradation_update::WORKGROUPS;
-                self.dispatch(&mut pass, Kernel::DegradationUpdate, offset, update)?;
+                let groups = degradation_sums::workgroups(&self.shape);
+                self.dispatch(&mut pass, Kernel::DegradationSums, offset, groups, || {
+                    cpu::degradation_sums::work(problem, lr, hr)
+                })?;
+                let groups = degradation_update::WORKGROUPS;
+                self.dispatch(&mut pass, Kernel::DegradationUpdate, offset, groups, || {
+                    cpu::degradation_update::work(problem)
+                })?;
             }
         }
         context.submit(encoder, false)?;

@@ -16,22 +16,37 @@ mod lr_steps;
 mod network;
 mod network_update;
 mod normals;
+mod probes;
 mod products;
 mod psf_blur;
 mod reconstruct;
 mod trainer;
 
+use std::sync::Arc;
+
 use ndarray::{ArrayView3, ArrayViewMut3};
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::engine::cpu;
+use crate::engine::profile::{Clock, Instruments, Limits, Profile, Recorder};
 use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
 
 /// The vectorised CPU engine. Uses the rayon pool that it is called in, else the global one.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SimdEngine {
     arch: Arch,
+    recorder: Arc<Recorder>,
+}
+
+impl From<Arch> for SimdEngine {
+    fn from(arch: Arch) -> Self {
+        SimdEngine {
+            arch,
+            recorder: Arc::default(),
+        }
+    }
 }
 
 impl Default for SimdEngine {
@@ -43,21 +58,19 @@ impl Default for SimdEngine {
 impl SimdEngine {
     /// With the best instruction set of this machine.
     pub fn new() -> Self {
-        SimdEngine { arch: Arch::new() }
+        Arch::new().into()
     }
 
     /// One engine for every instruction set that this machine can run, the plainest first: for tests.
     pub fn every_level() -> Vec<Self> {
-        let mut levels = vec![SimdEngine { arch: Arch::Scalar }];
+        let mut levels = vec![Self::from(Arch::Scalar)];
         #[cfg(target_arch = "x86_64")]
         {
-            levels.extend(pulp::x86::V3::try_new().map(|simd| SimdEngine { arch: Arch::V3(simd) }));
-            levels.extend(pulp::x86::V4::try_new().map(|simd| SimdEngine { arch: Arch::V4(simd) }));
+            levels.extend(pulp::x86::V3::try_new().map(|simd| Self::from(Arch::V3(simd))));
+            levels.extend(pulp::x86::V4::try_new().map(|simd| Self::from(Arch::V4(simd))));
         }
         #[cfg(target_arch = "aarch64")]
-        levels.extend(pulp::aarch64::Neon::try_new().map(|simd| SimdEngine {
-            arch: Arch::Neon(simd),
-        }));
+        levels.extend(pulp::aarch64::Neon::try_new().map(|simd| Self::from(Arch::Neon(simd))));
         levels
     }
 
@@ -132,9 +145,7 @@ impl Engine<f32> for SimdEngine {
         data: &TrainingSet<f32>,
         state: TrainingState<f32>,
     ) -> Result<Box<dyn Trainer<f32> + 'a>> {
-        Ok(Box::new(trainer::SimdTrainer::new(
-            self.arch, problem, data, state,
-        )))
+        Ok(Box::new(trainer::SimdTrainer::new(self, problem, data, state)))
     }
 
     fn reconstruct(
@@ -146,7 +157,44 @@ impl Engine<f32> for SimdEngine {
         output: Output,
         out: ArrayViewMut3<f32>,
     ) -> Result<()> {
+        let pixels = hr_msi.dim().0 * hr_msi.dim().1;
+        let begin = self.recorder.begin();
         reconstruct::reconstruct(self.arch, architecture, state, hr_msi, first_pixel, output, out);
+        self.recorder.end(begin, "reconstruct", 1, || {
+            cpu::reconstruct::work::<f32>(architecture, output, pixels)
+        });
         Ok(())
+    }
+
+    fn instruments(&self) -> Option<&dyn Instruments> {
+        Some(self)
+    }
+}
+
+impl Instruments for SimdEngine {
+    /// The host's clock is the device's: both kinds of profile are the same.
+    fn start_profile(&self, _: Clock) -> Result<()> {
+        self.recorder.start();
+        Ok(())
+    }
+
+    fn take_profile(&self) -> Profile {
+        Profile {
+            clock: Clock::HostClock,
+            spans: self.recorder.take(),
+            unusable: None,
+        }
+    }
+
+    fn limits(&self) -> Result<Limits> {
+        Ok(probes::limits(self.arch))
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::HostClock
+    }
+
+    fn take_peak_memory(&self) -> Option<u64> {
+        None
     }
 }

@@ -4,7 +4,8 @@ use pulp::{Simd, WithSimd};
 
 use super::lines::{Rows, View};
 use super::products::outer;
-use crate::engine::Geometry;
+use crate::engine::work::Work;
+use crate::engine::{Geometry, Problem};
 use crate::sensor::psf;
 
 /// Rows of [`Maps::bank`]: the PSF, its derivatives, and rows of zeros up to a multiple of four.
@@ -42,6 +43,14 @@ impl Maps {
             }
         }
     }
+}
+
+/// Work of (Y∗C)↓ alone over `windows` windows: what is looked up before a pass, the derivatives following with the
+/// update of θ.
+pub(super) fn work(problem: &Problem<f32>, windows: usize) -> Work {
+    let kernel = problem.geometry.kernel * problem.geometry.kernel;
+    let b = problem.architecture.msi_bands;
+    Work::of::<f32>(windows * b * 2 * kernel, windows * b * (kernel + 1) + kernel)
 }
 
 /// The products of one window with the maps.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::SimdEngine;
 use super::degradation_update::{Sums, gradient};
 use super::hr_network::{HrPass, HrScratch, HrSlot, HrWindow};
 use super::lines::Rows;
@@ -18,11 +19,16 @@ use super::lr_steps::{
 };
 use super::network::Net;
 use super::normals::Epsilon;
-use super::psf_blur::{Blur, MAPS, Maps};
-use crate::engine::cpu::degradation::{Degradation, degradation};
+use super::psf_blur::{self, Blur, MAPS, Maps};
 use crate::engine::cpu::degradation_update::{DegradationGradient, update};
 use crate::engine::cpu::network_update::Adam;
 use crate::engine::cpu::psf_blur::sign;
+use crate::engine::cpu::{
+    self,
+    degradation::{Degradation, degradation},
+};
+use crate::engine::profile::Recorder;
+use crate::engine::work::Work;
 use crate::engine::{Noise, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::random::{Purpose, key};
@@ -48,6 +54,7 @@ impl<T> Pool<T> {
 
 pub(super) struct SimdTrainer {
     arch: Arch,
+    recorder: Arc<Recorder>,
     problem: Problem<f32>,
     net: Net,
     /// Spectra of all windows.
@@ -107,7 +114,7 @@ fn same(a: &Arc<[u32]>, b: &Arc<[u32]>) -> bool {
 
 impl SimdTrainer {
     pub(super) fn new(
-        arch: Arch,
+        engine: &SimdEngine,
         problem: &Problem<f32>,
         data: &TrainingSet<f32>,
         mut state: TrainingState<f32>,
@@ -127,7 +134,8 @@ impl SimdTrainer {
         }
         let network = std::mem::take(&mut state.network);
         let mut trainer = SimdTrainer {
-            arch,
+            arch: engine.arch,
+            recorder: engine.recorder.clone(),
             net: Net::new(architecture),
             lr_hsi: data.lr_hsi.clone(),
             planes,
@@ -201,7 +209,10 @@ impl SimdTrainer {
         if theta.fresh {
             return;
         }
+        let begin = self.recorder.begin();
         degradation(&self.problem, &self.state.degradation, &mut theta.degradation);
+        self.recorder
+            .end(begin, "degradation", 1, || cpu::degradation::work(&self.problem));
         theta.maps.set(self.problem.geometry, &theta.degradation.bank);
         let b = self.net.msi_bands;
         for (to, from) in theta
@@ -253,7 +264,10 @@ impl SimdTrainer {
             }
         }
         let (b, wanted) = (self.net.msi_bands, 4);
+        let begin = self.recorder.begin().filter(|_| !todo.is_empty());
         self.blur(&todo, wanted);
+        self.recorder
+            .end(begin, "psf_blur", 1, || psf_blur::work(&self.problem, todo.len()));
         for (sums, &w) in self.theta.sums.chunks_exact(b * wanted).zip(&todo) {
             for (to, sums) in self.theta.lr_msi[w as usize * b..][..b]
                 .iter_mut()
@@ -295,11 +309,20 @@ impl SimdTrainer {
             // Both updates start from the same φ and θ: the HR pass comes before Adam.
             if first.degradation_rate.is_some() {
                 let mut slots = std::mem::take(&mut self.hr_slots);
+                let begin = self.recorder.begin();
                 self.hr_pass(first, self.current, &mut slots, None);
+                self.recorder.end(begin, "hr_network", 1, || {
+                    cpu::hr_network::work(&self.problem, first.hr_batch.len())
+                });
                 self.hr_slots = slots;
             }
             let from = self.losses.len();
+            let begin = self.recorder.begin();
             self.lr_steps(plans);
+            self.recorder
+                .end(begin, "lr_network + network_update", run as u64, || {
+                    self.lr_work(first.lr_batch.len(), run)
+                });
             if let Some(rate) = first.degradation_rate {
                 let losses = self.update_degradation(first, rate);
                 self.losses[from].degradation = Some(losses);
@@ -308,6 +331,14 @@ impl SimdTrainer {
         }
         queue.clear();
         self.queue = queue;
+    }
+
+    /// Work of the LR pass and the update of φ over `steps` steps of `pixels` LR pixels.
+    fn lr_work(&self, pixels: usize, steps: usize) -> Work {
+        // Without noise the σ decoder is not run.
+        let with_std = self.problem.noise != Noise::Off;
+        let step = cpu::lr_steps::work(&self.problem, pixels, with_std);
+        std::iter::repeat_n(step, steps).sum()
     }
 
     fn shared(&self) -> LrShared<'_> {
@@ -549,7 +580,12 @@ impl SimdTrainer {
 
     /// Adam on θ; returns the losses.
     fn update_degradation(&mut self, plan: &StepPlan, rate: f64) -> [f64; 3] {
+        let begin = self.recorder.begin();
         self.blur(&plan.lr_batch, MAPS);
+        self.recorder.end(begin, "psf_blur", 1, || {
+            cpu::psf_blur::work(&self.problem, plan.lr_batch.len())
+        });
+        let begin = self.recorder.begin();
         let (bands, b) = (self.net.bands, self.net.msi_bands);
         let block = self.problem.geometry.scale * self.problem.geometry.scale;
         let mut sums = Sums {
@@ -602,6 +638,11 @@ impl SimdTrainer {
         let losses = gradient.losses.map(f64::from);
         self.degradation_gradient = Some(gradient);
         self.theta.fresh = false;
+        self.recorder
+            .end(begin, "degradation_sums + degradation_update", 1, || {
+                cpu::degradation_sums::work(&self.problem, plan.lr_batch.len(), hr)
+                    + cpu::degradation_update::work(&self.problem)
+            });
         losses
     }
 
