@@ -11,7 +11,7 @@ use hsr_gpu::engine::cpu::psf_blur::{LrObservation, psf_blur};
 use hsr_gpu::engine::cpu::{CpuEngine, network_update};
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::engine::workload::{Workload, samples, start};
-use hsr_gpu::engine::{Engine, Noise, Output, TrainingSet};
+use hsr_gpu::engine::{Engine, Noise, Output, Precision, TrainingSet};
 use hsr_gpu::network::{Activation, Architecture};
 use hsr_gpu::sensor::psf;
 use ndarray::{Array3, ArrayView3};
@@ -146,6 +146,7 @@ fn twin(bencher: Bencher, kernel: &str) {
         batch: &batch,
         noise: &[],
         step: 1,
+        precision: Precision::F32,
     };
     let mut pixels = vec![LrPixel::zero(&layout, a.bands); n];
     lr_network(&lr, &mut pixels);

@@ -1,6 +1,12 @@
 // The HR pass of a window: encode, decode, sample, blur by the PSF and by its derivatives, respond by the SRF, and
 // the losses with their gradients to PSF and SRF; a workgroup a window. The sample lives in workgroup memory, a chunk
-// of pixels and a tile of bands at a time. Twin: src/engine/cpu/hr_network.rs.
+// of pixels and a tile of bands at a time, or all bands where they fit. Twin: src/engine/cpu/hr_network.rs.
+#if HALF
+enable f16;
+#endif
+#if HALF && MATRIX
+enable wgpu_cooperative_matrix;
+#endif
 #import "shared/step.wgsl"
 
 @group(0) @binding(0) var<uniform> step: Step;
@@ -15,7 +21,18 @@
 @group(0) @binding(8) var<storage, read> noise: array<vec4<f32>>;           // (HR windows, S, S, B)
 #endif
 
+#if HALF && MATRIX
+@group(0) @binding(9) var<storage, read> weights: array<f16>;               // the member's, layers' (inputs, outputs)
+#endif
+#if HALF && !MATRIX
+@group(0) @binding(9) var<storage, read> weights: array<vec4<f16>>;         // the member's, layers' (inputs, outputs)
+#endif
+
+#if HALF
+#import "shared/half_network.wgsl"
+#else
 #import "shared/network.wgsl"
+#endif
 #import "shared/noise.wgsl"
 
 const WG = #{WG}u;
@@ -23,14 +40,61 @@ const AREA = #{SIDE * SIDE}u;
 const MSI = #{MSI}u;
 const BAND_QUADS = #{BAND_QUADS}u;
 const WIDTH = #{BAND_WIDTH}u;
+// Quads of bands that `sample` holds at a time.
+const HELD = #{HELD}u;
 // Columns that the sample is summed against: the PSF, its five derivatives, the b signs of Y - Z R.
 const PSFS = 6u;
 const COLUMNS = #{6 + MSI}u;
 
-var<workgroup> sample: array<vec4<f32>, #{BAND_WIDTH * WG}>;    // (quads of the tile, pixels of the chunk)
+var<workgroup> sample: array<vec4<f32>, #{HELD * WG}>;          // (quads held, pixels of the chunk)
 var<workgroup> weight: array<f32, #{(6 + MSI) * WG}>;           // (columns, pixels of the chunk)
 
-// Puts the tile's bands of this invocation's pixel into `sample` and adds their share of Z R to `response`.
+// Puts a quad of bands of this invocation's pixel into `sample` and adds its share of Z R to `response`.
+fn take(
+    lane: u32,
+    index: u32,
+    quad: u32,
+    mean: vec4<f32>,
+    deviation: vec4<f32>,
+    msi: ptr<function, array<f32, #{MSI + 1}>>,
+    response: ptr<function, array<f32, #{MSI}>>,
+) {
+    var z = mean + deviation * epsilon(step.step, #{PURPOSE}u, index, index, quad);
+#if LINEAR
+    z += linear_path(msi, quad);
+#endif
+    sample[quad % HELD * WG + lane] = z;
+    for (var j = start(); j < MSI; j++) {
+        (*response)[j] += dot(z, srf[j * BAND_QUADS + quad]);
+    }
+}
+
+// Draws the tile's bands of this invocation's pixel.
+#if HALF
+fn draw(
+    lane: u32,
+    index: u32,
+    tile: u32,
+    msi: ptr<function, array<f32, #{MSI + 1}>>,
+    response: ptr<function, array<f32, #{MSI}>>,
+) {
+    for (var part = start(); part < #{BAND_WIDTH / 4}u; part++) {
+        let columns = tile * #{BAND_WIDTH / 4}u + part;
+        if columns >= #{HALF_COLUMNS[MEAN] / 16}u {
+            break;
+        }
+        product_#{MEAN}(lane, 0u, columns, 0u);
+        product_#{STD}(lane, 0u, columns, 1u);
+        workgroupBarrier();
+        for (var k = start(); k < min(4u, BAND_QUADS - 4u * columns); k++) {
+            let mean = activate(product_of(lane, 0u, k), #{SLOPE[MEAN]});
+            let deviation = activate(product_of(lane, 1u, k), #{SLOPE[STD]});
+            take(lane, index, 4u * columns + k, mean, deviation, msi, response);
+        }
+        workgroupBarrier();
+    }
+}
+#else
 fn draw(
     lane: u32,
     index: u32,
@@ -45,28 +109,19 @@ fn draw(
     var deviation: array<vec4<f32>, #{BAND_WIDTH}>;
     layer_#{MEAN}(member, mean_from, tile, &mean);
     layer_#{STD}(member, std_from, tile, &deviation);
-    for (var k = start(); k < WIDTH; k++) {
-        let quad = tile * WIDTH + k;
-        if quad >= BAND_QUADS {
-            break;
-        }
-        var z = mean[k] + deviation[k] * epsilon(step.step, #{PURPOSE}u, index, index, quad);
-#if LINEAR
-        z += linear_path(msi, quad);
-#endif
-        sample[k * WG + lane] = z;
-        for (var j = start(); j < MSI; j++) {
-            (*response)[j] += dot(z, srf[j * BAND_QUADS + quad]);
-        }
+    for (var k = start(); k < min(WIDTH, BAND_QUADS - tile * WIDTH); k++) {
+        take(lane, index, tile * WIDTH + k, mean[k], deviation[k], msi, response);
     }
 }
+#endif
 
-// Sums the tile's sample against columns first .. first + count, over the pixels of the chunk in their order.
-fn accumulate(lane: u32, first: u32, count: u32, tile: u32, record: u32, fresh: bool) {
-    for (var pair = lane; pair < count * WIDTH; pair += WG) {
-        let k = pair % WIDTH;
-        let column = first + pair / WIDTH;
-        let quad = tile * WIDTH + k;
+// Sums the sample held, from quad `from_quad` on, against columns first .. first + count, over the pixels of the chunk in
+// their order.
+fn accumulate(lane: u32, first: u32, count: u32, from_quad: u32, record: u32, fresh: bool) {
+    for (var pair = lane; pair < count * HELD; pair += WG) {
+        let k = pair % HELD;
+        let column = first + pair / HELD;
+        let quad = from_quad + k;
         if quad < BAND_QUADS {
             var sum = vec4<f32>(0.0);
             for (var p = start(); p < WG; p++) {
@@ -107,6 +162,9 @@ fn main(
             msi[j] = hr_msi[(window * AREA + pixel) * MSI + j];
         }
         msi[MSI] = 1.0;
+#if HALF
+        encode(lane, 0u, &msi);
+#else
 #for L in 0..LAYERS
 #if !LAST[L]
         var h#{L}: array<f32, #{LENGTH[L]}>;
@@ -117,6 +175,7 @@ fn main(
 #endif
 #endif
 #end
+#endif
         // Differences wrap for pixels before the window of the PSF and then fail the comparison.
         let kernel_row = row - #{KERNEL_AT}u;
         let kernel_column = column - #{KERNEL_AT}u;
@@ -134,16 +193,18 @@ fn main(
         for (var j = start(); j < MSI; j++) {
             response[j] = 0.0;
         }
-#if BAND_TILES == 1
-        draw(lane, index, 0u, &msi, &h#{FROM[MEAN]}, &h#{FROM[STD]}, &response);
-#else
         for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
+#if HALF
+            draw(lane, index, tile, &msi, &response);
+#else
             draw(lane, index, tile, &msi, &h#{FROM[MEAN]}, &h#{FROM[STD]}, &response);
-            workgroupBarrier();
-            accumulate(lane, 0u, PSFS, tile, record, chunk == 0u);
-            workgroupBarrier();
-        }
 #endif
+#if HELD < BAND_QUADS
+            workgroupBarrier();
+            accumulate(lane, 0u, PSFS, tile * WIDTH, record, chunk == 0u);
+            workgroupBarrier();
+#endif
+        }
         for (var j = start(); j < MSI; j++) {
             let residual = msi[j] - response[j];
             weight[(PSFS + j) * WG + lane] = select(0.0, -sign(residual), in_block);
@@ -160,17 +221,21 @@ fn main(
             }
         }
 #endif
-#if BAND_TILES == 1
+#if HELD >= BAND_QUADS
         workgroupBarrier();
         accumulate(lane, 0u, COLUMNS, 0u, record, chunk == 0u);
         workgroupBarrier();
 #else
-        // Only now are the signs known; a second pass over the tiles costs less than keeping the sample.
+        // Only now are the signs known, and most of the sample is gone: it is drawn again.
         var again: array<f32, #{MSI}>;
         for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
+#if HALF
+            draw(lane, index, tile, &msi, &again);
+#else
             draw(lane, index, tile, &msi, &h#{FROM[MEAN]}, &h#{FROM[STD]}, &again);
+#endif
             workgroupBarrier();
-            accumulate(lane, PSFS, MSI, tile, record, chunk == 0u);
+            accumulate(lane, PSFS, MSI, tile * WIDTH, record, chunk == 0u);
             workgroupBarrier();
         }
 #endif

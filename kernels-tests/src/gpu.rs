@@ -27,6 +27,11 @@ pub fn mutated(replacements: Vec<Replacement>) -> GpuEngine {
         replacements,
         ..Options::default()
     };
+    with(options)
+}
+
+/// An engine with these options.
+pub fn with(options: Options) -> GpuEngine {
     GpuEngine::with_options(&choice(), options)
         .expect("the kernel tests need a Vulkan, Metal or DX12 adapter")
 }

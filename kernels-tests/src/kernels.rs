@@ -6,14 +6,15 @@ use hsr_gpu::engine::gpu::compare::{Row, compare_reconstruct, compare_step};
 use hsr_gpu::engine::gpu::compare_lr_steps::compare_lr_steps;
 use hsr_gpu::engine::gpu::shaders::Replacement;
 
-fn rows(engine: &GpuEngine, kernel: &str, case: &Case) -> Vec<Row> {
-    let rows = match kernel {
-        "reconstruct" => compare_reconstruct(engine, case),
-        "lr_steps" => compare_lr_steps(engine, case),
+/// The comparisons of `kernels`, which are of one kind: parts of a step, `reconstruct`, or `lr_steps`.
+fn rows(engine: &GpuEngine, kernels: &[&str], case: &Case) -> Vec<Row> {
+    let rows = match kernels {
+        ["reconstruct"] => compare_reconstruct(engine, case),
+        ["lr_steps"] => compare_lr_steps(engine, case),
         _ => compare_step(engine, case),
     };
     let rows = rows.unwrap_or_else(|e| panic!("{}: {e}", case.name));
-    rows.into_iter().filter(|r| r.kernel == kernel).collect()
+    rows.into_iter().filter(|r| kernels.contains(&r.kernel)).collect()
 }
 
 /// Compares `kernel` with its twin on every case.
@@ -21,11 +22,18 @@ fn rows(engine: &GpuEngine, kernel: &str, case: &Case) -> Vec<Row> {
 /// # Panics
 /// If a comparison fails, or there was none.
 pub fn holds(kernel: &str) {
-    let engine = crate::gpu::engine();
+    holds_on(&crate::gpu::engine(), &[kernel], &cases());
+}
+
+/// Compares `kernels`, parts of a step or one other, with their twins on these cases.
+///
+/// # Panics
+/// As [`holds`].
+pub fn holds_on(engine: &GpuEngine, kernels: &[&str], cases: &[Case]) {
     let mut compared = 0;
     let mut failed = Vec::new();
-    for case in cases() {
-        for row in rows(&engine, kernel, &case) {
+    for case in cases {
+        for row in rows(engine, kernels, case) {
             compared += 1;
             println!(
                 "{}: {}: NMSE {:.1e}, worst {:.1e}",
@@ -46,10 +54,18 @@ pub fn holds(kernel: &str) {
 /// # Panics
 /// If none fails.
 pub fn fails(kernel: &str, replacements: &[Replacement]) {
-    let engine = crate::gpu::mutated(replacements.to_vec());
+    fails_on(&crate::gpu::mutated(replacements.to_vec()), kernel);
+}
+
+/// Asserts that a comparison of `kernel` fails on an engine with wrong shaders.
+///
+/// # Panics
+/// If none fails.
+pub fn fails_on(engine: &GpuEngine, kernel: &str) {
     let all = cases();
     let case = all.iter().find(|c| c.name == "three members, linear path, K < s");
-    let rows = rows(&engine, kernel, case.expect("the case is in the table"));
+    let rows = rows(engine, &[kernel], case.expect("the case is in the table"));
+    let mutations = &engine.pipelines.options().replacements;
     assert!(!rows.is_empty(), "nothing was compared");
-    assert!(rows.iter().any(|r| !r.passed), "nobody noticed {replacements:?}");
+    assert!(rows.iter().any(|r| !r.passed), "nobody noticed {mutations:?}");
 }

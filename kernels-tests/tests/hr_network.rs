@@ -1,12 +1,34 @@
 //! `shaders/hr_network.wgsl` against its twin, and with mistakes that must be seen.
 #![cfg(feature = "gpu")]
 
+use hsr_gpu::engine::gpu::Options;
+use hsr_gpu::engine::gpu::cases::cases;
+use hsr_gpu::engine::gpu::defines::Target;
 use hsr_gpu::engine::gpu::shaders::Replacement;
-use kernels_tests::kernels::{fails, holds};
+use kernels_tests::gpu::{engine, with};
+use kernels_tests::kernels::{fails, holds, holds_on};
 
 #[test]
 fn hr_network_is_its_twin() {
     holds("hr_network");
+}
+
+// Bands that do not fit workgroup memory at once are drawn twice; with as little memory as WebGPU promises most do not.
+#[test]
+fn tiles_drawn_twice_are_the_twin_too() {
+    let engine = with(Options {
+        checked: true,
+        target: Some(Target {
+            workgroup_memory: 8_192,
+            ..engine().target()
+        }),
+        ..Options::default()
+    });
+    let wide: Vec<_> = cases()
+        .into_iter()
+        .filter(|c| c.architecture.bands > 100)
+        .collect();
+    holds_on(&engine, &["hr_network"], &wide);
 }
 
 // A wrong sign and a dropped row of the PSF.

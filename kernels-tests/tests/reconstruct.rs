@@ -16,8 +16,8 @@ fn reconstruct_mutations_are_caught() {
         "reconstruct",
         &[Replacement {
             file: "reconstruct.wgsl",
-            from: "(step.first_member + e)",
-            to: "step.first_member",
+            from: "step.first_member + e;",
+            to: "step.first_member;",
         }],
     );
     fails(

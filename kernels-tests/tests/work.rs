@@ -14,7 +14,9 @@ use hsr_gpu::engine::cpu::network_update::{self, Adam};
 use hsr_gpu::engine::cpu::psf_blur::{self, LrObservation, psf_blur};
 use hsr_gpu::engine::cpu::reconstruct;
 use hsr_gpu::engine::work::Work;
-use hsr_gpu::engine::{Geometry, Noise, Output, Problem, TrainingSet, TrainingState, degradation_parameters};
+use hsr_gpu::engine::{
+    Geometry, Noise, Output, Precision, Problem, TrainingSet, TrainingState, degradation_parameters,
+};
 use hsr_gpu::network::{Activation, Architecture};
 use hsr_gpu::real::Real;
 use hsr_gpu::sensor::psf;
@@ -235,6 +237,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
         batch: &hr,
         noise: &[],
         step: 1,
+        precision: Precision::F32,
     };
     // Fused with the LR pass, only observations, spectra and abundances are read, and parameters updated.
     let one = bytes([&o.lr_msi, &data.lr_hsi[..a.bands], &frozen[..abundances]]);
@@ -315,7 +318,9 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
     ] {
         let msi = Array3::from_elem((5, 3, a.msi_bands), Counted::of(0.3));
         let mut out = Array3::zeros((5, 3, channels));
-        let did = operations(|| reconstruct::reconstruct(a, &state, msi.view(), 0, output, out.view_mut()));
+        let did = operations(|| {
+            reconstruct::reconstruct(Precision::F32, a, &state, msi.view(), 0, output, out.view_mut())
+        });
         let members = if matches!(output, Output::Abundance { .. }) {
             1
         } else {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Output;
 use super::options::{Backend, EngineOptions, ThreadOptions};
 use crate::engine::workload;
-use crate::engine::{Engine, Output as Wanted};
+use crate::engine::{Engine, Output as Wanted, Precision};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::network::Architecture;
@@ -180,7 +180,7 @@ impl Bench {
             backend: if self.on_cpu(engine) { "cpu" } else { "gpu" },
             adapter: engine.name(),
             threads: rayon::current_num_threads(),
-            precision: "f32",
+            precision: Precision::from(self.engine.precision).name(),
             peak_bytes: memory::peak(),
             device_bytes: engine.instruments().and_then(|i| i.take_peak_memory()),
         })

@@ -43,6 +43,15 @@ impl Devices {
                 a.max_compute_invocations_per_workgroup,
                 features.join(", "),
             );
+            if !a.cooperative_matrix_shapes.is_empty() {
+                let used = if a.cooperative_matrix_used {
+                    "used"
+                } else {
+                    "not used"
+                };
+                let shapes = a.cooperative_matrix_shapes.join(", ");
+                text += &format!("   cooperative matrices {shapes}; {used} by --precision f16\n");
+            }
         }
         if adapters.is_empty() {
             text += "no adapter: install a Vulkan driver, or use --backend cpu\n";

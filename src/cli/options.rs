@@ -10,8 +10,8 @@ use crate::coordination::config::{Config, Refine};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::Cube;
-use crate::engine::Engine;
 use crate::engine::simd::SimdEngine;
+use crate::engine::{Engine, Precision};
 use crate::error::{Error, Result};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::estimate::PsfModel;
@@ -203,6 +203,28 @@ pub struct EngineOptions {
     /// Compile the GPU's kernels with bounds checks and put guard words around all buffers
     #[arg(long)]
     pub checked: bool,
+    /// Arithmetic of the HR pass and of reconstruction: f16 multiplies 16-bit factors and sums in f32, on GPUs that have
+    /// it, with cooperative matrices where there are any
+    #[arg(long, value_enum, default_value_t = PrecisionOption::F32)]
+    pub precision: PrecisionOption,
+}
+
+/// The values of `--precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionOption {
+    /// Single precision
+    F32,
+    /// 16-bit factors, f32 sums
+    F16,
+}
+
+impl From<PrecisionOption> for Precision {
+    fn from(option: PrecisionOption) -> Self {
+        match option {
+            PrecisionOption::F32 => Precision::F32,
+            PrecisionOption::F16 => Precision::F16,
+        }
+    }
 }
 
 /// Threads of the CPU engine.
@@ -255,22 +277,32 @@ impl EngineOptions {
                 None if self.checked => Err(Error::input(
                     "--checked is for the GPU's kernels; leave it out with --backend cpu",
                 )),
-                None => Ok(Box::new(SimdEngine::new())),
+                None => self.open_cpu(),
             };
         }
         self.open_gpu()
+    }
+
+    fn open_cpu(&self) -> Result<Box<dyn Engine<f32>>> {
+        match self.precision {
+            PrecisionOption::F32 => Ok(Box::new(SimdEngine::new())),
+            PrecisionOption::F16 => Err(Error::input(
+                "--precision f16 is for GPUs, and this run is on the CPU; leave it out or name a GPU with --adapter",
+            )),
+        }
     }
 
     #[cfg(feature = "gpu")]
     fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
         use crate::engine::gpu::{AdapterChoice, GpuEngine, Options, hardware_adapter};
         if self.backend == Backend::Auto && self.adapter.is_none() && hardware_adapter().is_none() {
-            return Ok(Box::new(SimdEngine::new()));
+            return self.open_cpu();
         }
         let choice = AdapterChoice::from_option(self.adapter.as_deref());
         let options = Options {
             checked: self.checked,
             cache: pipeline_folder(),
+            precision: self.precision.into(),
             ..Options::default()
         };
         Ok(Box::new(GpuEngine::with_options(&choice, options)?))
@@ -283,6 +315,6 @@ impl EngineOptions {
                 "this build has no GPU engine (--no-default-features); use --backend cpu or the default build",
             ));
         }
-        Ok(Box::new(SimdEngine::new()))
+        self.open_cpu()
     }
 }

@@ -14,7 +14,7 @@ use super::options::{EngineOptions, ThreadOptions};
 use crate::coordination::config::Config;
 use crate::engine::profile::{Bound, Clock, Instruments, Limits, Span};
 use crate::engine::workload::{self, Workload};
-use crate::engine::{Engine, Noise, Output as Wanted};
+use crate::engine::{Engine, Noise, Output as Wanted, Precision};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::io::check_writable;
@@ -230,7 +230,7 @@ impl Profile {
             msi_bands: architecture.msi_bands,
             scale: train.scale,
             threads: rayon::current_num_threads(),
-            precision: "f32",
+            precision: Precision::from(self.engine.precision).name(),
             clock,
             timestamps,
             limits,

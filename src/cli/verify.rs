@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Output;
+use super::options::PrecisionOption;
 use crate::engine::Engine;
 use crate::engine::gpu::compare::{Row, compare_all};
 use crate::engine::gpu::{AdapterChoice, GpuEngine, Options};
@@ -16,6 +17,9 @@ pub struct Verify {
     /// GPU adapter by number or part of its name (see `hsr-gpu devices`); the best hardware GPU where left out
     #[arg(long, value_name = "INDEX|NAME")]
     adapter: Option<String>,
+    /// Arithmetic of the HR pass and of reconstruction
+    #[arg(long, value_enum, default_value_t = PrecisionOption::F32)]
+    precision: PrecisionOption,
     /// Compile the shaders with bounds checks and put guard words around all buffers
     #[arg(long)]
     checked: bool,
@@ -25,6 +29,7 @@ pub struct Verify {
 struct Report {
     adapter: String,
     checked: bool,
+    precision: &'static str,
     rows: Vec<Row>,
     failed: usize,
 }
@@ -38,6 +43,7 @@ impl Verify {
         let choice = AdapterChoice::from_option(self.adapter.as_deref());
         let options = Options {
             checked: self.checked,
+            precision: self.precision.into(),
             ..Options::default()
         };
         let engine = GpuEngine::with_options(&choice, options)?;
@@ -65,6 +71,7 @@ impl Verify {
         let report = Report {
             adapter: engine.name(),
             checked: self.checked,
+            precision: engine.precision().name(),
             rows,
             failed,
         };

@@ -85,6 +85,34 @@ pub enum Noise {
     Off,
 }
 
+/// Arithmetic of the HR pass and of reconstruction; the LR pass, Adam and all parameters are f32 in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Weights and the inputs of every layer rounded to f16, products summed in f32.
+    F16,
+}
+
+impl Precision {
+    /// `x` as a factor of a product.
+    pub fn round<T: Real>(self, x: T) -> T {
+        match self {
+            Precision::F32 => x,
+            Precision::F16 => T::of(half::f16::from_f64(x.f64()).to_f64()),
+        }
+    }
+
+    /// `f32` or `f16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+        }
+    }
+}
+
 /// What stays the same over a training run.
 #[derive(Debug, Clone)]
 pub struct Problem<T> {

@@ -7,11 +7,11 @@ use rayon::prelude::*;
 
 use crate::engine::cpu::degradation::Degradation;
 use crate::engine::cpu::network::{
-    forward, forward_operations, linear_path, linear_values, sample_operations,
+    forward_in, forward_operations, linear_path, linear_values, sample_operations,
 };
 use crate::engine::cpu::psf_blur::sign;
 use crate::engine::work::Work;
-use crate::engine::{Noise, Problem, TrainingSet};
+use crate::engine::{Noise, Precision, Problem, TrainingSet};
 use crate::network::{Branch, Layout};
 use crate::random::{Purpose, key, normals};
 use crate::real::Real;
@@ -69,6 +69,8 @@ pub struct HrPass<'a, T> {
     pub noise: &'a [T],
     /// Step number.
     pub step: u32,
+    /// Arithmetic of the network.
+    pub precision: Precision,
 }
 
 /// Work of a pass over `windows` windows. Ẑ·R, which only comparisons ask for, is not counted as written.
@@ -160,7 +162,7 @@ fn window<T: Real>(pass: &HrPass<T>, n: usize, out: &mut HrWindow<T>) {
 fn sample<T: Real>(pass: &HrPass<T>, index: usize, msi: &[T], row: &mut [T], z: &mut [T]) {
     let layout = pass.layout;
     for branch in [Branch::Encoder, Branch::Mean, Branch::Std] {
-        forward(layout, branch, pass.parameters, row, msi);
+        forward_in(pass.precision, layout, branch, pass.parameters, row, msi);
     }
     let (mean_at, std_at) = (layout.output(Branch::Mean), layout.output(Branch::Std));
     let bands = z.len();

@@ -11,6 +11,7 @@ pub mod degradation;
 pub mod degradation_sums;
 pub mod degradation_update;
 pub mod guided_update;
+pub mod half_weights;
 pub mod hr_network;
 pub mod lr_network;
 pub mod lr_steps;
@@ -23,7 +24,7 @@ mod trainer;
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
-use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
+use crate::engine::{Engine, Output, Precision, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
 use crate::real::Real;
@@ -59,7 +60,15 @@ impl<T: Real> Engine<T> for CpuEngine {
         output: Output,
         out: ArrayViewMut3<T>,
     ) -> Result<()> {
-        reconstruct::reconstruct(architecture, state, hr_msi, first_pixel, output, out);
+        reconstruct::reconstruct(
+            Precision::F32,
+            architecture,
+            state,
+            hr_msi,
+            first_pixel,
+            output,
+            out,
+        );
         Ok(())
     }
 }

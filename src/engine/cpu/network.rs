@@ -1,6 +1,6 @@
 //! One pixel through the network and back: the twin of `shaders/shared/network.wgsl`.
 
-use crate::engine::Noise;
+use crate::engine::{Noise, Precision};
 use crate::network::{Architecture, Branch, Layer, Layout};
 use crate::random::NORMALS_OPERATIONS;
 use crate::real::Real;
@@ -37,17 +37,26 @@ pub fn input<T: Real>(layer: &Layer, offset: Option<usize>, i: usize, row: &[T],
 }
 
 /// Runs one layer on a pixel: `row` is the pixel's row of activations, `msi` its MSI spectrum.
-pub fn forward_layer<T: Real>(layout: &Layout, layer: &Layer, parameters: &[T], row: &mut [T], msi: &[T]) {
+pub fn forward_layer<T: Real>(
+    precision: Precision,
+    layout: &Layout,
+    layer: &Layer,
+    parameters: &[T],
+    row: &mut [T],
+    msi: &[T],
+) {
     let offset = input_offset(layout, layer);
     // The layer's outputs never overlap its inputs: every layer has its own place in the row.
     let (before, rest) = row.split_at_mut(layer.activation);
     let out = &mut rest[..layer.stride];
-    out.copy_from_slice(&parameters[layer.bias..layer.bias + layer.stride]);
+    for (o, &bias) in out.iter_mut().zip(&parameters[layer.bias..]) {
+        *o = precision.round(bias);
+    }
     for i in 0..layer.inputs {
-        let a = input(layer, offset, i, before, msi);
+        let a = precision.round(input(layer, offset, i, before, msi));
         let weights = &parameters[layer.weight + i * layer.stride..][..layer.stride];
         for (o, &w) in out.iter_mut().zip(weights) {
-            *o += w * a;
+            *o += precision.round(w) * a;
         }
     }
     let slope = T::of(layer.slope);
@@ -90,8 +99,20 @@ pub fn linear_values(architecture: &Architecture) -> usize {
 
 /// Runs a branch on a pixel.
 pub fn forward<T: Real>(layout: &Layout, branch: Branch, parameters: &[T], row: &mut [T], msi: &[T]) {
+    forward_in(Precision::F32, layout, branch, parameters, row, msi);
+}
+
+/// Runs a branch on a pixel with the factors of all products rounded as `precision` says.
+pub fn forward_in<T: Real>(
+    precision: Precision,
+    layout: &Layout,
+    branch: Branch,
+    parameters: &[T],
+    row: &mut [T],
+    msi: &[T],
+) {
     for layer in layout.branch(branch) {
-        forward_layer(layout, layer, parameters, row, msi);
+        forward_layer(precision, layout, layer, parameters, row, msi);
     }
 }
 

@@ -4,10 +4,10 @@ use ndarray::parallel::prelude::*;
 use ndarray::{ArrayView3, ArrayViewMut3, Axis};
 
 use crate::engine::cpu::network::{
-    forward, forward_operations, linear_path, linear_path_operations, linear_values, sample_operations,
+    forward_in, forward_operations, linear_path, linear_path_operations, linear_values, sample_operations,
 };
 use crate::engine::work::Work;
-use crate::engine::{Noise, Output, TrainingState};
+use crate::engine::{Noise, Output, Precision, TrainingState};
 use crate::network::{Architecture, Branch, Layer};
 use crate::random::{Purpose, key, normals};
 use crate::real::Real;
@@ -46,6 +46,7 @@ pub fn work<T: Real>(architecture: &Architecture, output: Output, pixels: usize)
 
 /// Writes `output` of every pixel of `hr_msi` into `out`; see [`crate::engine::Engine::reconstruct`].
 pub fn reconstruct<T: Real>(
+    precision: Precision,
     architecture: &Architecture,
     state: &TrainingState<T>,
     hr_msi: ArrayView3<T>,
@@ -74,12 +75,12 @@ pub fn reconstruct<T: Real>(
                 out.fill(T::zero());
                 for member in members.clone() {
                     let parameters = &state.network[member * layout.parameters..][..layout.parameters];
-                    forward(&layout, Branch::Encoder, parameters, &mut row, &msi);
+                    forward_in(precision, &layout, Branch::Encoder, parameters, &mut row, &msi);
                     if !matches!(output, Output::Abundance { .. } | Output::Std) {
-                        forward(&layout, Branch::Mean, parameters, &mut row, &msi);
+                        forward_in(precision, &layout, Branch::Mean, parameters, &mut row, &msi);
                     }
                     if matches!(output, Output::Std | Output::Sample { .. }) {
-                        forward(&layout, Branch::Std, parameters, &mut row, &msi);
+                        forward_in(precision, &layout, Branch::Std, parameters, &mut row, &msi);
                     }
                     let from = match output {
                         Output::Abundance { .. } => layout.abundance,

@@ -9,7 +9,9 @@ use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
 use crate::engine::cpu::network::forward;
 use crate::engine::cpu::network_update::{self, Adam};
 use crate::engine::cpu::psf_blur::{LrObservation, psf_blur};
-use crate::engine::{Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState};
+use crate::engine::{
+    Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
+};
 use crate::error::Result;
 use crate::network::{Branch, Layout};
 use crate::real::Real;
@@ -152,6 +154,7 @@ impl<T: Real> Trainer<T> for CpuTrainer<T> {
                 batch: &plan.hr_batch,
                 noise: &self.noise.0,
                 step: plan.step,
+                precision: Precision::F32,
             };
             hr_network(&pass, &mut self.hr_windows);
         }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::engine::cpu::degradation::{Degradation, degradation};
 use crate::engine::cpu::degradation_sums::{self, DegradationSums};
 use crate::engine::cpu::degradation_update::{self, DegradationPass};
+use crate::engine::cpu::half_weights::half_weights;
 use crate::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
 use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
 use crate::engine::cpu::network::forward;
@@ -21,7 +22,7 @@ use crate::engine::gpu::cases::{Case, cases, uniforms};
 use crate::engine::gpu::compare_lr_steps::compare_lr_steps;
 use crate::engine::gpu::trainer::GpuTrainer;
 use crate::engine::{
-    Engine, Noise, Output, Problem, StepLosses, StepPlan, Trainer, TrainingSet, TrainingState,
+    Engine, Noise, Output, Precision, Problem, StepLosses, StepPlan, Trainer, TrainingSet, TrainingState,
 };
 use crate::error::{Error, Result};
 use crate::network::Branch;
@@ -32,6 +33,17 @@ use crate::sensor::psf;
 pub(super) const FORWARD: f64 = 1e-10;
 /// NMSE limit of gradients and of parameters after Adam: sums of either sign cancel, and Adam divides by a root.
 pub(super) const GRADIENT: f64 = 1e-8;
+
+/// NMSE limits of forward values and gradients of the HR pass, of what is made of them, and of reconstruction.
+///
+/// In 16 bits the engines round the same numbers to f16, but an activation near the border of two of them goes the other
+/// way after another order of its sum, by 2⁻¹⁰ of itself at most: 1e-6 as energy if all did. A sign may turn for it.
+fn limits(precision: Precision) -> (f64, f64) {
+    match precision {
+        Precision::F32 => (FORWARD, GRADIENT),
+        Precision::F16 => (1e-6, 1e-5),
+    }
+}
 
 /// One comparison.
 #[derive(Debug, Clone, Serialize)]
@@ -158,7 +170,7 @@ pub(super) fn observed(
     }
 }
 
-fn twin_step(case: &Case, plan: &StepPlan) -> Twin {
+fn twin_step(case: &Case, plan: &StepPlan, precision: Precision) -> Twin {
     let (problem, data, mut state) = (case.problem(), case.data(), case.state());
     let (hr_noise, lr_noise) = case.noise();
     let layout = problem.architecture.layout();
@@ -200,6 +212,7 @@ fn twin_step(case: &Case, plan: &StepPlan) -> Twin {
             batch: &plan.hr_batch,
             noise: &hr_noise,
             step: plan.step,
+            precision,
         };
         hr_network(&pass, &mut windows);
         let pass = DegradationPass {
@@ -254,7 +267,7 @@ fn twin_step(case: &Case, plan: &StepPlan) -> Twin {
 /// [`Error::Failed`] where the device fails.
 pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
     let plan = case.plan(1);
-    let twin = twin_step(case, &plan);
+    let twin = twin_step(case, &plan, engine.precision());
     let mut trainer = GpuTrainer::new(engine, &case.problem(), &case.data(), case.state())?;
     if case.noise == Noise::Given {
         let (hr, lr) = case.noise();
@@ -427,6 +440,20 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
     rows.add(kernel, "losses", FORWARD, &seen, &expected);
 
     if let Some(gradient) = &twin.degradation_gradient {
+        let (forward, backward) = limits(engine.precision());
+        if engine.precision() == Precision::F16 {
+            let member = plan.member as usize * layout.parameters;
+            let state = case.state();
+            let expected = half_weights(&layout, &state.network[member..][..layout.parameters]);
+            let singles = |x: &[half::f16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
+            rows.add(
+                "half_weights",
+                "weights",
+                forward,
+                &singles(&records.weights),
+                &singles(&expected),
+            );
+        }
         let kernel = "hr_network";
         let w = &twin.windows;
         let (record, floats) = (4 * shape.window_record, 4 * shape.band_quads);
@@ -434,34 +461,34 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
         rows.add(
             kernel,
             "(Z*C)",
-            FORWARD,
+            forward,
             &gathered(windows().map(|r| &r[..shape.bands])),
             &gathered(w.iter().map(|w| &w.blur_of_sample)),
         );
         if case.noise == Noise::Given {
             let expected = gathered(w.iter().map(|w| &w.srf_of_sample));
-            rows.add(kernel, "Z R", FORWARD, &tensors.srf_of_sample, &expected);
+            rows.add(kernel, "Z R", forward, &tensors.srf_of_sample, &expected);
         }
         let tail =
             |from: usize, count: usize| gathered(windows().map(|r| &r[4 * shape.tail + from..][..count]));
         rows.add(
             kernel,
             "term 1",
-            FORWARD,
+            forward,
             &tail(0, 1),
             &gathered(w.iter().map(|w| [w.blur_loss])),
         );
         rows.add(
             kernel,
             "PSF gradient",
-            GRADIENT,
+            backward,
             &tail(1, psf::PARAMETERS),
             &gathered(w.iter().map(|w| w.psf_gradient)),
         );
         rows.add(
             kernel,
             "term 2",
-            FORWARD,
+            forward,
             &tail(6, 1),
             &gathered(w.iter().map(|w| [w.response_loss])),
         );
@@ -473,7 +500,7 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
         rows.add(
             kernel,
             "SRF gradient",
-            GRADIENT,
+            backward,
             &to_srf,
             &gathered(w.iter().map(|w| &w.srf_gradient)),
         );
@@ -486,7 +513,7 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
             let [second, third] = &sums.to_srf;
             let expected = gathered([by_column(second), by_column(third)]);
             let (seen, tail) = records.sums.split_at(expected.len());
-            rows.add("degradation_sums", "SRF gradients", GRADIENT, seen, &expected);
+            rows.add("degradation_sums", "SRF gradients", backward, seen, &expected);
             let expected = gathered([
                 &sums.losses[..1],
                 &sums.to_psf[0],
@@ -496,7 +523,7 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
             rows.add(
                 "degradation_sums",
                 "losses, PSF gradients",
-                GRADIENT,
+                backward,
                 tail,
                 &expected,
             );
@@ -506,35 +533,35 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
         rows.add(
             kernel,
             "term gradients",
-            GRADIENT,
+            backward,
             &tensors.term_gradients,
             &gradient.terms,
         );
         rows.add(
             kernel,
             "gradient",
-            GRADIENT,
+            backward,
             &tensors.degradation_gradient,
             &gradient.total,
         );
         rows.add(
             kernel,
             "parameters",
-            GRADIENT,
+            backward,
             &state.degradation,
             &twin.state.degradation,
         );
         rows.add(
             kernel,
             "first moment",
-            GRADIENT,
+            backward,
             &state.degradation_m,
             &twin.state.degradation_m,
         );
         rows.add(
             kernel,
             "second moment",
-            GRADIENT,
+            backward,
             &state.degradation_v,
             &twin.state.degradation_v,
         );
@@ -544,7 +571,7 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
             .iter()
             .map(|&x| x as f32)
             .collect();
-        rows.add(kernel, "losses", FORWARD, &seen, &gradient.losses);
+        rows.add(kernel, "losses", forward, &seen, &gradient.losses);
     }
     Ok(rows.rows)
 }
@@ -576,9 +603,15 @@ pub fn compare_reconstruct(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> 
         };
         let [mut gpu, mut cpu] = [0; 2].map(|_| Array3::<f32>::zeros((height, width, channels)));
         engine.reconstruct(a, &state, view, 13, output, gpu.view_mut())?;
-        reconstruct::reconstruct(a, &state, view, 13, output, cpu.view_mut());
+        // Abundances are computed in f32 whatever the rest is.
+        let precision = match output {
+            Output::Abundance { .. } => Precision::F32,
+            _ => engine.precision(),
+        };
+        reconstruct::reconstruct(precision, a, &state, view, 13, output, cpu.view_mut());
         let flat = |x: &Array3<f32>| x.iter().copied().collect::<Vec<_>>();
-        rows.add("reconstruct", name, FORWARD, &flat(&gpu), &flat(&cpu));
+        let (limit, _) = limits(precision);
+        rows.add("reconstruct", name, limit, &flat(&gpu), &flat(&cpu));
     }
     Ok(rows.rows)
 }
@@ -642,7 +675,8 @@ pub fn compare_all(engine: &GpuEngine, mut on_case: impl FnMut(&Case)) -> Result
         rows.extend(compare_step(engine, &case)?);
         rows.extend(compare_lr_steps(engine, &case)?);
         rows.extend(compare_reconstruct(engine, &case)?);
-        if case.noise != Noise::Given {
+        // Whole steps of the CPU engine are in f32.
+        if case.noise != Noise::Given && engine.precision() == Precision::F32 {
             rows.extend(compare_walk(engine, &case, 5)?);
         }
     }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::engine::gpu::defines::Target;
+use crate::engine::Precision;
+use crate::engine::gpu::defines::{Arithmetic, Target};
+use crate::engine::gpu::half_weights::SUBGROUP;
 use crate::engine::gpu::lr_steps;
 use crate::engine::gpu::memory::{Lease, Made};
 use crate::engine::gpu::timing::Timing;
@@ -66,6 +68,10 @@ pub struct AdapterSummary {
     pub pipeline_cache: bool,
     /// Whether cooperative matrices are there.
     pub cooperative_matrix: bool,
+    /// Their shapes and types.
+    pub cooperative_matrix_shapes: Vec<String>,
+    /// Whether `--precision f16` uses them.
+    pub cooperative_matrix_used: bool,
 }
 
 fn instance() -> wgpu::Instance {
@@ -98,7 +104,44 @@ fn summary(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         subgroups: features.contains(wgpu::Features::SUBGROUP),
         pipeline_cache: features.contains(wgpu::Features::PIPELINE_CACHE),
         cooperative_matrix: features.contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX),
+        cooperative_matrix_shapes: matrix_shapes(adapter),
+        cooperative_matrix_used: features.contains(wgpu::Features::SHADER_F16) && has_matrices(adapter),
     }
+}
+
+/// Whether cooperative matrices are there as `shared/half_network.wgsl` uses them: 16 × 16 × 16, f16 in, f32 out, by a
+/// workgroup that is one subgroup whatever the driver chooses.
+fn has_matrices(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let (info, subgroup) = (adapter.get_info(), SUBGROUP as u32);
+    adapter
+        .features()
+        .contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        && (info.subgroup_min_size, info.subgroup_max_size) == (subgroup, subgroup)
+        && adapter
+            .cooperative_matrix_properties()
+            .iter()
+            .any(|p| (p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type) == (16, 16, 16, F16, F32))
+}
+
+/// The cooperative matrices of an adapter, such as `16x16x16 f16 -> f32`.
+fn matrix_shapes(adapter: &wgpu::Adapter) -> Vec<String> {
+    let name = |t| match t {
+        wgpu::CooperativeScalarType::F32 => "f32",
+        wgpu::CooperativeScalarType::F16 => "f16",
+        wgpu::CooperativeScalarType::I32 => "i32",
+        wgpu::CooperativeScalarType::U32 => "u32",
+    };
+    let all = adapter.cooperative_matrix_properties();
+    let mut shapes: Vec<String> = all
+        .iter()
+        .map(|p| {
+            let (from, to) = (name(p.ab_type), name(p.cr_type));
+            format!("{}x{}x{} {from} -> {to}", p.m_size, p.n_size, p.k_size)
+        })
+        .collect();
+    shapes.dedup();
+    shapes
 }
 
 /// All adapters of this machine, in the order of their indices.
@@ -186,6 +229,8 @@ pub struct Context {
     pub(super) timing: Timing,
     /// The buffer that read-backs go through, as large as the largest so far.
     staging: Mutex<Option<(wgpu::Buffer, Lease)>>,
+    /// Whether cooperative matrices are switched on.
+    matrices: bool,
     errors: Arc<Mutex<Option<String>>>,
 }
 
@@ -200,27 +245,47 @@ impl Context {
     ///
     /// # Errors
     /// [`Error::Input`] if there is no such adapter, [`Error::Failed`] if it cannot be opened.
-    pub fn new(choice: &AdapterChoice) -> Result<Self> {
+    pub fn new(choice: &AdapterChoice, precision: Precision) -> Result<Self> {
         let adapter = select(choice)?;
         let info = adapter.get_info();
+        let half = precision == Precision::F16;
+        if half && !adapter.features().contains(wgpu::Features::SHADER_F16) {
+            return Err(Error::input(format!(
+                "--precision f16: {} has no 16-bit shaders (see `hsr-gpu devices`); use --precision f32",
+                info.name
+            )));
+        }
+        let matrices = half && has_matrices(&adapter);
         // WebGPU's default limits, or what is there where it is less: what runs here runs elsewhere.
         let limits = wgpu::Limits::default()
             .or_worse_values_from(&adapter.limits())
             .using_alignment(adapter.limits());
-        // Of storage buffers `lr_steps` wants more; an adapter that has them not goes without it.
-        let storage_buffers = adapter.limits().max_storage_buffers_per_shader_stage;
+        // Two are taken as they are: of storage buffers `lr_steps` wants more, of workgroup memory `hr_network` makes use;
+        // an adapter that has no more goes without the one and draws some samples twice in the other.
+        let there = adapter.limits();
         let limits = wgpu::Limits {
-            max_storage_buffers_per_shader_stage: storage_buffers
-                .min(lr_steps::BINDINGS.max(limits.max_storage_buffers_per_shader_stage)),
+            max_storage_buffers_per_shader_stage: there
+                .max_storage_buffers_per_shader_stage
+                .min(lr_steps::BINDINGS),
+            max_compute_workgroup_storage_size: there.max_compute_workgroup_storage_size,
             ..limits
         };
-        let wanted = wgpu::Features::TIMESTAMP_QUERY
+        let mut wanted = wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | wgpu::Features::PIPELINE_CACHE;
+        wanted.set(wgpu::Features::SHADER_F16, half);
+        wanted.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrices);
+        // SAFETY: asked for where cooperative matrices are used alone; what they touch lies within their buffers, as the same
+        // text without them shows under the kernel tests' checks.
+        let experimental_features = match matrices {
+            true => unsafe { wgpu::ExperimentalFeatures::enabled() },
+            false => wgpu::ExperimentalFeatures::disabled(),
+        };
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("hsr-gpu"),
             required_features: adapter.features() & wanted,
             required_limits: limits.clone(),
+            experimental_features,
             ..Default::default()
         }))
         .map_err(|e| {
@@ -253,6 +318,7 @@ impl Context {
             made: Arc::default(),
             timing: Timing::default(),
             staging: Mutex::default(),
+            matrices,
             errors,
         })
     }
@@ -263,10 +329,15 @@ impl Context {
     }
 
     /// What shaders' texts take from this adapter.
-    pub fn target(&self) -> Target {
+    pub fn target(&self, precision: Precision) -> Target {
         Target {
             software: self.info.device_type == wgpu::DeviceType::Cpu,
             workgroup_memory: self.limits.max_compute_workgroup_storage_size as usize,
+            arithmetic: match precision {
+                Precision::F32 => Arithmetic::Single,
+                Precision::F16 if self.matrices => Arithmetic::Matrix,
+                Precision::F16 => Arithmetic::Half,
+            },
         }
     }
 

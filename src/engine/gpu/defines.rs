@@ -2,6 +2,7 @@
 //!
 //! One place says where a record's parts lie; the shaders take it as constants, the read-back from [`Shape`].
 
+use crate::engine::gpu::half_weights;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::{Geometry, Noise, Problem};
 use crate::error::{Error, Result};
@@ -20,6 +21,19 @@ pub struct Target {
     pub software: bool,
     /// Workgroup memory in bytes.
     pub workgroup_memory: usize,
+    /// Arithmetic of the HR pass and of reconstruction.
+    pub arithmetic: Arithmetic,
+}
+
+/// How the HR pass and reconstruction multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// In f32.
+    Single,
+    /// Factors in f16, sums in f32.
+    Half,
+    /// The same with cooperative matrices.
+    Matrix,
 }
 
 /// Quads (four-wide vectors) that hold `n` numbers.
@@ -181,7 +195,14 @@ pub fn network(
     };
     let (abundance, mean, std) = (place(Branch::Encoder)?, place(Branch::Mean)?, place(Branch::Std)?);
     let is_last = |at: usize| at == mean || at == std;
-    let bands = Tiles::of(quads(architecture.bands), band_tile.min(MOST_ACCUMULATORS));
+    let bands = match target.arithmetic {
+        Arithmetic::Single => Tiles::of(quads(architecture.bands), band_tile.min(MOST_ACCUMULATORS)),
+        // Tiles of whole matrices, as wide as asked for.
+        _ => Tiles {
+            count: quads(architecture.bands).div_ceil(band_tile),
+            width: band_tile,
+        },
+    };
     let most = if target.software { 1 } else { MOST_ACCUMULATORS };
     // Parts that a layer's outputs (for a last layer: those of one tile of bands) are computed in.
     let parts: Vec<Tiles> = (0..layout.layers.len())
@@ -200,7 +221,10 @@ pub fn network(
         _ => 0,
     };
     let mut d = Defines::default();
-    d.number("LAYERS", layout.layers.len())
+    d.extend(&half_weights::network(layout))
+        .number("HALF", usize::from(target.arithmetic != Arithmetic::Single))
+        .number("MATRIX", usize::from(target.arithmetic == Arithmetic::Matrix))
+        .number("LAYERS", layout.layers.len())
         .number("MEMBERS", architecture.members)
         .number("PARAMETER_QUADS", layout.parameters / 4)
         .number("LINEAR", usize::from(architecture.linear_path))

@@ -12,6 +12,7 @@ pub mod defines;
 pub mod degradation;
 pub mod degradation_sums;
 pub mod degradation_update;
+pub mod half_weights;
 pub mod hr_network;
 pub mod lr_network;
 pub mod lr_steps;
@@ -35,7 +36,7 @@ pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_ada
 pub use pipeline::{Options, Pipelines};
 
 use crate::engine::profile::{Clock, Instruments, Limits, Profile};
-use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
+use crate::engine::{Engine, Output, Precision, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
 
@@ -62,11 +63,26 @@ impl GpuEngine {
     /// # Errors
     /// As [`GpuEngine::new`].
     pub fn with_options(choice: &AdapterChoice, options: Options) -> Result<Self> {
-        let context = Context::new(choice)?;
+        let context = Context::new(choice, options.precision)?;
         Ok(GpuEngine {
             pipelines: Pipelines::new(&context, options),
             context,
         })
+    }
+}
+
+impl GpuEngine {
+    /// What shaders' texts take from the adapter and the options.
+    pub fn target(&self) -> defines::Target {
+        let options = self.pipelines.options();
+        options
+            .target
+            .unwrap_or_else(|| self.context.target(options.precision))
+    }
+
+    /// Arithmetic of the HR pass and of reconstruction.
+    pub fn precision(&self) -> Precision {
+        self.pipelines.options().precision
     }
 }
 

@@ -6,8 +6,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::engine::Precision;
 use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::context::Context;
+use crate::engine::gpu::defines::Target;
 use crate::engine::gpu::pipeline_cache::PipelineCache;
 use crate::engine::gpu::preprocessor::{Defines, expand};
 use crate::engine::gpu::shaders::{self, Replacement};
@@ -22,6 +24,10 @@ pub struct Options {
     pub replacements: Vec<Replacement>,
     /// Folder that compiled pipelines are kept in; nothing is kept where it is left out.
     pub cache: Option<PathBuf>,
+    /// Arithmetic of the HR pass and of reconstruction.
+    pub precision: Precision,
+    /// What the texts take in place of the adapter's own properties, for tests of another adapter's texts.
+    pub target: Option<Target>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,14 @@
 //! Host side of `shaders/reconstruct.wgsl`: the network over an image, tile by tile.
 
+use half::f16;
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 use crate::engine::cpu;
+use crate::engine::cpu::half_weights::{BLOCK, half_weights as half_weights_of};
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::buffers::GpuBuffer;
-use crate::engine::gpu::defines::{self, Shape, Target, quads};
+use crate::engine::gpu::defines::{self, Arithmetic, Shape, Target, quads};
+use crate::engine::gpu::half_weights;
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::TileUniform;
@@ -24,6 +27,24 @@ const TILE_BYTES: usize = 32 << 20;
 /// Multiply-adds of a dispatch at most: a fraction of a second on a slow adapter, for drivers' watchdogs.
 const TILE_WORK: usize = 10_000_000_000;
 
+/// Abundances are f32 always: fine-tuning freezes them.
+fn adapted(output: Output, target: Target) -> Target {
+    match output {
+        Output::Abundance { .. } => Target {
+            arithmetic: Arithmetic::Single,
+            ..target
+        },
+        _ => target,
+    }
+}
+
+fn workgroup(target: Target) -> usize {
+    match target.arithmetic {
+        Arithmetic::Single => WORKGROUP,
+        _ => half_weights::SUBGROUP,
+    }
+}
+
 /// What its text depends on.
 ///
 /// # Errors
@@ -34,6 +55,10 @@ pub fn defines(
     output: Output,
     target: Target,
 ) -> Result<Defines> {
+    let target = adapted(output, target);
+    if target.arithmetic != Arithmetic::Single {
+        half_weights::fits(half_weights::memory(layout), target.workgroup_memory)?;
+    }
     let geometry = Geometry { scale: 1, kernel: 1 };
     let shape = Shape::new(architecture, layout, geometry, false);
     let mut d = shape.defines(geometry);
@@ -43,9 +68,13 @@ pub fn defines(
         Output::Sample { seed, .. } => (1, 1, Noise::Philox(seed)),
         Output::Abundance { .. } => (0, 0, Noise::Off),
     };
-    d.extend(&defines::network(architecture, layout, 8, target)?)
+    let tile = match target.arithmetic {
+        Arithmetic::Single => 8,
+        _ => BLOCK / 4,
+    };
+    d.extend(&defines::network(architecture, layout, tile, target)?)
         .extend(&defines::noise(noise, Purpose::Inference))
-        .number("WG", WORKGROUP)
+        .number("WG", workgroup(target))
         .number("WITH_MEAN", mean)
         .number("WITH_STD", std);
     Ok(d)
@@ -70,7 +99,7 @@ pub fn reconstruct(
     let pipeline = engine.pipelines.get(
         context,
         FILE,
-        &defines(architecture, &layout, output, context.target())?,
+        &defines(architecture, &layout, output, engine.target())?,
     )?;
     let channels = out.dim().2;
     let padded = 4 * quads(channels);
@@ -89,6 +118,17 @@ pub fn reconstruct(
     let image = GpuBuffer::zeroed(context, "image", tile * padded, guarded, hint)?;
     let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
     let network = GpuBuffer::of(context, "network", &parameters, guarded, hint)?;
+    let target = adapted(output, engine.target());
+    let halves: Vec<f16> = match target.arithmetic {
+        Arithmetic::Single => Vec::new(),
+        _ => {
+            let members = state.network.chunks_exact(layout.parameters);
+            members
+                .flat_map(|member| half_weights_of(&layout, member))
+                .collect()
+        }
+    };
+    let weights = GpuBuffer::of(context, "weights", &halves, guarded, hint)?;
     let uniform = GpuBuffer::zeroed(context, "step", size_of::<TileUniform>() / 4, guarded, hint)?;
     let group = pipeline.bind(
         context,
@@ -97,6 +137,7 @@ pub fn reconstruct(
             ("hr_msi", &msi_buffer),
             ("network", &network),
             ("image", &image),
+            ("weights", &weights),
         ],
         size_of::<TileUniform>() as u64,
     )?;
@@ -125,7 +166,7 @@ pub fn reconstruct(
         let mut encoder = context.device.create_command_encoder(&Default::default());
         {
             let mut pass = context.pass(&mut encoder);
-            let workgroups = spread(count.div_ceil(WORKGROUP));
+            let workgroups = spread(count.div_ceil(workgroup(target)));
             pass.dispatch(&pipeline, &group, &[0], workgroups, || {
                 cpu::reconstruct::work::<f32>(architecture, output, count)
             });

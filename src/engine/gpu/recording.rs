@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::engine::cpu::half_weights;
 use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::defines::Shape;
 use crate::engine::gpu::pipeline::Pipeline;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::{GpuEngine, degradation, degradation_update, hr_network, lr_steps, network_update};
-use crate::engine::{Noise, Problem, TrainingSet, TrainingState};
+use crate::engine::{Noise, Precision, Problem, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Layout;
 use crate::sensor::psf;
@@ -36,13 +37,14 @@ pub(super) enum Kernel {
     LrNetwork,
     NetworkUpdate,
     LrSteps,
+    HalfWeights,
     HrNetwork,
     DegradationSums,
     DegradationUpdate,
 }
 
 /// Those of a step that are compiled; each is with the first step that needs it.
-pub(super) type Recording = [Option<Recorded>; 8];
+pub(super) type Recording = [Option<Recorded>; 9];
 
 pub(super) struct Buffers {
     pub(super) step: GpuBuffer,
@@ -54,6 +56,9 @@ pub(super) struct Buffers {
     pub(super) gradient: GpuBuffer,
     pub(super) places: GpuBuffer,
     pub(super) blocks: GpuBuffer,
+    /// Empty in single precision, like `weights`.
+    pub(super) sources: GpuBuffer,
+    pub(super) weights: GpuBuffer,
     pub(super) theta: GpuBuffer,
     pub(super) sums: GpuBuffer,
     pub(super) bank: GpuBuffer,
@@ -107,6 +112,10 @@ impl Buffers {
         let area = shape.kernel * shape.kernel;
         let given = problem.noise == Noise::Given;
 
+        let sources = match engine.precision() {
+            Precision::F32 => Vec::new(),
+            Precision::F16 => half_weights::sources(layout),
+        };
         let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
         let moments: Vec<f32> = [&state.network_m[..], &state.network_v].concat();
         let theta: Vec<f32> = [&state.degradation[..], &state.degradation_m, &state.degradation_v].concat();
@@ -148,6 +157,8 @@ impl Buffers {
                 guarded,
                 smaller_network,
             )?,
+            sources: GpuBuffer::of(context, "sources", &sources, guarded, smaller_network)?,
+            weights: zeroed("weights", 2 * sources.len(), smaller_network)?,
             theta: of("theta", &theta, fewer_windows)?,
             sums: zeroed("sums", degradation_update::sums(shape), fewer_windows)?,
             bank: of("bank", &bank, fewer_windows)?,
@@ -211,6 +222,8 @@ pub(super) fn record(
                 ("gradient", &b.gradient),
                 ("places", &b.places),
                 ("blocks", &b.blocks),
+                ("sources", &b.sources),
+                ("weights", &b.weights),
                 ("theta", &b.theta),
                 ("sums", &b.sums),
                 ("bank", &b.bank),

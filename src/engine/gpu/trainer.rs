@@ -12,12 +12,12 @@ use crate::engine::gpu::recording::{Buffers, Kernel, Recording, SLOTS, STEPS, pa
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::timing::Pass;
 use crate::engine::gpu::{
-    GpuEngine, degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps,
-    network_update, psf_blur, reconstruct,
+    GpuEngine, degradation, degradation_sums, degradation_update, half_weights, hr_network, lr_network,
+    lr_steps, network_update, psf_blur, reconstruct,
 };
 use crate::engine::work::Work;
 use crate::engine::{
-    Noise, Output, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
+    Noise, Output, Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
 };
 use crate::error::{Error, Result};
 use crate::network::{Branch, Layout};
@@ -84,6 +84,8 @@ pub(super) struct Records {
     pub(super) pixels: Vec<f32>,
     /// Empty where the last step did not update θ.
     pub(super) windows: Vec<f32>,
+    /// What `half_weights` left; empty in single precision and where `windows` is.
+    pub(super) weights: Vec<half::f16>,
     /// What `degradation_sums` left; empty where `windows` is.
     pub(super) sums: Vec<f32>,
 }
@@ -220,6 +222,9 @@ impl<'a> GpuTrainer<'a> {
             needed.extend([Kernel::LrNetwork, Kernel::NetworkUpdate]);
         }
         if update_degradation {
+            if self.engine.precision() == Precision::F16 {
+                needed.push(Kernel::HalfWeights);
+            }
             needed.extend([
                 Kernel::HrNetwork,
                 Kernel::DegradationSums,
@@ -230,7 +235,7 @@ impl<'a> GpuTrainer<'a> {
         if needed.is_empty() {
             return Ok(());
         }
-        let target = self.engine.context.target();
+        let target = self.engine.target();
         let (problem, layout, shape) = (&self.problem, &self.layout, &self.shape);
         let windows = self.windows;
         let texts = needed
@@ -252,6 +257,7 @@ impl<'a> GpuTrainer<'a> {
                         lr_steps::FILE,
                         lr_steps::defines(problem, layout, shape, (windows, self.pitch), target)?,
                     ),
+                    Kernel::HalfWeights => (half_weights::FILE, half_weights::defines(layout)),
                     Kernel::HrNetwork => (
                         hr_network::FILE,
                         hr_network::defines(problem, layout, shape, target)?,
@@ -402,6 +408,12 @@ impl<'a> GpuTrainer<'a> {
             })?;
             // Both updates start from the same φ and θ: the HR pass comes before Adam.
             if step.update_degradation {
+                if self.engine.precision() == Precision::F16 {
+                    let groups = half_weights::workgroups(&self.layout);
+                    self.dispatch(&mut pass, Kernel::HalfWeights, offset, groups, || {
+                        cpu::half_weights::work(&self.layout)
+                    })?;
+                }
                 let groups = hr_network::workgroups(hr);
                 self.dispatch(&mut pass, Kernel::HrNetwork, offset, groups, || {
                     cpu::hr_network::work(problem, hr)
@@ -447,6 +459,12 @@ impl<'a> GpuTrainer<'a> {
             observations: b.observations.read(context, 0, lr * s.observation)?,
             pixels: b.pixels.read(context, 0, members * lr * 4 * s.pixel_record)?,
             windows: b.windows.read(context, 0, hr * 4 * s.window_record)?,
+            weights: match updated && self.engine.precision() == Precision::F16 {
+                true => b
+                    .weights
+                    .read::<half::f16>(context, 0, b.weights.bytes as usize / 4)?,
+                false => Vec::new(),
+            },
             sums: match updated {
                 true => b.sums.read(context, 4 * s.theta, degradation_sums::count(s))?,
                 false => Vec::new(),
