@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::input::{psf_kernel, read_image, srf_response};
-use crate::coordination::config::{Config, Refine};
+use crate::coordination::config::{Config, Refine, Register};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::Cube;
@@ -164,19 +164,24 @@ impl ConfigOptions {
     }
 }
 
-/// Refinement.
+/// Refinement and registration.
 #[derive(Debug, Clone, Args)]
 pub struct RefineOptions {
     /// Denoise the MSI beforehand and make the result agree with the HSI, both as far as the noise found in them
     /// allows; off leaves the network's output as it is [default: the preset's; auto for single-scene]
     #[arg(long, value_enum)]
     refine: Option<Refine>,
+    /// Whose pixels the result lies on where the two images are shifted against each other [default: the preset's;
+    /// auto for single-scene]
+    #[arg(long, value_enum)]
+    register: Option<Register>,
 }
 
 impl RefineOptions {
-    /// Lays the flag over the configuration.
+    /// Lays the flags over the configuration.
     pub fn apply(&self, config: &mut Config) {
         config.refine = self.refine.unwrap_or(config.refine);
+        config.register = self.register.unwrap_or(config.register);
     }
 }
 

@@ -111,6 +111,8 @@ pub struct Summary {
     pub training_pixels: (usize, usize),
     /// HR pixels that are masked in the result.
     pub masked_pixels: usize,
+    /// Shift in HR pixels (row, column) that was taken out of the MSI to register it to the HSI; null where none was.
+    pub registered: Option<[f64; 2]>,
     /// PSF and SRF.
     pub degradation: DegradationSummary,
     /// The coordination loop.
@@ -282,6 +284,7 @@ impl Summary {
             members: model.architecture.members,
             training_pixels: fused.pixels,
             masked_pixels: image.masked_pixels(),
+            registered: fused.registered,
             degradation: DegradationSummary::new(
                 model,
                 &fused.estimate,
@@ -323,6 +326,13 @@ impl Summary {
             self.members,
             if self.members == 1 { "" } else { "s" }
         );
+        if let Some([row, column]) = self.registered {
+            let _ = writeln!(
+                text,
+                "the MSI lay ({row:.2}, {column:.2}) pixels (down, right) of the HSI; it was registered to the HSI, and so is the \
+                 result (--register msi leaves it)"
+            );
+        }
         if self.masked_pixels > 0 {
             let _ = writeln!(
                 text,

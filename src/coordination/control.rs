@@ -7,8 +7,9 @@ use ndarray::{Array2, Array3};
 
 use crate::coordination::config::{Config, Refine};
 use crate::coordination::fuse::{StageTime, Watcher, make_consistent, stage};
+use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
-use crate::coordination::start::{Known, estimate_degradation, kernel};
+use crate::coordination::start::{Known, kernel};
 use crate::cube::Cube;
 use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
@@ -49,8 +50,8 @@ pub fn control(
             denoise(engine.refiner(), &mut scene.hr_msi, scene.hr_valid.view(), report)
         })?;
     }
-    let found = stage("estimate", watcher, &mut times, |_| {
-        estimate_degradation(config, &scene, known)
+    let (found, _) = stage("estimate", watcher, &mut times, |_| {
+        registered_estimate(config, &mut scene, known)
     })?;
     let size = kernel(config, known, scene.scale);
     let psf = known.psf.clone().unwrap_or_else(|| found.psf.kernel(size));

@@ -9,8 +9,9 @@ use ndarray::{Array2, Array3, s};
 use crate::coordination::batches::{Batches, patches};
 use crate::coordination::config::{Config, FineTunePsf, Refine};
 use crate::coordination::model::Model;
+use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
-use crate::coordination::start::{Known, estimate_degradation, start};
+use crate::coordination::start::{Known, start};
 use crate::coordination::training::{History, Progress, coordinate, fine_tune};
 use crate::cube::{Cube, Metadata};
 use crate::engine::{Engine, Geometry, Output, StepLosses, TrainingSet};
@@ -77,6 +78,8 @@ pub struct Fused {
     pub model: Model,
     /// What was found of the degradation before training.
     pub estimate: Estimate,
+    /// Shift in HR pixels (row, column) that was taken out of the MSI first.
+    pub registered: Option<[f64; 2]>,
     /// Losses of the coordination loop.
     pub training: History,
     /// Losses of fine-tuning; empty where it was left out.
@@ -108,8 +111,8 @@ pub fn fuse(
             denoise(engine.refiner(), &mut scene.hr_msi, scene.hr_valid.view(), report)
         })?;
     }
-    let estimate = stage("estimate", watcher, &mut times, |_| {
-        estimate_degradation(config, &scene, known)
+    let (estimate, registered) = stage("estimate", watcher, &mut times, |_| {
+        registered_estimate(config, &mut scene, known)
     })?;
     let mut model = start(config, &mut scene, known, &estimate)?;
     let scenes = [scene];
@@ -142,6 +145,7 @@ pub fn fuse(
         scene,
         model,
         estimate,
+        registered,
         training,
         finetuning,
         pixels,
