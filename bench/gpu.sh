@@ -100,9 +100,9 @@ for p in $precisions; do
     # shellcheck disable=SC2086
     record "protocol-$p.json" "$program" bench --only cave_protocol --adapter "$index" $precision $shrink --json --quiet
 done
-# The very first start: nothing compiled before.
+# The very first start: nothing compiled before, and the drivers' own caches (Mesa's, NVIDIA's) off.
 # shellcheck disable=SC2086
-HSR_GPU_CACHE=off record cold.json "$program" bench --only cold_start --adapter "$index" $shrink --json --quiet
+record cold.json env HSR_GPU_CACHE=off MESA_SHADER_CACHE_DISABLE=true __GL_SHADER_DISK_CACHE=0 "$program" bench --only cold_start --adapter "$index" $shrink --json --quiet
 if [ -z "$quick" ]; then
     record sweep.json "$program" bench --sweep --only train_step --only reconstruct --adapter "$index" --json --quiet
 fi

@@ -26,6 +26,9 @@ use sizes::{Row, Sizes};
 /// Time that a row is measured for, at least, and its fewest and most runs.
 const LEAST_TIME: Duration = Duration::from_millis(1000);
 const RUNS: std::ops::RangeInclusive<usize> = 5..=200;
+/// Time that the steps of a run take together, about, and their greatest number: what a GPU is handed in one go.
+const QUEUED: Duration = Duration::from_millis(20);
+const MOST_QUEUED: u32 = 64;
 
 /// Measure training, fine-tuning and reconstruction on this machine
 ///
@@ -143,17 +146,16 @@ impl Bench {
             Row::Reconstruct => reconstruct(engine, &architecture, sizes)?,
             Row::ColdStart => {
                 let begin = Instant::now();
-                steps(engine, sizes, |work| work())?;
+                steps(engine, sizes, |work| work(1))?;
                 vec![opened + begin.elapsed().as_secs_f64()]
             }
             _ => {
                 let mut seconds = Vec::new();
                 steps(engine, sizes, |work| {
-                    seconds = measure(work)?;
+                    seconds = step_seconds(work)?;
                     Ok(())
                 })?;
-                let each = f64::from(queued(sizes.name));
-                seconds.iter().map(|s| s / each).collect()
+                seconds
             }
         };
         seconds.sort_by(f64::total_cmp);
@@ -191,30 +193,34 @@ impl Bench {
     }
 }
 
-/// Steps that a run of a row queues before it waits: as many as the training loop, but for the large ones.
-fn queued(row: Row) -> u32 {
-    match row {
-        Row::FinetuneStep | Row::MemberStep => 20,
-        _ => 1,
-    }
-}
-
-/// Makes a training run and hands `with` a closure that carries out [`queued`] steps of it.
+/// Makes a training run and hands `with` a closure that carries out so many steps of it and waits for them.
 fn steps(
     engine: &dyn Engine<f32>,
     sizes: &Sizes,
-    with: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+    with: impl FnOnce(&mut dyn FnMut(u32) -> Result<()>) -> Result<()>,
 ) -> Result<()> {
     let workload = sizes.workload()?;
     let (mut trainer, batch) = (workload.trainer(engine)?, workload.batch());
     let mut step = 0;
-    with(&mut || {
-        for _ in 0..queued(sizes.name) {
+    with(&mut |count| {
+        for _ in 0..count {
             step += 1;
             trainer.step(&workload.plan(step, &batch))?;
         }
         trainer.losses().map(|_| ())
     })
+}
+
+/// Seconds of a step, again and again; each run queues as many as fit into [`QUEUED`], as the training loop does.
+fn step_seconds(work: &mut dyn FnMut(u32) -> Result<()>) -> Result<Vec<f64>> {
+    // The first step compiles kernels.
+    work(1)?;
+    let one = Instant::now();
+    work(1)?;
+    let fit = QUEUED.as_secs_f64() / one.elapsed().as_secs_f64();
+    let count = fit.clamp(1.0, f64::from(MOST_QUEUED)) as u32;
+    let seconds = measure(|| work(count))?;
+    Ok(seconds.iter().map(|s| s / f64::from(count)).collect())
 }
 
 fn reconstruct(engine: &dyn Engine<f32>, architecture: &Architecture, sizes: &Sizes) -> Result<Vec<f64>> {
