@@ -220,6 +220,10 @@ fn pairs_that_do_not_fit_are_refused_and_nothing_is_touched() {
             "fuse --hsi x.npy --msi y.npy --out old.npy --backend cpu --adapter 0",
             "--adapter",
         ),
+        (
+            "fuse --hsi x.npy --msi y.npy --out old.npy --backend cpu --precision f16",
+            "--precision f16",
+        ),
         ("estimate --hsi zero.npy --msi y.npy", "zero.npy"),
         ("nosuch", "nosuch"),
     ] {

@@ -7,6 +7,7 @@ pub mod buffers;
 pub mod cases;
 pub mod compare;
 pub mod compare_lr_steps;
+mod compare_twin;
 pub mod context;
 pub mod defines;
 pub mod degradation;

@@ -6,11 +6,14 @@ use rayon::prelude::*;
 
 use crate::engine::cpu::half_weights;
 use crate::engine::gpu::buffers::GpuBuffer;
-use crate::engine::gpu::defines::Shape;
+use crate::engine::gpu::defines::{Shape, Target};
 use crate::engine::gpu::pipeline::Pipeline;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::StepUniform;
-use crate::engine::gpu::{GpuEngine, degradation, degradation_update, hr_network, lr_steps, network_update};
+use crate::engine::gpu::{
+    GpuEngine, degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps,
+    network_update, psf_blur,
+};
 use crate::engine::{Noise, Precision, Problem, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Layout;
@@ -45,6 +48,52 @@ pub(super) enum Kernel {
 
 /// Those of a step that are compiled; each is with the first step that needs it.
 pub(super) type Recording = [Option<Recorded>; 9];
+
+/// What the kernels' texts depend on.
+pub(super) struct Texts<'a> {
+    pub(super) problem: &'a Problem<f32>,
+    pub(super) layout: &'a Layout,
+    pub(super) shape: &'a Shape,
+    /// Windows of the training set.
+    pub(super) windows: usize,
+    /// Distance of two uniforms in bytes.
+    pub(super) pitch: usize,
+    pub(super) target: Target,
+}
+
+impl Texts<'_> {
+    /// File and defines of a kernel.
+    pub(super) fn of(&self, kernel: Kernel) -> Result<(&'static str, Defines)> {
+        let (problem, layout, shape, target) = (self.problem, self.layout, self.shape, self.target);
+        Ok(match kernel {
+            Kernel::Degradation => (degradation::FILE, degradation::defines(problem, shape)),
+            Kernel::PsfBlur => (psf_blur::FILE, psf_blur::defines(problem, shape)),
+            Kernel::LrNetwork => (
+                lr_network::FILE,
+                lr_network::defines(problem, layout, shape, self.windows, target)?,
+            ),
+            Kernel::NetworkUpdate => {
+                let members = problem.architecture.members;
+                let defines = network_update::defines(layout, shape, members, problem.frozen_encoder);
+                (network_update::FILE, defines)
+            }
+            Kernel::LrSteps => (
+                lr_steps::FILE,
+                lr_steps::defines(problem, layout, shape, (self.windows, self.pitch), target)?,
+            ),
+            Kernel::HalfWeights => (super::half_weights::FILE, super::half_weights::defines(layout)),
+            Kernel::HrNetwork => (
+                hr_network::FILE,
+                hr_network::defines(problem, layout, shape, target)?,
+            ),
+            Kernel::DegradationSums => (degradation_sums::FILE, degradation_sums::defines(problem, shape)),
+            Kernel::DegradationUpdate => (
+                degradation_update::FILE,
+                degradation_update::defines(problem, shape),
+            ),
+        })
+    }
+}
 
 pub(super) struct Buffers {
     pub(super) step: GpuBuffer,

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use crate::engine::cpu::{self, network_update::Adam};
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
-use crate::engine::gpu::recording::{Buffers, Kernel, Recording, SLOTS, STEPS, padded, record, unpadded};
+use crate::engine::gpu::recording::{
+    Buffers, Kernel, Recording, SLOTS, STEPS, Texts, padded, record, unpadded,
+};
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::timing::Pass;
 use crate::engine::gpu::{
@@ -235,42 +237,17 @@ impl<'a> GpuTrainer<'a> {
         if needed.is_empty() {
             return Ok(());
         }
-        let target = self.engine.target();
-        let (problem, layout, shape) = (&self.problem, &self.layout, &self.shape);
-        let windows = self.windows;
+        let texts = Texts {
+            problem: &self.problem,
+            layout: &self.layout,
+            shape: &self.shape,
+            windows: self.windows,
+            pitch: self.pitch,
+            target: self.engine.target(),
+        };
         let texts = needed
             .iter()
-            .map(|kernel| {
-                Ok(match kernel {
-                    Kernel::Degradation => (degradation::FILE, degradation::defines(problem, shape)),
-                    Kernel::PsfBlur => (psf_blur::FILE, psf_blur::defines(problem, shape)),
-                    Kernel::LrNetwork => (
-                        lr_network::FILE,
-                        lr_network::defines(problem, layout, shape, windows, target)?,
-                    ),
-                    Kernel::NetworkUpdate => {
-                        let members = problem.architecture.members;
-                        let defines = network_update::defines(layout, shape, members, problem.frozen_encoder);
-                        (network_update::FILE, defines)
-                    }
-                    Kernel::LrSteps => (
-                        lr_steps::FILE,
-                        lr_steps::defines(problem, layout, shape, (windows, self.pitch), target)?,
-                    ),
-                    Kernel::HalfWeights => (half_weights::FILE, half_weights::defines(layout)),
-                    Kernel::HrNetwork => (
-                        hr_network::FILE,
-                        hr_network::defines(problem, layout, shape, target)?,
-                    ),
-                    Kernel::DegradationSums => {
-                        (degradation_sums::FILE, degradation_sums::defines(problem, shape))
-                    }
-                    Kernel::DegradationUpdate => (
-                        degradation_update::FILE,
-                        degradation_update::defines(problem, shape),
-                    ),
-                })
-            })
+            .map(|&kernel| texts.of(kernel))
             .collect::<Result<Vec<_>>>()?;
         let recorded = record(self.engine, &self.buffers, &texts)?;
         for (kernel, recorded) in needed.into_iter().zip(recorded) {
