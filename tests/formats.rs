@@ -242,10 +242,10 @@ fn metadata_survive_envi_and_matlab() {
         (cube.metadata.wavelengths.clone(), cube.metadata.fwhm.clone())
     );
     assert_eq!(
-        io::metadata_lost(&path, &cube),
+        io::metadata_lost(&path, &cube.metadata),
         ["band names", "georeference", "other header fields"]
     );
-    assert!(io::metadata_lost("x.hdr", &cube).is_empty());
+    assert!(io::metadata_lost("x.hdr", &cube.metadata).is_empty());
 }
 
 #[test]

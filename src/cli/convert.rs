@@ -1,14 +1,16 @@
 //! `hsr-gpu convert`: an image from one file format or numeric type to another.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Output;
-use crate::cube::SampleType;
+use crate::cube::strips::Strips;
+use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::Result;
-use crate::io::{self, Interleave};
+use crate::io::{self, Interleave, Target, write_strips};
 
 /// Convert an image to another file format, numeric type or interleave
 ///
@@ -45,6 +47,40 @@ struct Written {
     lost: Vec<&'static str>,
 }
 
+/// The image to convert, masked and checked as it is read.
+struct Source<'a> {
+    name: &'a str,
+    image: &'a dyn Strips,
+    metadata: Metadata,
+    checked: bool,
+}
+
+impl Strips for Source<'_> {
+    fn dim(&self) -> (usize, usize, usize) {
+        self.image.dim()
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.image.sample_type()
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        let first = rows.start;
+        let mut strip = self.image.rows(rows)?;
+        if let Some(value) = self.metadata.nodata {
+            strip.mask_value(value);
+        }
+        if self.checked {
+            strip.check_rows(self.name, first)?;
+        }
+        Ok(strip)
+    }
+}
+
 impl Convert {
     /// Reads, converts and writes.
     ///
@@ -54,32 +90,36 @@ impl Convert {
     /// [`crate::Error::Failed`] if writing fails.
     pub fn run(self, output: &Output) -> Result<()> {
         io::check_cube_writable(&self.output)?;
-        let mut cube = io::read_cube(&self.input)?;
-        if let Some(value) = self.nodata {
-            cube.mask_value(value);
-        }
-        if let Some(kind) = self.sample_type {
-            cube.sample_type = kind;
-        }
-        // Floats may hold NaN on purpose; integers have no way to say it.
-        if !matches!(
-            cube.sample_type,
-            SampleType::F16 | SampleType::F32 | SampleType::F64
-        ) {
-            cube.check(&self.input)?;
-        }
-        let lost = io::metadata_lost(&self.output, &cube);
-        io::write_cube_as(&self.output, &cube, self.interleave)?;
+        let image = io::open_cube(&self.input, usize::MAX)?;
+        let kind = self.sample_type.unwrap_or(image.sample_type());
+        let mut metadata = image.metadata().clone();
+        metadata.nodata = self.nodata.or(metadata.nodata);
+        let lost = io::metadata_lost(&self.output, &metadata);
+        let target = Target {
+            path: &self.output,
+            sample_type: kind,
+            interleave: self.interleave,
+            memory: usize::MAX,
+        };
+        let source = Source {
+            name: &self.input,
+            image: image.as_ref(),
+            metadata,
+            // Floats may hold NaN on purpose; integers have no way to say it.
+            checked: !matches!(kind, SampleType::F16 | SampleType::F32 | SampleType::F64),
+        };
+        let masked_pixels = write_strips(&target, &source, &mut |_, _| ())?;
         let name = self.output.display().to_string();
         if !lost.is_empty() {
             output.say(&format!("{name}: this format does not carry {}", lost.join(", ")));
         }
+        let (rows, columns, bands) = image.dim();
         let written = Written {
-            rows: cube.rows(),
-            columns: cube.columns(),
-            bands: cube.bands(),
-            sample_type: io::sample_type_name(cube.sample_type),
-            masked_pixels: cube.masked_pixels(),
+            rows,
+            columns,
+            bands,
+            sample_type: io::sample_type_name(kind),
+            masked_pixels,
             lost,
             output: name,
         };

@@ -10,7 +10,7 @@ use super::options::{ConfigOptions, EngineOptions, RefineOptions};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
-use crate::coordination::fuse::{finish, fuse};
+use crate::coordination::fuse::fuse;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::demo_scene::demo_scene;
@@ -74,14 +74,17 @@ impl Demo {
         let engine = self.engine.open()?;
         let scene = Scene::new(&hsi, &msi, "demo HSI", "demo MSI")?;
         let known = Known::default();
-        let mut fused = fuse(engine.as_ref(), &config, scene, &known, stages.watcher())?;
-        let samples = std::mem::take(&mut fused.samples);
-        let image = finish(
-            samples,
-            &fused.scene,
-            Metadata::of_fusion(&hsi.metadata, &msi.metadata),
-        );
-        let mut summary = Summary::new(engine.as_ref(), &fused, &image, &known);
+        let mut fused = fuse(
+            engine.as_ref(),
+            &config,
+            scene,
+            &known,
+            usize::MAX,
+            stages.watcher(),
+        )?;
+        let metadata = Metadata::of_fusion(&hsi.metadata, &msi.metadata);
+        let image = fused.take_image(engine.as_ref(), metadata)?;
+        let mut summary = Summary::new(engine.as_ref(), &fused, &known);
         let (metrics, baseline) = stages.run("metrics", |_| compare(&reference, &image, &hsi, SCALE))?;
         summary.metrics = Some(metrics);
         summary.bicubic = Some(baseline);

@@ -33,9 +33,7 @@ impl Estimate {
     pub fn run(self, output: &Output) -> Result<()> {
         let mut stages = Stages::new(output);
         let mut pair = stages.run("read", |_| self.pair.read())?;
-        let known = self
-            .sensors
-            .known(&pair.hsi, pair.msi.bands(), pair.scene.scale)?;
+        let known = self.sensors.known(&pair.hsi, &pair.scene)?;
         let mut config = Config::load("single-scene", None)?;
         self.sensors.apply(&mut config);
         let found = stages.run("estimate", |_| estimate_degradation(&config, &pair.scene, &known))?;
@@ -44,7 +42,7 @@ impl Estimate {
             save_degradation(folder, &model)?;
         }
         let summary = DegradationSummary::new(&model, &found, known.psf.is_some(), known.srf.is_some());
-        let wavelengths = pair.hsi.metadata.wavelengths.as_deref();
+        let wavelengths = pair.hsi.wavelengths.as_deref();
         output.result(&summary, &degradation_text(&model, &summary, wavelengths))
     }
 }

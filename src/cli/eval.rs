@@ -1,10 +1,15 @@
 //! `eval`: metrics of an estimate against its reference.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use clap::Args;
+use ndarray::{Array2, s};
 
-use super::{Output, input};
+use super::Output;
+use super::options::MemoryOptions;
+use crate::cube::strips::Strips;
+use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::metrics::{Convention, Scores, evaluate};
@@ -35,6 +40,8 @@ pub struct Eval {
     /// Value that stands for "no data" in either image
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
+    #[command(flatten)]
+    memory: MemoryOptions,
 }
 
 /// The conventions to report, in order.
@@ -57,34 +64,22 @@ impl Eval {
     /// # Errors
     /// [`Error::Input`] if a file cannot be read or the images cannot be compared.
     pub fn run(self, output: &Output) -> Result<()> {
-        let mut reference = input::read_image(&self.reference, self.nodata)?;
-        let estimate = input::read_image(&self.estimate, self.nodata)?;
+        let memory = self.memory.max_memory;
+        let reference = io::open_image(&self.reference, self.nodata, memory)?;
+        let estimate = io::open_image(&self.estimate, self.nodata, memory)?;
         let pair = |e: Error| match e {
             Error::Input(m) => Error::input(format!("{} and {}: {m}", self.reference, self.estimate)),
             other => other,
         };
-        if let Some(path) = &self.mask {
-            let mask = io::read_matrix(path)?;
-            if mask.dim() != (reference.rows(), reference.columns()) {
-                return Err(Error::input(format!(
-                    "{path}: the mask is {} x {} and {} {} x {} pixels; they must agree",
-                    mask.nrows(),
-                    mask.ncols(),
-                    self.reference,
-                    reference.rows(),
-                    reference.columns()
-                )));
-            }
-            if let Some(((r, c), x)) = mask.indexed_iter().find(|(_, x)| x.is_nan()) {
-                return Err(Error::input(format!(
-                    "{path}: {x} at row {r}, column {c} of the mask; use 0 for pixels to leave out and 1 for others"
-                )));
-            }
-            let usable = ndarray::Array2::from_shape_fn(mask.dim(), |(r, c)| {
-                mask[[r, c]] != 0.0 && reference.is_valid(r, c)
-            });
-            reference.valid = Some(usable);
-        }
+        let usable = self
+            .mask
+            .as_deref()
+            .map(|path| self.usable(path, reference.dim()))
+            .transpose()?;
+        let reference = Masked {
+            image: &reference,
+            usable,
+        };
         let scores = self
             .convention
             .0
@@ -96,6 +91,58 @@ impl Eval {
             [one] => output.result(one, &table(&scores)),
             _ => output.result(&scores, &table(&scores)),
         }
+    }
+
+    /// The pixels that a mask file leaves in.
+    fn usable(&self, path: &str, (rows, columns, _): (usize, usize, usize)) -> Result<Array2<bool>> {
+        let mask = io::read_matrix(path)?;
+        if mask.dim() != (rows, columns) {
+            return Err(Error::input(format!(
+                "{path}: the mask is {} x {} and {} {rows} x {columns} pixels; they must agree",
+                mask.nrows(),
+                mask.ncols(),
+                self.reference,
+            )));
+        }
+        if let Some(((r, c), x)) = mask.indexed_iter().find(|(_, x)| x.is_nan()) {
+            return Err(Error::input(format!(
+                "{path}: {x} at row {r}, column {c} of the mask; use 0 for pixels to leave out and 1 for others"
+            )));
+        }
+        Ok(mask.mapv(|x| x != 0.0))
+    }
+}
+
+/// An image with pixels left out.
+struct Masked<'a> {
+    image: &'a dyn Strips,
+    /// `false` where a pixel is left out; rows × columns.
+    usable: Option<Array2<bool>>,
+}
+
+impl Strips for Masked<'_> {
+    fn dim(&self) -> (usize, usize, usize) {
+        self.image.dim()
+    }
+
+    fn metadata(&self) -> &Metadata {
+        self.image.metadata()
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.image.sample_type()
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        let mut strip = self.image.rows(rows.clone())?;
+        if let Some(usable) = &self.usable {
+            let mut valid = usable.slice(s![rows, ..]).to_owned();
+            if let Some(own) = &strip.valid {
+                valid.zip_mut_with(own, |ok, &own| *ok &= own);
+            }
+            strip.valid = Some(valid);
+        }
+        Ok(strip)
     }
 }
 

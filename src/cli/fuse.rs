@@ -6,17 +6,21 @@ use std::time::Instant;
 use clap::Args;
 
 use super::Output;
-use super::input::read_image;
 use super::log::Log;
-use super::options::{ConfigOptions, EngineOptions, Pair, PairOptions, RefineOptions, SensorOptions};
+use super::options::{
+    ConfigOptions, EngineOptions, MemoryOptions, Pair, PairOptions, RefineOptions, SensorOptions,
+};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
-use crate::coordination::fuse::{finish, fuse};
+use crate::coordination::fuse::{fuse, split_off};
+use crate::coordination::product::{FusedImage, Product};
+use crate::coordination::scene::Scene;
 use crate::coordination::start::checked_kernel;
-use crate::cube::Metadata;
+use crate::cube::strips::{self, Strips};
+use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
-use crate::io;
+use crate::io::{self, Target, write_strips};
 
 /// Fuse a low-resolution hyperspectral and a high-resolution multispectral image of one scene
 ///
@@ -38,6 +42,8 @@ pub struct Fuse {
     refine: RefineOptions,
     #[command(flatten)]
     engine: EngineOptions,
+    #[command(flatten)]
+    memory: MemoryOptions,
     /// Write the PSF (psf.npy, K x K) and SRF (srf.npy, B x b) that were used into this folder
     #[arg(long, value_name = "DIR")]
     save_degradation: Option<PathBuf>,
@@ -75,66 +81,70 @@ impl Fuse {
         }
         let report = self.report.as_deref().map(page_path).transpose()?;
         let mut stages = Stages::new(output);
-        let pair = stages.run("read", |_| self.pair.read())?;
-        let known = self
-            .sensors
-            .known(&pair.hsi, pair.msi.bands(), pair.scene.scale)?;
+        let Pair { hsi, msi, scene } = stages.run("read", |_| self.pair.read())?;
+        let known = self.sensors.known(&hsi, &scene)?;
+        let memory = self.memory.max_memory;
+        let target = Target {
+            path: out,
+            sample_type: SampleType::F32,
+            interleave: None,
+            memory,
+        };
+        let (rows, columns, _) = scene.hr_msi.dim();
+        target.check((rows, columns, scene.lr_hsi.dim().2))?;
         let reference = self
             .reference
             .as_deref()
-            .map(|f| read_image(f, self.pair.nodata))
+            .map(|file| self.open_reference(file, &scene))
             .transpose()?;
-        if let Some(reference) = &reference {
-            let found = reference.samples.dim();
-            let expected = (pair.msi.rows(), pair.msi.columns(), pair.hsi.bands());
-            if found != expected {
-                return Err(Error::input(format!(
-                    "{}: the reference is {} x {} x {}, the result will be {} x {} x {}",
-                    self.reference.unwrap_or_default(),
-                    found.0,
-                    found.1,
-                    found.2,
-                    expected.0,
-                    expected.1,
-                    expected.2
-                )));
-            }
-        }
-        checked_kernel(&config, &known, pair.scene.scale)?;
+        checked_kernel(&config, &known, scene.scale)?;
         let engine = self.engine.open()?;
-        let Pair { hsi, msi, scene } = pair;
         let mut log = Log::open(self.log.as_deref(), &config.training)?;
         let mut watcher = log.watch(stages.watcher());
-        let mut fused = fuse(engine.as_ref(), &config, scene, &known, &mut watcher)?;
-        fused.model.wavelengths = hsi.metadata.wavelengths.clone();
-        let samples = std::mem::take(&mut fused.samples);
-        let image = finish(
-            samples,
-            &fused.scene,
-            Metadata::of_fusion(&hsi.metadata, &msi.metadata),
-        );
-        let mut summary = Summary::new(engine.as_ref(), &fused, &image, &known);
-        if let Some(reference) = &reference {
+        let mut fused = fuse(engine.as_ref(), &config, scene, &known, memory, &mut watcher)?;
+        fused.model.wavelengths = hsi.wavelengths.clone();
+        let mut summary = Summary::new(engine.as_ref(), &fused, &known);
+        // In its own unit, for metrics and page; the scene's is scaled. Read before anything is written over it.
+        let original = (reference.is_some() || report.is_some())
+            .then(|| self.pair.read_hsi())
+            .transpose()?;
+        let image = FusedImage::new(engine.as_ref(), &fused, Metadata::of_fusion(&hsi, &msi));
+        stages.run("write", |w| {
+            write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))
+        })?;
+        if image.seconds() > 0.0 {
+            split_off(&mut stages.times, "reconstruct again", image.seconds());
+        }
+        for lost in io::metadata_lost(out, image.metadata()) {
+            output.say(&format!("note: {} cannot hold {lost}", out.display()));
+        }
+        // What is not in memory is read back from the file and not made a third time.
+        let written = match &fused.product {
+            Product::Whole(_) => None,
+            Product::Strips(_) => Some(
+                io::open_image(&out.to_string_lossy(), image.metadata().nodata, memory)?
+                    .with_metadata(image.metadata().clone()),
+            ),
+        };
+        let result: &dyn Strips = written.as_ref().map_or(&image, |written| written);
+        let reference = reference.as_ref().map(|image| image as &dyn Strips);
+        if let (Some(reference), Some(hsi)) = (reference, &original) {
             let scale = fused.scene.scale;
-            let (metrics, bicubic) = stages.run("metrics", |_| compare(reference, &image, &hsi, scale))?;
+            let (metrics, bicubic) = stages.run("metrics", |_| compare(reference, result, hsi, scale))?;
             log.scores(fused.model.step, "fused", &metrics);
             log.scores(fused.model.step, "bicubic", &bicubic);
             summary.metrics = Some(metrics);
             summary.bicubic = Some(bicubic);
         }
-        stages.run("write", |_| io::write_cube(out, &image))?;
-        for lost in io::metadata_lost(out, &image) {
-            output.say(&format!("note: {} cannot hold {lost}", out.display()));
-        }
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &fused.model)?;
         }
-        summary.finish(std::mem::take(&mut fused.times), stages.times, started);
-        if let Some(path) = &report {
+        summary.finish(fused.times.clone(), stages.times, started);
+        if let (Some(path), Some(hsi)) = (&report, &original) {
             let images = Images {
-                hsi: &hsi,
-                result: &image,
-                reference: reference.as_ref(),
+                hsi,
+                result,
+                reference,
                 true_psf: None,
             };
             let title = format!("Fusion of {} and {}", self.pair.hsi, self.pair.msi);
@@ -143,7 +153,23 @@ impl Fuse {
         log.psf(0, &fused.model.start_psf());
         log.psf(fused.model.step, &fused.model.psf());
         log.finish()?;
-        let wavelengths = hsi.metadata.wavelengths.as_deref();
+        let wavelengths = hsi.wavelengths.as_deref();
         output.result(&summary, &summary.text(&fused.model, wavelengths))
+    }
+
+    /// Opens the reference, which must have the shape of the result and finite samples.
+    fn open_reference(&self, file: &str, scene: &Scene) -> Result<io::Image> {
+        let image = io::open_image(file, self.pair.nodata, self.memory.max_memory)?;
+        let (rows, columns, _) = scene.hr_msi.dim();
+        let (found, expected) = (image.dim(), (rows, columns, scene.lr_hsi.dim().2));
+        if found == expected {
+            // Bad samples are found now and not after the work.
+            strips::for_each(&image, |_, _| Ok(()))?;
+            return Ok(image);
+        }
+        Err(Error::input(format!(
+            "{file}: the reference is {} x {} x {}, the result will be {} x {} x {}",
+            found.0, found.1, found.2, expected.0, expected.1, expected.2
+        )))
     }
 }

@@ -1,21 +1,23 @@
 //! `infer`: a trained model over a high-resolution MSI.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
-use ndarray::Array2;
+use ndarray::{Array2, Array3};
 
 use super::Output;
-use super::input::read_image;
-use super::options::EngineOptions;
+use super::options::{EngineOptions, MemoryOptions};
 use super::progress::Stages;
 use crate::coordination::checkpoint;
-use crate::coordination::fuse::{finish, reconstruct};
-use crate::coordination::scene::Scene;
-use crate::cube::Metadata;
-use crate::engine::Output as Wanted;
+use crate::coordination::model::Model;
+use crate::coordination::product::finish;
+use crate::coordination::scene::calibrate_msi;
+use crate::cube::strips::Strips;
+use crate::cube::{Cube, Metadata, SampleType};
+use crate::engine::{Engine, Output as Wanted};
 use crate::error::{Error, Result};
-use crate::io;
+use crate::io::{self, Target, write_strips};
 
 /// Reconstruct a high-resolution hyperspectral image from a multispectral one with a trained model
 #[derive(Debug, Args)]
@@ -41,6 +43,8 @@ pub struct Infer {
     seed: u64,
     #[command(flatten)]
     engine: EngineOptions,
+    #[command(flatten)]
+    memory: MemoryOptions,
 }
 
 /// What `infer` tells.
@@ -50,6 +54,55 @@ struct Report {
     engine: String,
     shape: (usize, usize, usize),
     masked_pixels: usize,
+}
+
+/// What the network makes of an MSI, row by row.
+struct Inferred<'a> {
+    engine: &'a dyn Engine<f32>,
+    model: &'a Model,
+    msi: &'a dyn Strips,
+    wanted: Wanted,
+    metadata: Metadata,
+}
+
+impl Strips for Inferred<'_> {
+    fn dim(&self) -> (usize, usize, usize) {
+        let (rows, columns, _) = self.msi.dim();
+        (rows, columns, self.model.architecture.bands)
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn sample_type(&self) -> SampleType {
+        SampleType::F32
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        let (_, columns, bands) = self.dim();
+        let mut msi = self.msi.rows(rows.clone())?;
+        let calibration = &self.model.calibration;
+        calibrate_msi(&mut msi.samples, 1.0, calibration);
+        let mut samples = Array3::zeros((rows.len(), columns, bands));
+        self.engine.reconstruct(
+            &self.model.architecture,
+            &self.model.state,
+            msi.samples.view(),
+            (rows.start * columns) as u32,
+            self.wanted,
+            samples.view_mut(),
+        )?;
+        let valid = msi
+            .valid
+            .unwrap_or_else(|| Array2::from_elem((rows.len(), columns), true));
+        Ok(finish(
+            samples,
+            calibration.hsi_unit,
+            valid.view(),
+            self.metadata.clone(),
+        ))
+    }
 }
 
 impl Infer {
@@ -62,13 +115,12 @@ impl Infer {
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let model = checkpoint::load(&self.model)?;
-        let msi = stages.run("read", |_| read_image(&self.msi, self.nodata))?;
-        if msi.bands() != model.architecture.msi_bands {
+        let msi = io::open_image(&self.msi, self.nodata, self.memory.max_memory)?;
+        let msi_bands = msi.dim().2;
+        if msi_bands != model.architecture.msi_bands {
             return Err(Error::input(format!(
-                "{name}: trained for {} MSI bands; {} has {}",
-                model.architecture.msi_bands,
-                self.msi,
-                msi.bands()
+                "{name}: trained for {} MSI bands; {} has {msi_bands}",
+                model.architecture.msi_bands, self.msi,
             )));
         }
         if self.sample && !model.config.training.sampling {
@@ -77,51 +129,42 @@ impl Infer {
             )));
         }
         let engine = self.engine.open()?;
-        let (rows, columns, _) = msi.samples.dim();
-        let valid = msi
-            .valid
-            .clone()
-            .unwrap_or_else(|| Array2::from_elem((rows, columns), true));
-        let mut scene = Scene {
-            lr_hsi: ndarray::Array3::zeros((0, 0, model.architecture.bands)),
-            lr_valid: Array2::from_elem((0, 0), true),
-            hr_msi: msi.samples.clone(),
-            hr_valid: valid,
-            scale: model.geometry.scale,
-            hsi_unit: model.calibration.hsi_unit,
-            msi_unit: 1.0,
-        };
-        scene.calibrate(&model.calibration);
-        let wanted = if self.sample {
-            Wanted::Sample {
-                seed: self.seed,
-                member: 0,
-            }
-        } else {
-            Wanted::Mean
-        };
-        let samples = stages.run("reconstruct", |w| {
-            reconstruct(engine.as_ref(), &model, &scene.hr_msi, wanted, &mut |d, t| {
-                w.progress(d, t, None);
-            })
-        })?;
         let bands = Metadata {
             wavelengths: model.wavelengths.clone(),
             ..Metadata::default()
         };
-        let image = finish(samples, &scene, Metadata::of_fusion(&bands, &msi.metadata));
-        stages.run("write", |_| io::write_cube(&self.out, &image))?;
+        let image = Inferred {
+            engine: engine.as_ref(),
+            metadata: Metadata::of_fusion(&bands, msi.metadata()),
+            wanted: match self.sample {
+                true => Wanted::Sample {
+                    seed: self.seed,
+                    member: 0,
+                },
+                false => Wanted::Mean,
+            },
+            model: &model,
+            msi: &msi,
+        };
+        let masked = stages.run("reconstruct", |w| {
+            let target = Target {
+                path: &self.out,
+                sample_type: image.sample_type(),
+                interleave: None,
+                memory: self.memory.max_memory,
+            };
+            write_strips(&target, &image, &mut |d, t| w.progress(d, t, None))
+        })?;
+        let (rows, columns, bands) = image.dim();
         let report = Report {
             out: self.out.display().to_string(),
             engine: engine.name(),
-            shape: image.samples.dim(),
-            masked_pixels: image.masked_pixels(),
+            shape: image.dim(),
+            masked_pixels: masked,
         };
         let text = format!(
-            "{}: {rows} x {columns} x {} on {}",
-            report.out,
-            image.bands(),
-            report.engine
+            "{}: {rows} x {columns} x {bands} on {}",
+            report.out, report.engine
         );
         output.result(&report, &text)
     }

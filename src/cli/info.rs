@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Output;
-use crate::cube::Cube;
+use crate::cube::strips::{self, Strips};
 use crate::error::Result;
 use crate::io;
 
@@ -46,40 +46,50 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(file: String, format: &'static str, cube: Cube) -> Self {
+    fn of(file: String, format: &'static str, image: &dyn Strips, nodata: Option<f64>) -> Result<Self> {
         let mut range: Option<(f32, f32)> = None;
         let (mut sum, mut count, mut not_finite) = (0.0_f64, 0_usize, 0_usize);
-        for ((row, column, _), &x) in cube.samples.indexed_iter() {
-            if !cube.is_valid(row, column) {
-                continue;
+        let mut masked_pixels = 0;
+        strips::for_each(image, |_, mut cube| {
+            if let Some(value) = nodata {
+                cube.mask_value(value);
             }
-            if !x.is_finite() {
-                not_finite += 1;
-                continue;
+            masked_pixels += cube.masked_pixels();
+            for ((row, column, _), &x) in cube.samples.indexed_iter() {
+                if !cube.is_valid(row, column) {
+                    continue;
+                }
+                if !x.is_finite() {
+                    not_finite += 1;
+                    continue;
+                }
+                range = Some(range.map_or((x, x), |(low, high)| (low.min(x), high.max(x))));
+                sum += f64::from(x);
+                count += 1;
             }
-            range = Some(range.map_or((x, x), |(low, high)| (low.min(x), high.max(x))));
-            sum += f64::from(x);
-            count += 1;
-        }
-        Facts {
+            Ok(())
+        })?;
+        let (rows, columns, bands) = image.dim();
+        let metadata = image.metadata().clone();
+        Ok(Facts {
             file,
             format,
-            rows: cube.rows(),
-            columns: cube.columns(),
-            bands: cube.bands(),
-            sample_type: io::sample_type_name(cube.sample_type),
+            rows,
+            columns,
+            bands,
+            sample_type: io::sample_type_name(image.sample_type()),
             min: range.map(|r| r.0),
             max: range.map(|r| r.1),
             mean: (count > 0).then(|| sum / count as f64),
             not_finite,
-            masked_pixels: cube.masked_pixels(),
-            nodata: cube.metadata.nodata,
-            wavelengths_nm: cube.metadata.wavelengths,
-            fwhm_nm: cube.metadata.fwhm,
-            band_names: cube.metadata.band_names,
-            georeference: cube.metadata.georeference,
-            other_fields: cube.metadata.extra,
-        }
+            masked_pixels,
+            nodata: nodata.or(metadata.nodata),
+            wavelengths_nm: metadata.wavelengths,
+            fwhm_nm: metadata.fwhm,
+            band_names: metadata.band_names,
+            georeference: metadata.georeference,
+            other_fields: metadata.extra,
+        })
     }
 
     fn text(&self) -> String {
@@ -156,11 +166,8 @@ impl Info {
     /// [`crate::Error::Input`] if the file cannot be read as an image.
     pub fn run(self, output: &Output) -> Result<()> {
         let format = io::format_of(&self.file)?.name();
-        let mut cube = io::read_cube(&self.file)?;
-        if let Some(value) = self.nodata {
-            cube.mask_value(value);
-        }
-        let facts = Facts::of(self.file, format, cube);
+        let image = io::open_cube(&self.file, usize::MAX)?;
+        let facts = Facts::of(self.file, format, image.as_ref(), self.nodata)?;
         output.result(&facts, &facts.text())
     }
 }

@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use crate::cube::Cube;
+use crate::cube::Metadata;
 use crate::error::{Error, Result};
 use crate::io;
 pub use crate::io::read_image;
@@ -28,13 +28,14 @@ pub fn psf_kernel(spec: &PsfSpec, kernel: Option<usize>, scale: usize) -> Result
     spec.kernel(kernel.unwrap_or(scale), [0.0; 2])
 }
 
-/// The response behind `spec` for an image like `hsi` (B×b, columns sum to 1); `None` for `blind`.
+/// The response behind `spec` for an image of `bands` bands with these metadata (B×b, columns sum to 1); `None` for
+/// `blind`.
 ///
 /// # Errors
 /// [`Error::Input`] if the file holds no SRF for this image, or the named sensor does not see its bands.
-pub fn srf_response(spec: &SrfSpec, hsi: &Cube) -> Result<Option<Array2<f64>>> {
+pub fn srf_response(spec: &SrfSpec, metadata: &Metadata, bands: usize) -> Result<Option<Array2<f64>>> {
     if let SrfSpec::File(path) = spec {
-        return srf_from_matrix(io::read_matrix(path)?, hsi.bands(), path).map(Some);
+        return srf_from_matrix(io::read_matrix(path)?, bands, path).map(Some);
     }
-    spec.response(hsi.metadata.wavelengths.as_deref(), hsi.bands())
+    spec.response(metadata.wavelengths.as_deref(), bands)
 }

@@ -9,7 +9,7 @@ use super::input::{psf_kernel, read_image, srf_response};
 use crate::coordination::config::{Config, Refine, Register};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
-use crate::cube::Cube;
+use crate::cube::{Cube, Metadata};
 use crate::engine::simd::SimdEngine;
 use crate::engine::{Engine, Precision};
 use crate::error::{Error, Result};
@@ -30,14 +30,45 @@ pub struct PairOptions {
     pub nodata: Option<f64>,
 }
 
-/// Both images as read and as a checked, scaled scene.
+/// Both images as a checked, scaled scene, and what else their files say.
 pub struct Pair {
-    /// The HSI as in its file.
-    pub hsi: Cube,
-    /// The MSI as in its file.
-    pub msi: Cube,
+    /// Metadata of the HSI.
+    pub hsi: Metadata,
+    /// Metadata of the MSI.
+    pub msi: Metadata,
     /// The scene.
     pub scene: Scene,
+}
+
+/// How much memory a command may use.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct MemoryOptions {
+    /// Memory to stay below where that is possible. A larger result is made and written strip by strip instead of being
+    /// held, which takes longer and changes no bit; a file that can only be read or written whole (MATLAB) is refused
+    #[arg(long, value_name = "SIZE", default_value = "1536MiB", value_parser = bytes)]
+    pub max_memory: usize,
+}
+
+/// A number of bytes with a unit: `B`, `kB`, `MB`, `GB` of thousands, `KiB`, `MiB`, `GiB` of 1024, none for bytes.
+fn bytes(text: &str) -> std::result::Result<usize, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit.trim().to_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(format!("'{unit}' is no unit; use MB, GB, MiB or GiB")),
+    };
+    match number.parse::<f64>() {
+        Ok(number) if number * factor >= 1.0 => Ok((number * factor) as usize),
+        _ => Err("give a number with a unit, such as 800MB or 4GiB".to_owned()),
+    }
 }
 
 impl PairOptions {
@@ -46,10 +77,21 @@ impl PairOptions {
     /// # Errors
     /// [`Error::Input`] naming the file.
     pub fn read(&self) -> Result<Pair> {
-        let hsi = read_image(&self.hsi, self.nodata)?;
+        let hsi = self.read_hsi()?;
         let msi = read_image(&self.msi, self.nodata)?;
-        let scene = Scene::new(&hsi, &msi, &self.hsi, &self.msi)?;
-        Ok(Pair { hsi, msi, scene })
+        Ok(Pair {
+            hsi: hsi.metadata.clone(),
+            msi: msi.metadata.clone(),
+            scene: Scene::of(hsi, msi, &self.hsi, &self.msi)?,
+        })
+    }
+
+    /// Reads the HSI alone, in its own unit.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file.
+    pub fn read_hsi(&self) -> Result<Cube> {
+        read_image(&self.hsi, self.nodata)
     }
 }
 
@@ -82,13 +124,14 @@ impl SensorOptions {
         config.degradation.centre &= !self.fixed_centre;
     }
 
-    /// The known PSF and SRF for a pair.
+    /// The known PSF and SRF for a scene whose HSI says `hsi` of itself.
     ///
     /// # Errors
     /// [`Error::Input`] where a file holds no PSF or SRF for these images.
-    pub fn known(&self, hsi: &Cube, msi_bands: usize, scale: usize) -> Result<Known> {
-        let psf = psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?;
-        let srf = srf_response(&self.srf, hsi)?;
+    pub fn known(&self, hsi: &Metadata, scene: &Scene) -> Result<Known> {
+        let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
+        let psf = psf_kernel(&self.psf, self.kernel.map(usize::from), scene.scale)?;
+        let srf = srf_response(&self.srf, hsi, bands)?;
         if let Some(srf) = &srf
             && srf.ncols() != msi_bands
         {
@@ -321,5 +364,21 @@ impl EngineOptions {
             ));
         }
         self.open_cpu()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_with_and_without_unit() {
+        assert_eq!(bytes("1536MiB"), Ok(1536 << 20));
+        assert_eq!(bytes("2GiB"), Ok(2 << 30));
+        assert_eq!(bytes("1.5 GB"), Ok(1_500_000_000));
+        assert_eq!(bytes("4096"), Ok(4096));
+        for wrong in ["", "GB", "-1GB", "1XB", "0", "1..2MB"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
     }
 }

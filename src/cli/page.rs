@@ -7,6 +7,7 @@ use ndarray::Array2;
 use super::summary::{ObjectiveSummary, Summary, make_folder};
 use crate::coordination::fuse::Fused;
 use crate::coordination::training::{Epoch, History};
+use crate::cube::strips::Strips;
 use crate::cube::{Cube, bicubic};
 use crate::error::Result;
 use crate::io;
@@ -20,9 +21,9 @@ pub struct Images<'a> {
     /// X.
     pub hsi: &'a Cube,
     /// The result.
-    pub result: &'a Cube,
+    pub result: &'a dyn Strips,
     /// The truth, where it is known.
-    pub reference: Option<&'a Cube>,
+    pub reference: Option<&'a dyn Strips>,
     /// The PSF (K×K) that the HSI was made with, where it is known.
     pub true_psf: Option<&'a Array2<f64>>,
 }
@@ -44,7 +45,7 @@ pub fn page_path(folder: &Path) -> Result<PathBuf> {
 /// [`crate::Error::Failed`] if it cannot be written.
 pub fn write_page(path: &Path, title: &str, fused: &Fused, summary: &Summary, images: &Images) -> Result<()> {
     let model = &fused.model;
-    let baseline = bicubic::upsample(images.hsi, summary.scale)?;
+    let baseline = bicubic::Upsampled::new(images.hsi, summary.scale)?;
     let mut kernels = vec![(summary.degradation.psf.to_owned(), model.psf())];
     if model.config.degradation.coordination && model.fixed_psf.is_none() {
         kernels = vec![

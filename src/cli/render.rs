@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use ndarray::Array2;
 
 use super::Output;
-use super::input::read_image;
+use super::options::MemoryOptions;
 use crate::cube::Cube;
+use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::report::Picture;
@@ -66,6 +68,8 @@ pub struct Render {
     /// Value that stands for "no data" (nan for NaN); its pixels are grey
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
+    #[command(flatten)]
+    memory: MemoryOptions,
 }
 
 /// A band as the user names it.
@@ -132,15 +136,19 @@ impl FromStr for Limits {
 
 impl BandName {
     /// The band of an image that is meant.
-    fn find(self, cube: &Cube, file: &str) -> Result<usize> {
-        let bands = cube.bands();
+    fn find(self, image: &dyn Strips, file: &str) -> Result<usize> {
+        let (_, _, bands) = image.dim();
         match self {
             BandName::Number(n) if n < bands => Ok(n),
             BandName::Number(n) => Err(Error::input(format!(
                 "{file}: no band {n}; it has {bands}, counted from 0"
             ))),
             BandName::Nanometres(wanted) => {
-                let centres = cube.metadata.wavelengths.as_deref().filter(|w| w.len() == bands);
+                let centres = image
+                    .metadata()
+                    .wavelengths
+                    .as_deref()
+                    .filter(|w| w.len() == bands);
                 let Some(centres) = centres else {
                     return Err(Error::input(format!(
                         "{file}: has no wavelengths; give bands by number, 0 to {}",
@@ -176,39 +184,39 @@ struct Written {
     error_limit: Option<f32>,
 }
 
-/// How samples become colours.
+/// An image with the bands that are shown of it.
+struct Shown<'a> {
+    file: &'a str,
+    image: &'a dyn Strips,
+    bands: Cube,
+}
+
+impl Shown<'_> {
+    fn size(&self) -> (usize, usize) {
+        let (rows, columns, _) = self.image.dim();
+        (rows, columns)
+    }
+}
+
+/// How samples of the bands shown become colours.
 enum Look {
     Composite(Stretch),
-    Band {
-        band: usize,
-        limits: (f32, f32),
-        map: ColourMap,
-    },
+    Band { limits: (f32, f32), map: ColourMap },
 }
 
 impl Look {
-    fn picture(&self, cube: &Cube) -> Result<Picture> {
+    fn picture(&self, shown: &Cube) -> Result<Picture> {
         match self {
-            Look::Composite(stretch) => stretch.composite(cube),
-            Look::Band { band, limits, map } => band_picture(cube, *band, *limits, *map),
+            Look::Composite(stretch) => stretch.composite(shown),
+            Look::Band { limits, map } => band_picture(shown, 0, *limits, *map),
         }
     }
 
-    fn bands(&self) -> Vec<usize> {
+    /// Errors of all bands, or of the one that is shown.
+    fn errors(&self, reference: &Shown, estimate: &Shown) -> Result<Array2<f32>> {
         match self {
-            Look::Composite(stretch) => stretch.bands().to_vec(),
-            Look::Band { band, .. } => vec![*band],
-        }
-    }
-
-    /// What the errors are of: all bands, or the one that is shown.
-    fn compared(&self, cube: &Cube) -> Cube {
-        match self {
-            Look::Composite(_) => cube.clone(),
-            Look::Band { band, .. } => Cube {
-                samples: cube.samples.slice(ndarray::s![.., .., *band..=*band]).to_owned(),
-                ..cube.clone()
-            },
+            Look::Composite(_) => pixel_errors(reference.image, estimate.image),
+            Look::Band { .. } => pixel_errors(&reference.bands, &estimate.bands),
         }
     }
 }
@@ -238,40 +246,48 @@ impl Render {
                 self.images.len()
             )));
         }
-        let mut cubes = Vec::new();
-        for file in &self.images {
-            cubes.push(read_image(file, self.nodata)?);
-        }
-        let reference = self
-            .reference
-            .as_deref()
-            .map(|f| read_image(f, self.nodata))
-            .transpose()?;
-        let bands = cubes[0].bands();
-        for (file, cube) in self.all(&cubes, reference.as_ref()) {
-            if cube.bands() != bands {
+        let open = |file: &String| io::open_image(file, self.nodata, self.memory.max_memory);
+        let files: Vec<&String> = self.images.iter().chain(&self.reference).collect();
+        let opened = files.iter().map(|f| open(f)).collect::<Result<Vec<_>>>()?;
+        let all: Vec<(&str, &dyn Strips)> = files
+            .iter()
+            .zip(&opened)
+            .map(|(file, image)| (file.as_str(), image as &dyn Strips))
+            .collect();
+        let (_, _, bands) = all[0].1.dim();
+        for (file, image) in &all {
+            if image.dim().2 != bands {
                 return Err(Error::input(format!(
                     "{file}: has {} bands and {} has {bands}; panels show the same bands",
-                    cube.bands(),
+                    image.dim().2,
                     self.images[0]
                 )));
             }
         }
-        let look = self.look(&cubes, reference.as_ref())?;
-        let alone = cubes.len() == 1 && reference.is_none() && self.label.is_empty() && self.band.is_none();
+        let chosen = self.bands(&all)?;
+        let alone = all.len() == 1 && self.label.is_empty() && self.band.is_none();
+        let zoom = self.zoom.map_or(1, usize::from);
+        if alone {
+            let (rows, columns, _) = all[0].1.dim();
+            check_size(&self.out, rows, columns, zoom, 1)?;
+        }
+        let mut shown = Vec::new();
+        for (file, image) in all {
+            let bands = strips::select(image, &chosen)?;
+            shown.push(Shown { file, image, bands });
+        }
+        let look = self.look(&shown[shown.len() - 1].bands);
         let (picture, top) = if alone {
-            let zoom = self.zoom.map_or(1, usize::from);
-            check_size(&self.out, cubes[0].rows(), cubes[0].columns(), zoom, 1)?;
-            (look.picture(&cubes[0])?.enlarged(zoom), None)
+            (look.picture(&shown[0].bands)?.enlarged(zoom), None)
         } else {
-            self.sheet(&cubes, reference.as_ref(), &look)?
+            self.sheet(&shown, &look)?
         };
         io::replace(&self.out, |out| picture.write_png(out))?;
         let written = Written {
             output: self.out.display().to_string(),
             width: picture.width(),
             height: picture.height(),
-            bands: look.bands(),
+            bands: chosen,
             error_limit: top,
         };
         let shown = match (self.band, written.bands.as_slice()) {
@@ -286,70 +302,69 @@ impl Render {
         output.result(&written, &text)
     }
 
-    /// All images with their names, the reference last.
-    fn all<'a>(&'a self, cubes: &'a [Cube], reference: Option<&'a Cube>) -> Vec<(&'a str, &'a Cube)> {
-        let named = self.images.iter().map(String::as_str).zip(cubes);
-        let reference = reference.map(|cube| (self.reference.as_deref().unwrap_or_default(), cube));
-        named.chain(reference).collect()
-    }
-
-    /// The colours: of the reference, else of the last image, whose wavelengths count where it has them and
-    /// another image's else.
-    fn look(&self, cubes: &[Cube], reference: Option<&Cube>) -> Result<Look> {
-        let all = self.all(cubes, reference);
-        let (_, source) = all[all.len() - 1];
+    /// The bands that are shown: named by the wavelengths of the reference, else of the last image that has any.
+    fn bands(&self, all: &[(&str, &dyn Strips)]) -> Result<Vec<usize>> {
         let (file, named) = all
             .iter()
             .rev()
-            .find(|(_, cube)| cube.metadata.wavelengths.is_some())
+            .find(|(_, image)| image.metadata().wavelengths.is_some())
             .unwrap_or(&all[all.len() - 1]);
         if let Some(band) = self.band {
-            let band = band.find(named, file)?;
-            let limits = match self.limits {
-                Some(Limits(low, high)) => (low, high),
-                None => band_limits(source, band),
-            };
-            return Ok(Look::Band {
-                band,
-                limits,
-                map: self.colour_map,
-            });
+            return Ok(vec![band.find(*named, file)?]);
         }
-        let bands = match self.rgb {
-            Some(Rgb([r, g, b])) => [r.find(named, file)?, g.find(named, file)?, b.find(named, file)?],
-            None => composite_bands(named),
-        };
-        Ok(Look::Composite(Stretch::with_bands(source, bands)))
+        Ok(match self.rgb {
+            Some(Rgb(bands)) => bands
+                .iter()
+                .map(|band| band.find(*named, file))
+                .collect::<Result<_>>()?,
+            None => composite_bands(*named).to_vec(),
+        })
+    }
+
+    /// The colours, from the bands shown of the reference, else of the last image.
+    fn look(&self, source: &Cube) -> Look {
+        if self.band.is_none() {
+            return Look::Composite(Stretch::with_bands(source, [0, 1, 2]));
+        }
+        Look::Band {
+            limits: match self.limits {
+                Some(Limits(low, high)) => (low, high),
+                None => band_limits(source, 0),
+            },
+            map: self.colour_map,
+        }
     }
 
     /// The sheet and the error at the top of its scale.
-    fn sheet(&self, cubes: &[Cube], reference: Option<&Cube>, look: &Look) -> Result<(Picture, Option<f32>)> {
-        let all = self.all(cubes, reference);
-        let size = |cube: &Cube| (cube.rows(), cube.columns());
+    fn sheet(&self, all: &[Shown], look: &Look) -> Result<(Picture, Option<f32>)> {
+        let (cubes, reference) = match self.reference {
+            Some(_) => (&all[..all.len() - 1], all.last()),
+            None => (all, None),
+        };
         let (rows, columns) = match reference {
-            Some(reference) => size(reference),
-            None => all.iter().map(|(_, cube)| size(cube)).max().unwrap_or_default(),
+            Some(reference) => reference.size(),
+            None => all.iter().map(Shown::size).max().unwrap_or_default(),
         };
         let zoom = self.zoom.map_or((PANEL_WIDTH / columns).max(1), usize::from);
         check_size(&self.out, rows, columns, zoom, 2 * all.len())?;
         let mut above = Vec::new();
-        for (k, (file, cube)) in all.iter().enumerate() {
-            let factor = rows / cube.rows();
-            if (cube.rows() * factor, cube.columns() * factor) != (rows, columns) {
+        for (k, shown) in all.iter().enumerate() {
+            let size = shown.size();
+            let factor = rows / size.0;
+            if (size.0 * factor, size.1 * factor) != (rows, columns) {
                 return Err(Error::input(format!(
-                    "{file}: {} x {} pixels do not fit {rows} x {columns} by a whole factor; panels show one scene",
-                    cube.rows(),
-                    cube.columns()
+                    "{}: {} x {} pixels do not fit {rows} x {columns} by a whole factor; panels show one scene",
+                    shown.file, size.0, size.1
                 )));
             }
             let caption = match (self.label.get(k), k < cubes.len()) {
                 (Some(label), _) => label.clone(),
                 (None, false) => "reference".to_owned(),
-                (None, true) => stem(file),
+                (None, true) => stem(shown.file),
             };
             above.push(Some(Panel::new(
                 caption,
-                look.picture(cube)?.enlarged(factor * zoom),
+                look.picture(&shown.bands)?.enlarged(factor * zoom),
             )));
         }
         let (mut sheet_rows, mut bars) = (vec![above], Vec::new());
@@ -362,15 +377,10 @@ impl Render {
         }
         let mut top = None;
         if let Some(reference) = reference {
-            let truth = look.compared(reference);
             let mut errors = Vec::new();
-            for cube in cubes {
-                let comparable = size(cube) == (rows, columns);
-                errors.push(
-                    comparable
-                        .then(|| pixel_errors(&truth, &look.compared(cube)))
-                        .transpose()?,
-                );
+            for shown in cubes {
+                let comparable = shown.size() == (rows, columns);
+                errors.push(comparable.then(|| look.errors(reference, shown)).transpose()?);
             }
             let maps: Vec<_> = errors.iter().flatten().collect();
             let place = Option::is_some;

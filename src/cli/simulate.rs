@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use super::options::MemoryOptions;
+use super::progress::Stages;
 use super::{Output, input};
-use crate::cube::Cube;
+use crate::cube::strips::{Cropped, Strips};
 use crate::error::{Error, Result};
-use crate::io;
+use crate::io::{self, Target, write_strips};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
-use crate::sensor::observe::{Observation, add_noise, apply_response, blur_and_downsample};
+use crate::sensor::observe::Observation;
+use crate::sensor::observe_strips::{Blurred, Noisy, Responded};
 
 /// Make a low-resolution hyperspectral and a high-resolution multispectral image from a reference
 ///
@@ -60,6 +63,8 @@ pub struct Simulate {
     /// is no multiple of the scale is refused
     #[arg(long, value_name = "FILE")]
     out_reference: Option<PathBuf>,
+    #[command(flatten)]
+    memory: MemoryOptions,
 }
 
 #[derive(Serialize)]
@@ -84,53 +89,58 @@ impl Simulate {
             ));
         }
         self.check_outputs()?;
-        let reference = self.cropped(input::read_image(&self.hsi, self.nodata)?, scale, output)?;
+        let file = io::open_image(&self.hsi, self.nodata, self.memory.max_memory)?;
+        let reference = Cropped {
+            size: self.whole_blocks(&file, scale, output)?,
+            image: &file,
+        };
         let psf = input::psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?
             .ok_or_else(|| Error::input("--psf blind: a simulation needs a PSF; give a file, paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE"))?;
-        let srf = input::srf_response(&self.srf, &reference)?.ok_or_else(|| {
+        let (_, _, bands) = reference.dim();
+        let srf = input::srf_response(&self.srf, reference.metadata(), bands)?.ok_or_else(|| {
             Error::input(
                 "--srf blind: a simulation needs a response; give a file, nikon-d700 or landsat-oli6",
             )
         })?;
-        let mut hsi = blur_and_downsample(&reference, &psf, scale)?;
-        let mut msi = apply_response(&reference, &srf)?;
-        if let Some(snr) = self.snr_hsi {
-            add_noise(&mut hsi, snr, self.seed, Observation::LrHsi)?;
-        }
-        if let Some(snr) = self.snr_msi {
-            add_noise(&mut msi, snr, self.seed, Observation::HrMsi)?;
-        }
-        io::write_cube(&self.out_hsi, &hsi)?;
-        io::write_cube(&self.out_msi, &msi)?;
-        if let Some(path) = &self.out_reference {
-            io::write_cube(path, &reference)?;
-        }
-        let shape = |c: &Cube| [c.rows(), c.columns(), c.bands()];
-        let written = Written {
-            hsi: shape(&hsi),
-            msi: shape(&msi),
-            reference: shape(&reference),
-            masked_hsi: hsi.masked_pixels(),
-            masked_msi: msi.masked_pixels(),
-        };
-        let line = |path: &Path, what: &str, c: &Cube| {
-            let masked = match c.masked_pixels() {
+        let blurred = Blurred::new(&reference, &psf, scale)?;
+        let responded = Responded::new(&reference, &srf)?;
+        let hsi = Noisy::new(&blurred, self.snr_hsi, self.seed, Observation::LrHsi)?;
+        let msi = Noisy::new(&responded, self.snr_msi, self.seed, Observation::HrMsi)?;
+        let mut stages = Stages::new(output);
+        let mut text = String::new();
+        let mut write = |path: &Path, what: &str, image: &dyn Strips| -> Result<usize> {
+            let target = Target {
+                path,
+                sample_type: image.sample_type(),
+                interleave: None,
+                memory: self.memory.max_memory,
+            };
+            let masked = stages.run("write", |w| {
+                write_strips(&target, image, &mut |done, total| w.progress(done, total, None))
+            })?;
+            let note = match masked {
                 0 => String::new(),
                 n => format!(", {n} pixels masked"),
             };
-            format!(
-                "{}: {what}, {} rows x {} columns x {} bands{masked}\n",
-                path.display(),
-                c.rows(),
-                c.columns(),
-                c.bands()
-            )
+            let (rows, columns, bands) = image.dim();
+            text += &format!(
+                "{}: {what}, {rows} rows x {columns} columns x {bands} bands{note}\n",
+                path.display()
+            );
+            Ok(masked)
         };
-        let mut text = line(&self.out_hsi, "low-resolution hyperspectral image", &hsi);
-        text += &line(&self.out_msi, "high-resolution multispectral image", &msi);
+        let masked_hsi = write(&self.out_hsi, "low-resolution hyperspectral image", &hsi)?;
+        let masked_msi = write(&self.out_msi, "high-resolution multispectral image", &msi)?;
         if let Some(path) = &self.out_reference {
-            text += &line(path, "reference", &reference);
+            write(path, "reference", &reference)?;
         }
+        let written = Written {
+            hsi: hsi.dim().into(),
+            msi: msi.dim().into(),
+            reference: reference.dim().into(),
+            masked_hsi,
+            masked_msi,
+        };
         output.result(&written, &text)
     }
 
@@ -156,11 +166,12 @@ impl Simulate {
         Ok(())
     }
 
-    fn cropped(&self, reference: Cube, scale: usize, output: &Output) -> Result<Cube> {
-        let (rows, columns) = (reference.rows(), reference.columns());
+    /// Rows and columns of the reference that are whole blocks.
+    fn whole_blocks(&self, reference: &dyn Strips, scale: usize, output: &Output) -> Result<(usize, usize)> {
+        let (rows, columns, _) = reference.dim();
         let (whole_rows, whole_columns) = (rows - rows % scale, columns - columns % scale);
         if (whole_rows, whole_columns) == (rows, columns) {
-            return Ok(reference);
+            return Ok((rows, columns));
         }
         if whole_rows == 0 || whole_columns == 0 {
             return Err(Error::input(format!(
@@ -178,6 +189,6 @@ impl Simulate {
             "{}: cropped from {rows} x {columns} to {whole_rows} x {whole_columns} pixels, whole blocks of {scale}",
             self.hsi
         ));
-        Ok(reference.cropped(whole_rows, whole_columns))
+        Ok((whole_rows, whole_columns))
     }
 }

@@ -10,6 +10,7 @@ use crate::coordination::fuse::{Fused, StageTime};
 use crate::coordination::model::Model;
 use crate::coordination::start::Known;
 use crate::coordination::training::{Epoch, History, rises};
+use crate::cube::strips::Strips;
 use crate::cube::{Cube, bicubic};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -135,9 +136,14 @@ pub struct Summary {
 ///
 /// # Errors
 /// [`Error::Input`] where the reference has another shape.
-pub fn compare(reference: &Cube, result: &Cube, hsi: &Cube, scale: usize) -> Result<(Scores, Scores)> {
+pub fn compare(
+    reference: &dyn Strips,
+    result: &dyn Strips,
+    hsi: &Cube,
+    scale: usize,
+) -> Result<(Scores, Scores)> {
     let scores = evaluate(reference, result, scale, Convention::Strict)?;
-    let baseline = bicubic::upsample(hsi, scale)?;
+    let baseline = bicubic::Upsampled::new(hsi, scale)?;
     Ok((scores, evaluate(reference, &baseline, scale, Convention::Strict)?))
 }
 
@@ -270,20 +276,21 @@ pub fn metrics_text(metrics: &Scores, bicubic: &Scores) -> String {
 }
 
 impl Summary {
-    /// Of a fused scene and the image it became; metrics and times are added by what follows.
-    pub fn new(engine: &dyn Engine<f32>, fused: &Fused, image: &Cube, known: &Known) -> Self {
+    /// Of a fused scene; metrics and times are added by what follows.
+    pub fn new(engine: &dyn Engine<f32>, fused: &Fused, known: &Known) -> Self {
+        let (rows, columns, _) = fused.scene.hr_msi.dim();
         let (model, config) = (&fused.model, &fused.model.config);
         let finetuned = !fused.finetuning.steps.is_empty();
         Summary {
             version: env!("CARGO_PKG_VERSION"),
             engine: engine.name(),
             seed: config.seed,
-            shape: image.samples.dim(),
+            shape: (rows, columns, model.architecture.bands),
             scale: fused.scene.scale,
             weights: model.architecture.weights(),
             members: model.architecture.members,
             training_pixels: fused.pixels,
-            masked_pixels: image.masked_pixels(),
+            masked_pixels: fused.scene.hr_valid.iter().filter(|&&ok| !ok).count(),
             registered: fused.registered,
             degradation: DegradationSummary::new(
                 model,

@@ -16,7 +16,7 @@ use crate::coordination::manifest;
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{estimate_degradation, start};
-use crate::cube::Cube;
+use crate::cube::Metadata;
 use crate::error::{Error, Result};
 use crate::interrupt::Shield;
 use crate::io;
@@ -150,8 +150,8 @@ impl Train {
         output.result(&report, &text)
     }
 
-    /// All scenes of the manifest, which must agree in bands and scale, and the first one's HSI.
-    fn read(&self, list: &std::path::Path) -> Result<(Vec<Scene>, Cube)> {
+    /// All scenes of the manifest, which must agree in bands and scale, and what the first one's HSI says of itself.
+    fn read(&self, list: &std::path::Path) -> Result<(Vec<Scene>, Metadata)> {
         let mut scenes: Vec<Scene> = Vec::new();
         let mut first = None;
         for entry in manifest::read(list)? {
@@ -161,7 +161,8 @@ impl Train {
             };
             let hsi = read_image(&entry.hsi, self.nodata).map_err(at)?;
             let msi = read_image(&entry.msi, self.nodata).map_err(at)?;
-            let scene = Scene::new(&hsi, &msi, &entry.hsi, &entry.msi).map_err(at)?;
+            let metadata = hsi.metadata.clone();
+            let scene = Scene::of(hsi, msi, &entry.hsi, &entry.msi).map_err(at)?;
             if let Some(other) = scenes.first() {
                 let kind = |s: &Scene| (s.lr_hsi.dim().2, s.hr_msi.dim().2, s.scale);
                 if kind(other) != kind(&scene) {
@@ -172,7 +173,7 @@ impl Train {
                     ))));
                 }
             }
-            first.get_or_insert(hsi);
+            first.get_or_insert(metadata);
             scenes.push(scene);
         }
         first
@@ -185,10 +186,9 @@ impl Train {
         &self,
         config: &crate::coordination::config::Config,
         scenes: &mut [Scene],
-        first: &Cube,
+        first: &Metadata,
     ) -> Result<Model> {
-        let msi_bands = scenes[0].hr_msi.dim().2;
-        let known = self.sensors.known(first, msi_bands, scenes[0].scale)?;
+        let known = self.sensors.known(first, &scenes[0])?;
         let mut best = None;
         for (at, scene) in scenes.iter().enumerate() {
             crate::interrupt::check()?;
@@ -202,7 +202,7 @@ impl Train {
         }
         let (at, found) = best.ok_or_else(|| Error::input("the manifest has no scene"))?;
         let mut model = start(config, &mut scenes[at], &known, &found)?;
-        model.wavelengths = first.metadata.wavelengths.clone();
+        model.wavelengths = first.wavelengths.clone();
         for (other, scene) in scenes.iter_mut().enumerate() {
             if other != at {
                 scene.calibrate(&model.calibration);

@@ -10,13 +10,12 @@ use crate::coordination::fuse::{StageTime, Watcher, make_consistent, stage};
 use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, kernel};
-use crate::cube::Cube;
 use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::refine::regression::Regression;
 use crate::refine::{RefinementReport, denoise};
-use crate::sensor::observe::blur_and_downsample;
+use crate::sensor::observe::blur_samples;
 
 /// What the control made of a scene, in the scale of the scene.
 pub struct Controlled {
@@ -85,7 +84,7 @@ pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f
         kernel: psf.nrows(),
     };
     let usable = scene.usable(geometry);
-    let lr_msi = blur_and_downsample(&Cube::new(scene.hr_msi.clone()), psf, scene.scale)?.samples;
+    let lr_msi = blur_samples(scene.hr_msi.view(), psf, scene.scale)?;
     let pair = |((r, c), _): ((usize, usize), &bool)| {
         let msi = lr_msi.slice(ndarray::s![r, c, ..]).to_slice();
         let hsi = scene.lr_hsi.slice(ndarray::s![r, c, ..]).to_slice();
@@ -108,6 +107,7 @@ pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cube::Cube;
 
     /// Y is constant over every s×s block, so that (Y∗C)↓ is the block's own pixel and a spectrum that is a
     /// quadratic of Y is one on both grids.

@@ -2,30 +2,29 @@
 //! [`fuse`], all of them on one scene.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Instant;
 
-use ndarray::{Array2, Array3, s};
+use ndarray::{Array2, Array3, ArrayViewMut3, Axis, s};
 
 use crate::coordination::batches::{Batches, patches};
 use crate::coordination::config::{Config, FineTunePsf, Refine};
 use crate::coordination::model::Model;
+use crate::coordination::product::{Product, correct_strips, fits, with_observed};
 use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, start};
 use crate::coordination::training::{History, Progress, coordinate, fine_tune};
-use crate::cube::{Cube, Metadata};
+use crate::cube::strips::strip_rows;
 use crate::engine::{Engine, Geometry, Output, StepLosses, TrainingSet};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::refine::consistency::Observed;
 use crate::refine::{RefinementReport, denoise, refine};
 use crate::sensor::estimate::Estimate;
 
-/// Bytes of HR-MSI windows that a training set may hold: a scene with more trains on a part of its patches. Below
+/// Bytes of windows and spectra that a training set may hold: a scene with more trains on a part of its patches. Below
 /// the 128 MiB that every adapter can bind.
 const TRAINING_BYTES: usize = 96 << 20;
-/// Bytes of result that are reconstructed at once.
-const TILE_BYTES: usize = 32 << 20;
 
 /// Wall-clock time of a stage.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -70,8 +69,8 @@ pub fn stage<R>(
 
 /// A fused scene, in the scale of the network.
 pub struct Fused {
-    /// H×W×B.
-    pub samples: Array3<f32>,
+    /// The image.
+    pub product: Product,
     /// The scene, calibrated as the model's [`crate::coordination::model::Calibration`] says.
     pub scene: Scene,
     /// The model.
@@ -94,6 +93,9 @@ pub struct Fused {
 
 /// Denoises, estimates, trains, fine-tunes, reconstructs and refines one scene.
 ///
+/// The result is held as a whole where the run then stays within `memory` bytes ([`fits`]), and else is a
+/// [`Product::Strips`]: the same bits, made row by row.
+///
 /// # Errors
 /// [`Error::Input`] where the scene does not fit the configuration, [`Error::Interrupted`] after Ctrl-C,
 /// [`Error::Failed`] where training diverges or the device fails.
@@ -102,6 +104,7 @@ pub fn fuse(
     config: &Config,
     mut scene: Scene,
     known: &Known,
+    memory: usize,
     watcher: &mut dyn Watcher,
 ) -> Result<Fused> {
     let mut times = Vec::new();
@@ -129,19 +132,36 @@ pub fn fuse(
         })
     })?;
     let [scene] = scenes;
-    let mut samples = stage("reconstruct", watcher, &mut times, |w| {
-        reconstruct(engine, &model, &scene.hr_msi, Output::Mean, &mut |done, total| {
-            w.progress(done, total, None);
-        })
-    })?;
-    if let Some(report) = &mut refinement {
-        stage("refine", watcher, &mut times, |_| {
-            make_consistent(engine, &scene, &model.psf(), &mut samples, report)
-        })?;
-    }
     let pixels = (data.usable, data.set.windows);
+    drop(data);
+    let product = if fits(&scene, memory) {
+        let mut samples = stage("reconstruct", watcher, &mut times, |w| {
+            reconstruct(engine, &model, &scene.hr_msi, Output::Mean, &mut |done, total| {
+                w.progress(done, total, None);
+            })
+        })?;
+        if let Some(report) = &mut refinement {
+            stage("refine", watcher, &mut times, |_| {
+                make_consistent(engine, &scene, &model.psf(), &mut samples, report)
+            })?;
+        }
+        Product::Whole(samples)
+    } else {
+        let mut correction = None;
+        if let Some(report) = &mut refinement {
+            let mut network = 0.0;
+            correction = stage("refine", watcher, &mut times, |w| {
+                let mut progress = |done, total| w.progress(done, total, None);
+                let (correction, seconds) = correct_strips(engine, &model, &scene, report, &mut progress)?;
+                network = seconds;
+                Ok(correction)
+            })?;
+            split_off(&mut times, "reconstruct", network);
+        }
+        Product::Strips(correction)
+    };
     Ok(Fused {
-        samples,
+        product,
         scene,
         model,
         estimate,
@@ -165,39 +185,20 @@ pub fn make_consistent(
     samples: &mut Array3<f32>,
     report: &mut RefinementReport,
 ) -> Result<()> {
-    let geometry = Geometry {
-        scale: scene.scale,
-        kernel: psf.nrows(),
-    };
-    let usable = scene.usable(geometry);
-    let observed = Observed {
-        lr_hsi: scene.lr_hsi.view(),
-        hr_msi: scene.hr_msi.view(),
-        usable: usable.view(),
-        psf,
-        geometry,
-        strip_rows: tile_rows(scene.hr_msi.dim().1, scene.lr_hsi.dim().2),
-    };
-    refine(engine.refiner(), &observed, samples, report)
+    with_observed(scene, psf, |observed| {
+        refine(engine.refiner(), observed, samples, report)
+    })
 }
 
-/// Brings a reconstruction back to the HSI's unit and marks masked pixels with the no-data value.
-pub fn finish(mut samples: Array3<f32>, scene: &Scene, metadata: Metadata) -> Cube {
-    samples *= scene.hsi_unit;
-    let masked = scene.hr_valid.iter().any(|&ok| !ok);
-    let mut image = Cube::new(samples);
-    image.metadata = metadata;
-    if masked {
-        let value = image.metadata.nodata.unwrap_or(f64::NAN);
-        for ((r, c), &ok) in scene.hr_valid.indexed_iter() {
-            if !ok {
-                image.samples.slice_mut(s![r, c, ..]).fill(value as f32);
-            }
-        }
-        image.metadata.nodata = Some(value);
-        image.valid = Some(scene.hr_valid.clone());
+/// Moves `seconds` of the last stage into a stage of their own before it.
+pub fn split_off(times: &mut Vec<StageTime>, stage: &'static str, seconds: f64) {
+    if let Some(last) = times.pop() {
+        times.push(StageTime { stage, seconds });
+        times.push(StageTime {
+            seconds: last.seconds - seconds,
+            ..last
+        });
     }
-    image
 }
 
 /// A training set of some scenes with the batches over it.
@@ -239,7 +240,8 @@ pub fn training_data(
         )));
     }
     let msi_bands = scenes.first().map_or(1, |s| s.hr_msi.dim().2);
-    let window_bytes = geometry.window() * geometry.window() * msi_bands * size_of::<f32>();
+    let bands = scenes.first().map_or(1, |s| s.lr_hsi.dim().2);
+    let window_bytes = (geometry.window() * geometry.window() * msi_bands + bands) * size_of::<f32>();
     let room = (TRAINING_BYTES / window_bytes).max(1);
     let usable = places.len();
     if usable > room {
@@ -363,11 +365,6 @@ pub fn fine_tune_model(
     Ok(history)
 }
 
-/// Rows of a result of this many columns and bands that are worked on at once.
-fn tile_rows(columns: usize, bands: usize) -> usize {
-    (TILE_BYTES / (columns * bands * size_of::<f32>())).max(1)
-}
-
 /// Runs the network over an HR-MSI (rows × columns × b, scaled as the training data) tile by tile.
 ///
 /// `progress` is told rows done and rows in all.
@@ -383,20 +380,41 @@ pub fn reconstruct(
 ) -> Result<Array3<f32>> {
     let (rows, columns, _) = hr_msi.dim();
     let bands = model.architecture.bands;
-    let tile = tile_rows(columns, bands).min(rows);
     let mut out = Array3::zeros((rows, columns, bands));
-    for first in (0..rows).step_by(tile) {
-        interrupt::check()?;
-        let end = (first + tile).min(rows);
-        engine.reconstruct(
-            &model.architecture,
-            &model.state,
-            hr_msi.slice(s![first..end, .., ..]),
-            (first * columns) as u32,
-            output,
-            out.slice_mut(s![first..end, .., ..]),
-        )?;
-        progress(end, rows);
+    let tile = strip_rows(columns, bands);
+    for (k, mut part) in out.axis_chunks_iter_mut(Axis(0), tile).enumerate() {
+        let range = k * tile..k * tile + part.dim().0;
+        // A chunk of rows of an array in standard layout is contiguous.
+        let part = part.as_slice_mut().unwrap_or_default();
+        reconstruct_rows(engine, model, hr_msi, range.clone(), output, part)?;
+        progress(range.end, rows);
     }
     Ok(out)
+}
+
+/// [`reconstruct`] of some rows of an HR-MSI, into room for them.
+///
+/// # Errors
+/// As [`reconstruct`].
+pub fn reconstruct_rows(
+    engine: &dyn Engine<f32>,
+    model: &Model,
+    hr_msi: &Array3<f32>,
+    rows: Range<usize>,
+    output: Output,
+    out: &mut [f32],
+) -> Result<()> {
+    interrupt::check()?;
+    let columns = hr_msi.dim().1;
+    let shape = (rows.len(), columns, model.architecture.bands);
+    let out = ArrayViewMut3::from_shape(shape, out)
+        .map_err(|e| Error::failed(format!("room for {} rows of a result: {e}", rows.len())))?;
+    engine.reconstruct(
+        &model.architecture,
+        &model.state,
+        hr_msi.slice(s![rows.clone(), .., ..]),
+        (rows.start * columns) as u32,
+        output,
+        out,
+    )
 }

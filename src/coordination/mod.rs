@@ -9,6 +9,7 @@ pub mod control;
 pub mod fuse;
 pub mod manifest;
 pub mod model;
+pub mod product;
 pub mod registration;
 pub mod scene;
 pub mod start;

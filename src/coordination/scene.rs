@@ -38,6 +38,14 @@ impl Scene {
     /// [`Error::Input`] where a sample is not finite, an image is empty or zero, the HSI has one band or no more
     /// than the MSI, or the sizes have no integer ratio that is the same on both axes.
     pub fn new(hsi: &Cube, msi: &Cube, hsi_name: &str, msi_name: &str) -> Result<Scene> {
+        Scene::of(hsi.clone(), msi.clone(), hsi_name, msi_name)
+    }
+
+    /// [`Scene::new`] of images that are not needed any more: their samples are scaled in place.
+    ///
+    /// # Errors
+    /// As [`Scene::new`].
+    pub fn of(hsi: Cube, msi: Cube, hsi_name: &str, msi_name: &str) -> Result<Scene> {
         hsi.check(hsi_name)?;
         msi.check(msi_name)?;
         let (h, w, bands) = hsi.samples.dim();
@@ -61,12 +69,12 @@ impl Scene {
                 columns as f64 / w as f64
             ))
         })?;
-        let (hsi_unit, msi_unit) = units(hsi, msi, hsi_name, msi_name)?;
+        let (hsi_unit, msi_unit) = units(&hsi, &msi, hsi_name, msi_name)?;
         Ok(Scene {
+            lr_valid: valid(&hsi),
+            hr_valid: valid(&msi),
             lr_hsi: scaled(hsi, hsi_unit),
             hr_msi: scaled(msi, msi_unit),
-            lr_valid: valid(hsi),
-            hr_valid: valid(msi),
             scale,
             hsi_unit,
             msi_unit,
@@ -76,12 +84,7 @@ impl Scene {
     /// Brings a freshly read scene to another scale than its own: the one that a model works in.
     pub fn calibrate(&mut self, to: &Calibration) {
         self.lr_hsi *= self.hsi_unit / to.hsi_unit;
-        let ratio = self.msi_unit / to.msi_unit;
-        for mut spectrum in self.hr_msi.lanes_mut(ndarray::Axis(2)) {
-            for ((y, &gain), &offset) in spectrum.iter_mut().zip(&to.gain).zip(&to.offset) {
-                *y = (*y * ratio - offset as f32) / gain as f32;
-            }
-        }
+        calibrate_msi(&mut self.hr_msi, self.msi_unit, to);
         (self.hsi_unit, self.msi_unit) = (to.hsi_unit, to.msi_unit);
     }
 
@@ -109,6 +112,16 @@ impl Scene {
     }
 }
 
+/// Brings rows of an HR-MSI that was divided by `unit` to the scale that a model works in.
+pub fn calibrate_msi(hr_msi: &mut Array3<f32>, unit: f32, to: &Calibration) {
+    let ratio = unit / to.msi_unit;
+    for mut spectrum in hr_msi.lanes_mut(ndarray::Axis(2)) {
+        for ((y, &gain), &offset) in spectrum.iter_mut().zip(&to.gain).zip(&to.offset) {
+            *y = (*y * ratio - offset as f32) / gain as f32;
+        }
+    }
+}
+
 /// `large / small` if that is an integer of at least 1.
 fn ratio(large: usize, small: usize) -> Option<usize> {
     (large >= small && large.is_multiple_of(small)).then(|| large / small)
@@ -130,8 +143,9 @@ fn units(hsi: &Cube, msi: &Cube, hsi_name: &str, msi_name: &str) -> Result<(f32,
     Ok((x, y))
 }
 
-fn scaled(cube: &Cube, unit: f32) -> Array3<f32> {
-    let mut samples = cube.samples.mapv(|x| x / unit);
+fn scaled(cube: Cube, unit: f32) -> Array3<f32> {
+    let mut samples = cube.samples;
+    samples.mapv_inplace(|x| x / unit);
     if let Some(valid) = &cube.valid {
         Zip::from(samples.lanes_mut(ndarray::Axis(2)))
             .and(valid)

@@ -6,12 +6,11 @@ use ndarray::Array2;
 use crate::coordination::config::Config;
 use crate::coordination::model::{Calibration, Model};
 use crate::coordination::scene::Scene;
-use crate::cube::Cube;
 use crate::engine::{Geometry, TrainingState};
 use crate::error::{Error, Result};
 use crate::network::{Architecture, initial_parameters};
 use crate::sensor::estimate::{Estimate, Options, Psf, estimate, fit_mixture};
-use crate::sensor::observe::blur_and_downsample;
+use crate::sensor::observe::blur_samples;
 use crate::sensor::psf::GaussianPsf;
 use crate::sensor::srf;
 
@@ -156,7 +155,7 @@ fn linear_path(
     psf: &Array2<f64>,
 ) -> Result<Vec<f32>> {
     let usable = scene.usable(geometry);
-    let lr_msi = blur_and_downsample(&Cube::new(scene.hr_msi.clone()), psf, scene.scale)?.samples;
+    let lr_msi = blur_samples(scene.hr_msi.view(), psf, scene.scale)?;
     let (b, bands) = (architecture.msi_bands, architecture.bands);
     let mut normal = DMatrix::<f64>::zeros(b + 1, b + 1);
     let mut right = DMatrix::<f64>::zeros(b + 1, bands);

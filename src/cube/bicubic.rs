@@ -1,9 +1,12 @@
 //! Bicubic upsampling, the baseline that fused images are compared with.
 
+use std::ops::Range;
+
 use ndarray::{Array2, Array3, Axis};
 use rayon::prelude::*;
 
-use super::Cube;
+use super::strips::Strips;
+use super::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 
 /// Interpolates an image to a grid `scale` times as fine by cubic convolution (Keys 1981, a = −1/2).
@@ -15,54 +18,99 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`Error::Input`] if `scale` is 0.
 pub fn upsample(low: &Cube, scale: usize) -> Result<Cube> {
-    if scale == 0 {
-        return Err(Error::input(
-            "scale 0: the ratio of the pixel grids is an integer from 1",
-        ));
+    let high = Upsampled::new(low, scale)?;
+    high.rows(0..high.dim().0)
+}
+
+/// [`upsample`], rows computed when they are asked for.
+pub struct Upsampled<'a> {
+    low: &'a Cube,
+    scale: usize,
+    phases: Vec<(isize, [f64; 4])>,
+    metadata: Metadata,
+}
+
+impl<'a> Upsampled<'a> {
+    /// Of `low`, to a grid `scale` times as fine.
+    ///
+    /// # Errors
+    /// As [`upsample`].
+    pub fn new(low: &'a Cube, scale: usize) -> Result<Self> {
+        if scale == 0 {
+            return Err(Error::input(
+                "scale 0: the ratio of the pixel grids is an integer from 1",
+            ));
+        }
+        let mut metadata = low.metadata.clone();
+        metadata.georeference.clear();
+        Ok(Upsampled {
+            low,
+            scale,
+            phases: (0..scale).map(|p| taps(p, scale)).collect(),
+            metadata,
+        })
     }
-    let (rows, columns, bands) = low.samples.dim();
-    let phases: Vec<(isize, [f64; 4])> = (0..scale).map(|p| taps(p, scale)).collect();
-    let mut samples = Array3::<f32>::zeros((rows * scale, columns * scale, bands));
-    samples
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(r, mut line)| {
-            let (row, (row_start, row_weights)) = (r / scale, phases[r % scale]);
-            let mut sum = vec![0.0; bands];
-            for (c, mut out) in line.outer_iter_mut().enumerate() {
-                let (column, (column_start, column_weights)) = (c / scale, phases[c % scale]);
-                sum.fill(0.0);
-                for (i, wr) in row_weights.iter().enumerate() {
-                    for (j, wc) in column_weights.iter().enumerate() {
-                        let mut near = (
-                            clamped(row, row_start + i as isize, rows),
-                            clamped(column, column_start + j as isize, columns),
-                        );
-                        if !low.is_valid(near.0, near.1) {
-                            near = (row, column);
-                        }
-                        let pixel = low.samples.index_axis(Axis(0), near.0);
-                        let pixel = pixel.index_axis(Axis(0), near.1);
-                        for (s, &x) in sum.iter_mut().zip(pixel) {
-                            *s += wr * wc * f64::from(x);
+}
+
+impl Strips for Upsampled<'_> {
+    fn dim(&self) -> (usize, usize, usize) {
+        let (rows, columns, bands) = self.low.samples.dim();
+        (rows * self.scale, columns * self.scale, bands)
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn sample_type(&self) -> SampleType {
+        SampleType::F32
+    }
+
+    fn rows(&self, wanted: Range<usize>) -> Result<Cube> {
+        let (low, scale) = (self.low, self.scale);
+        let (rows, columns, bands) = low.samples.dim();
+        let mut samples = Array3::<f32>::zeros((wanted.len(), columns * scale, bands));
+        samples
+            .axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(r, mut line)| {
+                let r = wanted.start + r;
+                let (row, (row_start, row_weights)) = (r / scale, self.phases[r % scale]);
+                let mut sum = vec![0.0; bands];
+                for (c, mut out) in line.outer_iter_mut().enumerate() {
+                    let (column, (column_start, column_weights)) = (c / scale, self.phases[c % scale]);
+                    sum.fill(0.0);
+                    for (i, wr) in row_weights.iter().enumerate() {
+                        for (j, wc) in column_weights.iter().enumerate() {
+                            let mut near = (
+                                clamped(row, row_start + i as isize, rows),
+                                clamped(column, column_start + j as isize, columns),
+                            );
+                            if !low.is_valid(near.0, near.1) {
+                                near = (row, column);
+                            }
+                            let pixel = low.samples.index_axis(Axis(0), near.0);
+                            let pixel = pixel.index_axis(Axis(0), near.1);
+                            for (s, &x) in sum.iter_mut().zip(pixel) {
+                                *s += wr * wc * f64::from(x);
+                            }
                         }
                     }
+                    for (o, &s) in out.iter_mut().zip(&sum) {
+                        *o = s as f32;
+                    }
                 }
-                for (o, &s) in out.iter_mut().zip(&sum) {
-                    *o = s as f32;
-                }
-            }
+            });
+        let mut high = Cube::new(samples);
+        high.valid = low.valid.as_ref().map(|valid| {
+            Array2::from_shape_fn((wanted.len(), columns * scale), |(r, c)| {
+                valid[[(wanted.start + r) / scale, c / scale]]
+            })
         });
-    let mut high = Cube::new(samples);
-    high.valid = low.valid.as_ref().map(|valid| {
-        Array2::from_shape_fn((rows * scale, columns * scale), |(r, c)| {
-            valid[[r / scale, c / scale]]
-        })
-    });
-    high.metadata = low.metadata.clone();
-    high.metadata.georeference.clear();
-    Ok(high)
+        high.metadata = self.metadata.clone();
+        Ok(high)
+    }
 }
 
 /// First of the four neighbours of phase `p` relative to its own sample, and their weights.

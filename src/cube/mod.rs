@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 
 pub mod bicubic;
 pub mod demo_scene;
+pub mod strips;
 
 /// Numeric type of the samples in a file, remembered so that a result can be written like its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +158,14 @@ impl Cube {
     /// # Errors
     /// [`Error::Input`] naming the file and the first offending row, column and band (counted from 0).
     pub fn check(&self, name: &str) -> Result<()> {
+        self.check_rows(name, 0)
+    }
+
+    /// [`Cube::check`] of rows of a larger image, from `first` on.
+    ///
+    /// # Errors
+    /// As [`Cube::check`].
+    pub fn check_rows(&self, name: &str, first: usize) -> Result<()> {
         let (rows, columns, bands) = self.samples.dim();
         if rows == 0 || columns == 0 || bands == 0 {
             return Err(Error::input(format!(
@@ -165,6 +174,7 @@ impl Cube {
         }
         for ((r, c, b), &x) in self.samples.indexed_iter() {
             if !x.is_finite() && self.is_valid(r, c) {
+                let r = first + r;
                 return Err(Error::input(format!(
                     "{name}: {x} at row {r}, column {c}, band {b} (counted from 0); repair it or mask it with --nodata {x}"
                 )));

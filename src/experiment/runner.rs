@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ndarray::{Array2, Array3};
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::coordination::config::{Config, Refine};
 use crate::coordination::control::control;
-use crate::coordination::fuse::{StageTime, Watcher, finish, fuse, stage};
+use crate::coordination::fuse::{StageTime, Watcher, fuse, stage};
+use crate::coordination::product::finish;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::{Cube, Metadata, bicubic};
@@ -227,7 +228,12 @@ impl Runner<'_> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
         let made = control(self.engine, &config, observed.scene()?, &known, observer)?;
         Ok(Made {
-            image: observed.finished(made.samples, &made.scene),
+            image: finish(
+                made.samples,
+                made.scene.hsi_unit,
+                made.scene.hr_valid.view(),
+                observed.result_metadata(),
+            ),
             degradation: Some((made.psf, made.response)),
             seconds: total(&made.times),
         })
@@ -235,10 +241,16 @@ impl Runner<'_> {
 
     fn network(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
-        let mut fused = fuse(self.engine, &config, observed.scene()?, &known, observer)?;
-        let samples = std::mem::take(&mut fused.samples);
+        let mut fused = fuse(
+            self.engine,
+            &config,
+            observed.scene()?,
+            &known,
+            usize::MAX,
+            observer,
+        )?;
         Ok(Made {
-            image: observed.finished(samples, &fused.scene),
+            image: fused.take_image(self.engine, observed.result_metadata())?,
             degradation: Some((fused.model.psf(), fused.model.srf())),
             seconds: total(&fused.times),
         })
@@ -303,12 +315,8 @@ impl Observed {
         }
     }
 
-    fn finished(&self, samples: Array3<f32>, scene: &Scene) -> Cube {
-        finish(
-            samples,
-            scene,
-            Metadata::of_fusion(&self.hsi.metadata, &self.msi.metadata),
-        )
+    fn result_metadata(&self) -> Metadata {
+        Metadata::of_fusion(&self.hsi.metadata, &self.msi.metadata)
     }
 
     fn scene(&self) -> Result<Scene> {

@@ -117,25 +117,36 @@ fn row_major<T: Clone, D: Dimension>(array: Array<T, D>) -> Array<T, D> {
     array.as_standard_layout().into_owned()
 }
 
+/// Rows, columns and bands of an array that is an image.
+///
+/// # Errors
+/// [`Error::Input`] if it has not two axes (of one band) or three.
+pub(crate) fn image_dim(path: &Path, shape: &[usize]) -> Result<[usize; 3]> {
+    match *shape {
+        [rows, columns] => Ok([rows, columns, 1]),
+        [rows, columns, bands] => Ok([rows, columns, bands]),
+        _ => Err(Error::input(format!(
+            "{}: holds an array of {} axes ({}); an image has rows x columns x bands",
+            path.display(),
+            shape.len(),
+            shape_text(shape)
+        ))),
+    }
+}
+
 /// An image from an array: rows x columns x bands, or rows x columns for one band.
 ///
 /// # Errors
 /// [`Error::Input`] if it has another number of axes.
 pub(crate) fn cube_from(path: &Path, kind: SampleType, array: ArrayD<f32>) -> Result<Cube> {
-    let shape = array.shape().to_vec();
-    let three = match shape.len() {
-        2 => array.insert_axis(Axis(2)).into_dimensionality().ok(),
-        3 => array.into_dimensionality().ok(),
-        _ => None,
+    image_dim(path, array.shape())?;
+    let array = match array.ndim() {
+        2 => array.insert_axis(Axis(2)),
+        _ => array,
     };
-    let samples: Array3<f32> = three.ok_or_else(|| {
-        Error::input(format!(
-            "{}: holds an array of {} axes ({}); an image has rows x columns x bands",
-            path.display(),
-            shape.len(),
-            shape_text(&shape)
-        ))
-    })?;
+    let samples: Array3<f32> = array
+        .into_dimensionality()
+        .map_err(|e| Error::input(format!("{}: damaged array: {e}", path.display())))?;
     let mut cube = Cube::new(row_major(samples));
     cube.sample_type = kind;
     Ok(cube)

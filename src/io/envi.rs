@@ -1,19 +1,17 @@
 //! ENVI images: a text header (`.hdr`) and a file of raw samples beside it.
 //!
-//! Memory while reading: at most 8 bytes a sample plus 1 MiB and a few times the header's length; the
-//! length of the data file is held against the header first.
+//! Memory while reading: 4 bytes a sample of the rows that are read plus 2 MiB and a few times the header's length;
+//! the length of the data file is held against the header first.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use ndarray::ArrayView3;
-
-use super::array::{cube_from, shape_text};
+use super::array::shape_text;
 use super::ending;
-use super::envi_header::{self, Header, Interleave};
-use super::file::{check_writable, open, prepare, read_error};
-use super::samples::{width, write_samples};
-use crate::cube::Cube;
+use super::envi_header::{Header, Interleave};
+use super::file::{check_writable, open, read_error};
+use super::samples::width;
+use super::strip_file::{RawLayout, StripFile};
 use crate::error::{Error, Result};
 
 /// Name endings of data files, without the dot. A data file may also have none.
@@ -76,12 +74,12 @@ fn read_header(path: &Path) -> Result<Header> {
     Header::parse(&text).map_err(|what| Error::input(format!("{}: bad ENVI header: {what}", path.display())))
 }
 
-/// Reads an image, given the name of either of its files. The ignore value masks pixels.
+/// Opens an image, given the name of either of its files. The ignore value masks pixels.
 ///
 /// # Errors
 /// [`Error::Input`] if a file is missing, the header is not understood, or the length of the data file
 /// does not agree with it.
-pub(crate) fn read_cube(path: &Path) -> Result<Cube> {
+pub(crate) fn open_cube(path: &Path) -> Result<StripFile> {
     let given_header = ending(path) == "hdr";
     let header_path = match given_header {
         true => path.to_owned(),
@@ -121,7 +119,7 @@ pub(crate) fn read_cube(path: &Path) -> Result<Cube> {
         }
     };
 
-    let (mut file, length) = open(&data)?;
+    let (file, length) = open(&data)?;
     if Some(length) != needed {
         let layout = &header.layout;
         return Err(Error::input(format!(
@@ -139,20 +137,19 @@ pub(crate) fn read_cube(path: &Path) -> Result<Cube> {
             }
         )));
     }
-    file.seek(SeekFrom::Start(header.offset))
-        .map_err(|e| read_error(&data, &e))?;
-    let array = header.layout.read_file(&data, file, length - header.offset)?;
-    // Axis i of rows x columns x bands is where `axes` names it.
     let axes = header.interleave.axes();
-    let place = |axis: usize| axes.iter().position(|&a| a == axis).unwrap_or(axis);
-    let array = array.permuted_axes(vec![place(0), place(1), place(2)]);
-    let mut cube = cube_from(&data, header.layout.kind, array)?;
-    let nodata = header.metadata.nodata;
-    cube.metadata = header.metadata;
-    if let Some(value) = nodata {
-        cube.mask_value(value);
+    let mut dim = [0; 3];
+    for (&axis, &length) in axes.iter().zip(&header.layout.shape) {
+        dim[axis] = length;
     }
-    Ok(cube)
+    let raw = RawLayout {
+        dim,
+        axes,
+        kind: header.layout.kind,
+        order: header.layout.order,
+        offset: header.offset,
+    };
+    StripFile::new(&data, file, raw, header.metadata)
 }
 
 /// Header and data file to write for a name with either ending.
@@ -189,30 +186,4 @@ pub(crate) fn check_both_writable(path: &Path) -> Result<()> {
     let (header, data) = output_paths(path);
     check_writable(header)?;
     check_writable(data)
-}
-
-/// Writes `samples` (those of `cube`, perhaps with masked pixels overwritten) and the header. Both files
-/// are complete under temporary names before either gets its own, the data first.
-///
-/// # Errors
-/// [`Error::Input`] if the folder cannot take files or the names contradict, [`Error::Failed`] if
-/// writing fails.
-pub(crate) fn write_cube(
-    path: &Path,
-    cube: &Cube,
-    samples: ArrayView3<f32>,
-    asked: Option<Interleave>,
-) -> Result<()> {
-    let interleave = output_interleave(path, asked)?;
-    let (header_path, data_path) = output_paths(path);
-    let kind = envi_header::written_kind(cube.sample_type);
-    let in_file_order = samples.permuted_axes(interleave.axes());
-    let data = prepare(&data_path, |sink| {
-        write_samples(sink, kind, in_file_order.iter().map(|&x| f64::from(x)))
-    })?;
-    let header = prepare(&header_path, |sink| {
-        sink.write_all(envi_header::write(cube, interleave).as_bytes())
-    })?;
-    data.publish()?;
-    header.publish()
 }

@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use super::array::Layout;
 use super::samples::ByteOrder;
-use crate::cube::{Cube, Metadata, SampleType};
+use crate::cube::{Metadata, SampleType};
 
 /// First word of every ENVI header.
 pub(crate) const MAGIC: &[u8] = b"ENVI";
@@ -327,9 +327,12 @@ fn value_text(value: &str) -> String {
 }
 
 /// The header text for an image whose data lie as `interleave` in little-endian order.
-pub(crate) fn write(cube: &Cube, interleave: Interleave) -> String {
-    let metadata = &cube.metadata;
-    let kind = written_kind(cube.sample_type);
+pub(crate) fn write(
+    (rows, columns, bands): (usize, usize, usize),
+    kind: SampleType,
+    metadata: &Metadata,
+    interleave: Interleave,
+) -> String {
     let code = TYPES
         .iter()
         .find(|(_, k)| *k == kind)
@@ -339,9 +342,9 @@ pub(crate) fn write(cube: &Cube, interleave: Interleave) -> String {
     if let Some(description) = metadata.extra.get("description") {
         add("description", value_text(description));
     }
-    add("samples", cube.columns().to_string());
-    add("lines", cube.rows().to_string());
-    add("bands", cube.bands().to_string());
+    add("samples", columns.to_string());
+    add("lines", rows.to_string());
+    add("bands", bands.to_string());
     add("header offset", "0".to_owned());
     add("file type", "ENVI Standard".to_owned());
     add("data type", code.to_string());
@@ -461,28 +464,31 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back() {
-        let mut cube = Cube::new(ndarray::Array3::zeros((2, 3, 2)));
-        cube.metadata = Header::parse(&format!(
+        let kind = SampleType::F32;
+        let metadata = Header::parse(&format!(
             "{BASE}wavelength = {{400.5, 2500}}\nfwhm = {{1e-3, 2}}\nband names = {{a, b}}\ndata ignore value = -1.5\n\
              description = {{two\n lines}}\nmap info = {{UTM, 1}}\nbbl = {{1, 0}}\n"
         ))
         .unwrap()
         .metadata;
-        let back = Header::parse(&write(&cube, Interleave::Bip)).unwrap();
-        assert_eq!(back.metadata, cube.metadata);
+        let back = Header::parse(&write((2, 3, 2), kind, &metadata, Interleave::Bip)).unwrap();
+        assert_eq!(back.metadata, metadata);
         assert_eq!(back.interleave, Interleave::Bip);
         assert_eq!(back.layout.shape, [2, 3, 2]);
     }
 
     #[test]
     fn hostile_metadata_cannot_add_fields() {
-        let mut cube = Cube::new(ndarray::Array3::zeros((2, 3, 2)));
-        cube.metadata.band_names = Some(vec!["a}\nlines = 9".to_owned(), "b".to_owned()]);
-        cube.metadata
+        let kind = SampleType::F32;
+        let mut metadata = Metadata {
+            band_names: Some(vec!["a}\nlines = 9".to_owned(), "b".to_owned()]),
+            ..Metadata::default()
+        };
+        metadata
             .extra
             .insert("note".to_owned(), "x\nlines = 9".to_owned());
-        cube.metadata.extra.insert("lines".to_owned(), "9".to_owned());
-        let back = Header::parse(&write(&cube, Interleave::Bsq)).unwrap();
+        metadata.extra.insert("lines".to_owned(), "9".to_owned());
+        let back = Header::parse(&write((2, 3, 2), kind, &metadata, Interleave::Bsq)).unwrap();
         assert_eq!(back.layout.shape, [2, 2, 3]);
     }
 }

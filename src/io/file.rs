@@ -4,7 +4,7 @@
 //! target, synced to disk and renamed over it.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -110,19 +110,93 @@ pub(crate) struct Prepared {
 /// # Errors
 /// [`Error::Input`] if the folder cannot take files, [`Error::Failed`] if writing fails (disk full).
 pub(crate) fn prepare(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Prepared> {
-    let mut file = temporary(path)?;
-    let remembered = Temporary::remember(file.path());
-    let failed = |e: io::Error| Error::failed(format!("{}: writing failed: {e}", path.display()));
-    let mut buffered = BufWriter::new(file.as_file_mut());
-    write(&mut buffered).map_err(failed)?;
-    buffered.flush().map_err(failed)?;
-    drop(buffered);
-    file.as_file().sync_all().map_err(failed)?;
-    Ok(Prepared {
-        file,
-        _remembered: remembered,
-        target: path.to_owned(),
-    })
+    let mut file = Partial::create(path)?;
+    file.write(|sink| write(sink))?;
+    file.finish()
+}
+
+/// A file that is being written under a temporary name; dropped before its end, it is gone.
+pub(crate) struct Partial {
+    file: BufWriter<NamedTempFile>,
+    target: PathBuf,
+    remembered: Temporary,
+}
+
+/// A file that can be written at any place.
+pub(crate) trait Place: Write + Seek {}
+
+impl<W: Write + Seek> Place for W {}
+
+impl Partial {
+    /// Begins what will become `path`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the folder cannot take files.
+    pub(crate) fn create(path: &Path) -> Result<Partial> {
+        let file = temporary(path)?;
+        Ok(Partial {
+            remembered: Temporary::remember(file.path()),
+            file: BufWriter::new(file),
+            target: path.to_owned(),
+        })
+    }
+
+    /// Writes on.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if that fails (disk full).
+    pub(crate) fn write(&mut self, write: impl FnOnce(&mut dyn Place) -> io::Result<()>) -> Result<()> {
+        write(&mut self.file).map_err(|e| write_error(&self.target, &e))
+    }
+
+    /// Brings everything to disk.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if that fails.
+    pub(crate) fn finish(self) -> Result<Prepared> {
+        let failed = |e: &io::Error| write_error(&self.target, e);
+        let file = self.file.into_inner().map_err(|e| failed(e.error()))?;
+        file.as_file().sync_all().map_err(|e| failed(&e))?;
+        Ok(Prepared {
+            file,
+            _remembered: self.remembered,
+            target: self.target,
+        })
+    }
+}
+
+fn write_error(path: &Path, error: &io::Error) -> Error {
+    Error::failed(format!("{}: writing failed: {error}", path.display()))
+}
+
+/// Checks that the disk has room for `bytes` more beside `path`.
+///
+/// # Errors
+/// [`Error::Failed`] if it has not.
+pub(crate) fn check_room(path: &Path, bytes: u64) -> Result<()> {
+    match free_bytes(folder_of(path)) {
+        Some(free) if free < bytes => Err(Error::failed(format!(
+            "{}: needs {} MB and the disk has {} MB free; make room or write elsewhere",
+            path.display(),
+            bytes.div_ceil(1_000_000),
+            free / 1_000_000
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes free for this user in the file system of `folder`; `None` where the system does not say.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let found = rustix::fs::statvfs(folder).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        None
+    }
 }
 
 impl Prepared {

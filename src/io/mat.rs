@@ -174,12 +174,24 @@ impl<'a> MatFile<'a> {
     /// last axis of length 1) the only one of two axes that is no vector.
     ///
     /// # Errors
-    /// [`Error::Input`] if no variable or several could be meant, or the data are damaged.
-    pub(crate) fn cube(&self, name: Option<&str>) -> Result<Cube> {
+    /// [`Error::Input`] if no variable or several could be meant, the data are damaged, or the image would take more
+    /// than `memory` bytes.
+    pub(crate) fn cube(&self, name: Option<&str>, memory: usize) -> Result<Cube> {
         let three = |shape: &[usize]| shape.len() == 3;
         let plane = |shape: &[usize]| shape.len() == 2 && shape.iter().all(|&d| d > 1);
         let index = self.choose(name, "image", &[&three, &plane])?;
-        let kind = self.variables[index].1.kind;
+        let layout = &self.variables[index].1;
+        let kind = layout.kind;
+        if layout
+            .count()
+            .is_none_or(|count| count > memory / size_of::<f32>())
+        {
+            return Err(Error::input(format!(
+                "{}: a MATLAB file is read whole, and {} samples are more than --max-memory allows; give more, or convert it to .npy or ENVI",
+                self.path.display(),
+                shape_text(&layout.shape)
+            )));
+        }
         let mut cube = cube_from(self.path, kind, self.read(index)?)?;
         cube.metadata.wavelengths = self.vector("wavelengths", cube.bands())?;
         cube.metadata.fwhm = self.vector("fwhm", cube.bands())?;
@@ -202,7 +214,7 @@ impl<'a> MatFile<'a> {
     }
 }
 
-fn check_size(path: &Path, kind: SampleType, shape: &[usize]) -> Result<()> {
+pub(crate) fn check_size(path: &Path, kind: SampleType, shape: &[usize]) -> Result<()> {
     data_length(kind, shape).map(drop).ok_or_else(|| {
         Error::input(format!(
             "{}: {} samples of {} bytes are more than the 2 GiB that a MATLAB 5 file may hold; write .npy or ENVI",

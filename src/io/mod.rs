@@ -1,5 +1,6 @@
 //! Files in and out. One module a format; this file tells the formats apart and is the only door to
-//! them: [`read_cube`], [`write_cube`], [`read_matrix`], [`write_matrix`].
+//! them: [`read_cube`], [`write_cube`], [`read_matrix`], [`write_matrix`], and for images that do not fit in memory
+//! [`open_cube`], [`open_image`] and [`write_strips`].
 //!
 //! A format is told by the first bytes of a file, then by its name; what is written goes by name. A new
 //! format is a module, a [`Format`], and its line in `detect` and in the functions here.
@@ -7,13 +8,14 @@
 //! Readers never panic on damaged or hostile files, and hold what a header claims against the length of
 //! the file before they ask for memory. Writers replace a file whole or not at all.
 
-use std::borrow::Cow;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, Array3};
+use ndarray::Array2;
 
-use crate::cube::Cube;
+use crate::cube::strips::Strips;
+use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 
 mod array;
@@ -25,12 +27,15 @@ mod mat;
 mod mat5;
 mod npy;
 mod samples;
+mod strip_file;
 mod text;
+mod writer;
 
 pub use envi_header::Interleave;
 pub use file::{check_writable, replace};
 pub use npy::read_array;
 pub use samples::{parse_sample_type, sample_type_name};
+pub use writer::{CubeWriter, Target, write_strips};
 
 /// The formats that are read; all but [`Format::Mat73`] are written, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,24 +167,98 @@ pub fn format_of(spec: &str) -> Result<Format> {
     detect(&Spec::parse(spec).path)
 }
 
-/// Reads the image that a name means: `FILE`, or `FILE.mat:NAME` for one of several arrays.
+/// Opens the image that a name means, `FILE`, or `FILE.mat:NAME` for one of several arrays, to be read in strips.
 ///
 /// `.npy` and MATLAB arrays are rows x columns x bands, or rows x columns for one band. Pixels that hold
-/// the file's ignore value are masked. Samples may be NaN: [`Cube::check`] is where that is refused.
+/// the file's ignore value are masked. Samples may be NaN: [`Cube::check`] is where that is refused. A format that
+/// can only be read whole (MATLAB) is, if it takes no more than `memory` bytes.
 ///
 /// # Errors
 /// [`Error::Input`] with one line that names the file, what was found and what to do.
-pub fn read_cube(spec: &str) -> Result<Cube> {
+pub fn open_cube(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
     let spec = Spec::parse(spec);
-    match detect(&spec.path)? {
-        Format::Npy => npy::read_cube(spec.whole_file()?),
-        Format::Mat5 => mat::MatFile::open_level5(&spec.path)?.cube(spec.array.as_deref()),
-        Format::Mat73 => mat::MatFile::open_version73(&spec.path)?.cube(spec.array.as_deref()),
-        Format::Envi => envi::read_cube(spec.whole_file()?),
-        Format::Text => Err(Error::input(format!(
-            "{}: is text; an image is read from .npy, .mat or ENVI (.hdr)",
-            spec.path.display()
-        ))),
+    let array = spec.array.as_deref();
+    Ok(match detect(&spec.path)? {
+        Format::Npy => Box::new(npy::open_cube(spec.whole_file()?)?),
+        Format::Envi => Box::new(envi::open_cube(spec.whole_file()?)?),
+        Format::Mat5 => Box::new(mat::MatFile::open_level5(&spec.path)?.cube(array, memory)?),
+        Format::Mat73 => Box::new(mat::MatFile::open_version73(&spec.path)?.cube(array, memory)?),
+        Format::Text => {
+            return Err(Error::input(format!(
+                "{}: is text; an image is read from .npy, .mat or ENVI (.hdr)",
+                spec.path.display()
+            )));
+        }
+    })
+}
+
+/// Reads the image that a name means; see [`open_cube`].
+///
+/// # Errors
+/// As [`open_cube`].
+pub fn read_cube(spec: &str) -> Result<Cube> {
+    let image = open_cube(spec, usize::MAX)?;
+    image.rows(0..image.dim().0)
+}
+
+/// Opens an image whose strips mask `nodata` (the file's own no-data value if none is given) and are checked: a sample
+/// that is not finite is refused when it is met.
+///
+/// # Errors
+/// As [`open_cube`], and [`Error::Input`] for an image without pixels.
+pub fn open_image(spec: &str, nodata: Option<f64>, memory: usize) -> Result<Image> {
+    let strips = open_cube(spec, memory)?;
+    let (rows, columns, bands) = strips.dim();
+    if rows == 0 || columns == 0 || bands == 0 {
+        // The message of an empty image.
+        strips.rows(0..0)?.check(spec)?;
+    }
+    let mut metadata = strips.metadata().clone();
+    metadata.nodata = nodata.or(metadata.nodata);
+    Ok(Image {
+        name: spec.to_owned(),
+        strips,
+        metadata,
+    })
+}
+
+/// An image file that [`open_image`] opened.
+pub struct Image {
+    name: String,
+    strips: Box<dyn Strips>,
+    metadata: Metadata,
+}
+
+impl Image {
+    /// The image under other metadata: those that its format could not hold.
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+}
+
+impl Strips for Image {
+    fn dim(&self) -> (usize, usize, usize) {
+        self.strips.dim()
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.strips.sample_type()
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        let first = rows.start;
+        let mut strip = self.strips.rows(rows)?;
+        if let Some(value) = self.metadata.nodata {
+            strip.mask_value(value);
+        }
+        strip.check_rows(&self.name, first)?;
+        strip.metadata = self.metadata.clone();
+        Ok(strip)
     }
 }
 
@@ -188,12 +267,8 @@ pub fn read_cube(spec: &str) -> Result<Cube> {
 /// # Errors
 /// [`Error::Input`] if the file cannot be read, is empty or holds a sample that is not finite.
 pub fn read_image(path: &str, nodata: Option<f64>) -> Result<Cube> {
-    let mut cube = read_cube(path)?;
-    if let Some(value) = nodata.or(cube.metadata.nodata) {
-        cube.mask_value(value);
-    }
-    cube.check(path)?;
-    Ok(cube)
+    let image = open_image(path, nodata, usize::MAX)?;
+    image.rows(0..image.dim().0)
 }
 
 /// Reads the matrix (PSF, SRF) that a name means: `FILE.npy`, `.csv`, `.txt`, or `FILE.mat[:NAME]`.
@@ -268,46 +343,13 @@ pub fn write_cube(path: impl AsRef<Path>, cube: &Cube) -> Result<()> {
 /// # Errors
 /// As [`write_cube`], and [`Error::Input`] if the format has no interleave or the name says another one.
 pub fn write_cube_as(path: impl AsRef<Path>, cube: &Cube, interleave: Option<Interleave>) -> Result<()> {
-    let path = path.as_ref();
-    let format = cube_output_format(path)?;
-    if interleave.is_some() && format != Format::Envi {
-        return Err(Error::input(format!(
-            "{}: only ENVI files have an interleave",
-            path.display()
-        )));
-    }
-    let samples = with_nodata(path, cube)?;
-    match format {
-        Format::Envi => envi::write_cube(path, cube, samples.view(), interleave),
-        Format::Mat5 => mat::write_cube(path, samples.view(), cube.sample_type, &cube.metadata),
-        _ => npy::write_cube(path, samples.view(), cube.sample_type),
-    }
-}
-
-/// The samples with the no-data value in masked pixels.
-fn with_nodata<'a>(path: &Path, cube: &'a Cube) -> Result<Cow<'a, Array3<f32>>> {
-    let (Some(valid), Some(value)) = (&cube.valid, cube.metadata.nodata) else {
-        return Ok(Cow::Borrowed(&cube.samples));
+    let target = Target {
+        path: path.as_ref(),
+        sample_type: cube.sample_type,
+        interleave,
+        memory: usize::MAX,
     };
-    if cube.masked_pixels() == 0 {
-        return Ok(Cow::Borrowed(&cube.samples));
-    }
-    let fits = samples::integer_range(cube.sample_type)
-        .is_none_or(|(low, high)| (low..=high).contains(&value) && value.fract() == 0.0);
-    if !fits {
-        return Err(Error::input(format!(
-            "{}: samples of type {} cannot hold the no-data value {value}; choose another type or --nodata",
-            path.display(),
-            sample_type_name(cube.sample_type)
-        )));
-    }
-    let mut samples = cube.samples.clone();
-    for ((row, column), &ok) in valid.indexed_iter() {
-        if !ok {
-            samples.slice_mut(ndarray::s![row, column, ..]).fill(value as f32);
-        }
-    }
-    Ok(Cow::Owned(samples))
+    write_strips(&target, cube, &mut |_, _| ()).map(drop)
 }
 
 /// Checks, before long work, that [`write_matrix`] will accept this name.
@@ -343,10 +385,9 @@ pub fn write_matrix(path: impl AsRef<Path>, matrix: &Array2<f64>) -> Result<()> 
 }
 
 /// Which of an image's metadata would be lost by writing it under this name, for a word to the user.
-pub fn metadata_lost(path: impl AsRef<Path>, cube: &Cube) -> Vec<&'static str> {
+pub fn metadata_lost(path: impl AsRef<Path>, m: &Metadata) -> Vec<&'static str> {
     let format = output_format(path.as_ref());
     let mut lost = Vec::new();
-    let m = &cube.metadata;
     let mut check = |there: bool, kept_by: &[Format], name| {
         if there && !format.is_some_and(|f| kept_by.contains(&f)) {
             lost.push(name);

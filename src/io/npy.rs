@@ -5,15 +5,16 @@
 //! 8 bytes a sample (16 for matrices) plus 1 MiB, so at most 16 times the file's size, plus that 1 MiB.
 //! Bytes after the last sample are left alone, as NumPy does.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
 use ndarray::{Array2, ArrayD};
 
-use super::array::{Layout, cube_from};
+use super::array::{Layout, image_dim};
 use super::file::{open, read_error, replace};
 use super::samples::{ByteOrder, width, write_samples};
-use crate::cube::{Cube, SampleType};
+use super::strip_file::{RawLayout, StripFile};
+use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
 
 /// First bytes of every `.npy` file.
@@ -33,25 +34,25 @@ pub fn read_array(path: impl AsRef<Path>) -> Result<ArrayD<f64>> {
     layout.read_file(path, file, left)
 }
 
-/// Reads an image: rows x columns x bands, or rows x columns for one band.
+/// Opens an image: rows x columns x bands, or rows x columns for one band.
 ///
 /// # Errors
 /// As [`read_array`], and [`Error::Input`] if the array has another number of axes.
-pub(crate) fn read_cube(path: &Path) -> Result<Cube> {
-    let (layout, file, left) = read_header(path)?;
-    let array = layout.read_file(path, file, left)?;
-    cube_from(path, layout.kind, array)
-}
-
-/// Writes an image as a C-order array of rows x columns x bands.
-///
-/// # Errors
-/// As [`replace`].
-pub(crate) fn write_cube(path: &Path, samples: ndarray::ArrayView3<f32>, kind: SampleType) -> Result<()> {
-    replace(path, |sink| {
-        write_header(sink, kind, samples.shape())?;
-        write_samples(sink, kind, samples.iter().map(|&x| f64::from(x)))
-    })
+pub(crate) fn open_cube(path: &Path) -> Result<StripFile> {
+    let (layout, mut file, left) = read_header(path)?;
+    layout.checked_count(path, left)?;
+    let raw = RawLayout {
+        dim: image_dim(path, &layout.shape)?,
+        axes: if layout.first_axis_fastest {
+            [2, 1, 0]
+        } else {
+            [0, 1, 2]
+        },
+        kind: layout.kind,
+        order: layout.order,
+        offset: file.stream_position().map_err(|e| read_error(path, &e))?,
+    };
+    StripFile::new(path, file, raw, Metadata::default())
 }
 
 /// Writes a matrix as a C-order array of doubles.
@@ -245,7 +246,7 @@ impl<'a> Literal<'a> {
 }
 
 /// Writes a version 1 header for two or more axes, padded so that the samples start at a multiple of 64 bytes.
-fn write_header(sink: &mut dyn Write, kind: SampleType, shape: &[usize]) -> io::Result<()> {
+pub(crate) fn write_header(sink: &mut dyn Write, kind: SampleType, shape: &[usize]) -> io::Result<()> {
     let code = match kind {
         SampleType::U8 => "|u1",
         SampleType::I8 => "|i1",

@@ -143,7 +143,7 @@ pub(crate) fn decode<T: Float>(kind: SampleType, order: ByteOrder, bytes: &[u8],
 }
 
 /// Bytes that are read or written in one go. A multiple of every sample width.
-const BLOCK: usize = 1 << 20;
+pub(crate) const BLOCK: usize = 1 << 20;
 
 /// Reads `count` samples. Memory grows only as bytes arrive, so a source that ends early never costs
 /// more than what it held.

@@ -1,30 +1,37 @@
 //! Quality of an estimated hyperspectral image against its reference.
 //!
 //! The literature disagrees about nearly every index, so a set of definitions has a name, a
-//! [`Convention`], and travels with the numbers in [`Scores`]. [`evaluate`] is the only entry;
+//! [`Convention`], and travels with the numbers in [`Scores`]. [`evaluate`] is the only entry, and reads both images
+//! in strips, so that neither need fit in memory; its numbers do not depend on the strips to the last bit.
 //! `pixel` holds the sums that treat pixels one by one, `window` the indices over sliding windows.
 
 mod pixel;
 mod window;
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use ndarray::{Array2, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, SampleType};
 use crate::error::{Error, Result};
+use crate::interrupt;
 
-use pixel::BandSums;
-use window::{Planes, Support, Weighting};
+use pixel::{BandSums, Sums};
+use window::{Mean, Planes, Weighting, Windows};
 
 /// PSNR of a band is never reported above this (dB), so that equal images have a finite value.
 ///
 /// Rounding a band to single precision alone leaves an error of about 2⁻²⁵/√3 of its peak, which is 155 dB:
 /// what lies above the cap is equality.
 pub const PSNR_CAP_DB: f64 = 160.0;
+
+/// Fewest rows of windows that are looked at together: a strip reads up to 31 rows more than it has windows.
+const LEAST_WINDOW_ROWS: usize = 96;
 
 /// A named set of definitions of the six indices.
 ///
@@ -105,15 +112,30 @@ pub struct Scores {
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes differ, `scale` is 0, a usable sample is not finite, or nothing is left to compare.
-pub fn evaluate(reference: &Cube, estimate: &Cube, scale: usize, convention: Convention) -> Result<Scores> {
-    if reference.samples.dim() != estimate.samples.dim() {
-        let text = |c: &Cube| {
-            format!(
-                "{} rows x {} columns x {} bands",
-                c.rows(),
-                c.columns(),
-                c.bands()
-            )
+pub fn evaluate(
+    reference: &dyn Strips,
+    estimate: &dyn Strips,
+    scale: usize,
+    convention: Convention,
+) -> Result<Scores> {
+    let (_, columns, bands) = reference.dim();
+    let rows = strips::strip_rows(columns, bands);
+    let steps = (rows, rows.max(LEAST_WINDOW_ROWS));
+    scores(reference, estimate, scale, convention, steps)
+}
+
+/// [`evaluate`] with as many rows at once for sums over pixels, and as many rows of windows.
+fn scores(
+    reference: &dyn Strips,
+    estimate: &dyn Strips,
+    scale: usize,
+    convention: Convention,
+    (pixel_rows, window_rows): (usize, usize),
+) -> Result<Scores> {
+    if reference.dim() != estimate.dim() {
+        let text = |image: &dyn Strips| {
+            let (rows, columns, bands) = image.dim();
+            format!("{rows} rows x {columns} columns x {bands} bands")
         };
         return Err(Error::input(format!(
             "reference and estimate differ in shape: {} against {}; compare images on one grid with the same bands",
@@ -126,28 +148,35 @@ pub fn evaluate(reference: &Cube, estimate: &Cube, scale: usize, convention: Con
             "scale 0: ERGAS needs the ratio of the pixel grids, an integer from 1",
         ));
     }
-    let counted = counted_pixels(reference, estimate, convention);
-    let pixels = counted.iter().filter(|&&ok| ok).count();
-    let masked = counted.len() - pixels;
-    if pixels == 0 {
-        return Err(Error::input(format!(
-            "nothing to compare: all {masked} pixels are masked or zero in every band of the reference"
-        )));
-    }
     let gain = match convention {
         Convention::Strict => 1.0,
-        Convention::Daem => 255.0 / full_scale(reference),
+        Convention::Daem => 255.0 / full_scale(reference)?,
     };
     let norm_offset = match convention {
         Convention::Strict => 0.0,
         Convention::Daem => 1e-6,
     };
-    let sums = pixel::sums(reference, estimate, &counted, gain, norm_offset)?;
+    let (rows, columns, bands) = reference.dim();
+    let mut sums = Sums::new(bands);
+    let mut pixels = 0;
+    for first in (0..rows).step_by(pixel_rows) {
+        interrupt::check()?;
+        let range = first..(first + pixel_rows).min(rows);
+        let pair = Pair::read(reference, estimate, range, convention)?;
+        pixels += pair.counted.iter().filter(|&&ok| ok).count();
+        sums.add(&pair, gain, norm_offset)?;
+    }
+    let masked = rows * columns - pixels;
+    if pixels == 0 {
+        return Err(Error::input(format!(
+            "nothing to compare: all {masked} pixels are masked or zero in every band of the reference"
+        )));
+    }
     let ergas_scale = match convention {
         Convention::Strict => scale as f64,
         Convention::Daem => 32.0,
     };
-    let (uiqi, ssim) = windowed(reference, estimate, &counted, gain, &sums.bands, convention)?;
+    let (uiqi, ssim) = windowed(reference, estimate, gain, &sums.bands, convention, window_rows)?;
     Ok(Scores {
         convention,
         psnr_db: mean_of(
@@ -171,26 +200,56 @@ pub fn evaluate(reference: &Cube, estimate: &Cube, scale: usize, convention: Con
     })
 }
 
-/// `true` where a pixel enters the indices.
-fn counted_pixels(reference: &Cube, estimate: &Cube, convention: Convention) -> Array2<bool> {
-    Array2::from_shape_fn((reference.rows(), reference.columns()), |(r, c)| {
-        reference.is_valid(r, c)
-            && estimate.is_valid(r, c)
-            && (convention == Convention::Daem
-                || reference.samples.slice(s![r, c, ..]).iter().any(|&x| x != 0.0))
-    })
+/// Some rows of both images and which of their pixels count.
+struct Pair {
+    first: usize,
+    reference: Cube,
+    estimate: Cube,
+    /// `true` where a pixel enters the indices.
+    counted: Array2<bool>,
+}
+
+impl Pair {
+    fn read(
+        reference: &dyn Strips,
+        estimate: &dyn Strips,
+        rows: Range<usize>,
+        convention: Convention,
+    ) -> Result<Pair> {
+        let first = rows.start;
+        let (reference, estimate) = (reference.rows(rows.clone())?, estimate.rows(rows)?);
+        let counted = Array2::from_shape_fn((reference.rows(), reference.columns()), |(r, c)| {
+            reference.is_valid(r, c)
+                && estimate.is_valid(r, c)
+                && (convention == Convention::Daem
+                    || reference.samples.slice(s![r, c, ..]).iter().any(|&x| x != 0.0))
+        });
+        Ok(Pair {
+            first,
+            reference,
+            estimate,
+            counted,
+        })
+    }
 }
 
 /// The sample that `daem` maps to 255: the largest value of an 8- or 16-bit type, else 1 for images in \[0, 1\]
 /// and the largest sample for others.
-fn full_scale(reference: &Cube) -> f64 {
-    match reference.sample_type {
+fn full_scale(reference: &dyn Strips) -> Result<f64> {
+    Ok(match reference.sample_type() {
         SampleType::U8 => f64::from(u8::MAX),
         SampleType::I8 => f64::from(i8::MAX),
         SampleType::U16 => f64::from(u16::MAX),
         SampleType::I16 => f64::from(i16::MAX),
-        _ => reference.max_valid().map_or(1.0, |m| f64::from(m).max(1.0)),
-    }
+        _ => {
+            let mut largest = 1.0f64;
+            strips::for_each(reference, |_, strip| {
+                largest = strip.max_valid().map_or(largest, |m| largest.max(f64::from(m)));
+                Ok(())
+            })?;
+            largest
+        }
+    })
 }
 
 /// Mean of the values, or an error that says why there is none.
@@ -203,56 +262,68 @@ fn mean_of(values: impl Iterator<Item = f64>, why_none: &str) -> Result<f64> {
 }
 
 /// UIQI and SSIM, means over bands.
+///
+/// Windows are gone through in strips of the rows that they begin in; a strip reads as many rows more as a window has.
 fn windowed(
-    reference: &Cube,
-    estimate: &Cube,
-    counted: &Array2<bool>,
+    reference: &dyn Strips,
+    estimate: &dyn Strips,
     gain: f64,
     bands: &[BandSums],
     convention: Convention,
+    step: usize,
 ) -> Result<(f64, f64)> {
-    let (rows, columns) = counted.dim();
-    let (uiqi_weighting, ssim_weighting) = match convention {
-        Convention::Strict => (Weighting::Box(32), Weighting::gaussian(1.5, 5)),
-        Convention::Daem => (Weighting::Box(8), Weighting::Box(7)),
+    let (rows, columns, count) = reference.dim();
+    // sewar crops its map by 4 on every side and so drops the last window of each axis.
+    let (uiqi, ssim) = match convention {
+        Convention::Strict => (
+            Windows::new(Weighting::Box(32), (rows, columns), 0),
+            Windows::new(Weighting::gaussian(1.5, 5), (rows, columns), 0),
+        ),
+        Convention::Daem => (
+            Windows::new(Weighting::Box(8), (rows, columns), 1),
+            Windows::new(Weighting::Box(7), (rows, columns), 0),
+        ),
     };
-    let uiqi_support = Support::new(uiqi_weighting, counted);
-    let ssim_support = Support::new(ssim_weighting, counted);
-    let values: Vec<(f64, Option<f64>)> = (0..reference.bands())
-        .into_par_iter()
-        .map_init(
-            || Planes::new(rows, columns),
-            |planes, band| {
-                planes.fill(reference, estimate, counted, band, gain);
-                match convention {
-                    Convention::Strict => {
-                        let range = bands[band].peak;
-                        let uiqi = uiqi_support.mean_of_windows(planes, window::uiqi, 0);
-                        let ssim = (range > 0.0).then(|| {
-                            ssim_support.mean_of_windows(planes, |m| window::ssim(m, range, false), 0)
-                        });
-                        (uiqi, ssim)
-                    }
-                    Convention::Daem => {
-                        let range = match bands[band].estimate_range() {
-                            // A constant estimate: the published definition divides zero by zero.
-                            0.0 => bands[band].peak,
-                            range => range,
-                        };
-                        // sewar crops its map by 4 on every side and so drops the last window of each axis.
-                        let uiqi = uiqi_support.mean_of_windows(planes, window::sewar_uqi, 1);
-                        let ssim = (range > 0.0).then(|| {
-                            ssim_support.mean_of_windows(planes, |m| window::ssim(m, range, true), 0)
-                        });
-                        (uiqi, ssim)
-                    }
+    let ranges = |band: &BandSums| match convention {
+        Convention::Strict => band.peak,
+        Convention::Daem => match band.estimate_range() {
+            // A constant estimate: the published definition divides zero by zero.
+            0.0 => band.peak,
+            range => range,
+        },
+    };
+    let more = uiqi.side().max(ssim.side()) - 1;
+    let mut means = vec![(Mean::default(), Mean::default()); count];
+    for first in (0..rows - (uiqi.side().min(ssim.side()) - 1)).step_by(step) {
+        interrupt::check()?;
+        let read = first..(first + step + more).min(rows);
+        let pair = Pair::read(reference, estimate, read, convention)?;
+        let size = pair.counted.dim();
+        let (uiqi, ssim) = (
+            uiqi.support(first..first + step, &pair.counted),
+            ssim.support(first..first + step, &pair.counted),
+        );
+        means.par_iter_mut().enumerate().for_each_init(
+            || Planes::new(size.0, size.1),
+            |planes, (band, (uiqi_mean, ssim_mean))| {
+                planes.fill(&pair.reference, &pair.estimate, &pair.counted, band, gain);
+                let range = ranges(&bands[band]);
+                let sample = convention == Convention::Daem;
+                let uiqi_of = match convention {
+                    Convention::Strict => window::uiqi,
+                    Convention::Daem => window::sewar_uqi,
+                };
+                uiqi.add(planes, uiqi_of, uiqi_mean);
+                if range > 0.0 {
+                    ssim.add(planes, |m| window::ssim(m, range, sample), ssim_mean);
                 }
             },
-        )
-        .collect();
-    let uiqi = values.iter().map(|v| v.0).sum::<f64>() / values.len() as f64;
+        );
+    }
+    let uiqi = means.iter().map(|m| m.0.value()).sum::<f64>() / count as f64;
+    let with_range = means.iter().zip(bands).filter(|(_, band)| ranges(band) > 0.0);
     let ssim = mean_of(
-        values.iter().filter_map(|v| v.1),
+        with_range.map(|(m, _)| m.1.value()),
         "SSIM: no band of the reference has a positive sample",
     )?;
     Ok((uiqi, ssim))

@@ -1,12 +1,11 @@
 //! The sums that treat every pixel by itself: squared errors, peaks, means and spectral angles.
 
-use ndarray::{Array2, Axis};
+use ndarray::Axis;
 use rayon::prelude::*;
 
-use crate::cube::Cube;
 use crate::error::{Error, Result};
 
-use super::PSNR_CAP_DB;
+use super::{PSNR_CAP_DB, Pair};
 
 /// Sums over the counted pixels of one band.
 #[derive(Debug, Clone, Copy)]
@@ -63,63 +62,63 @@ pub(super) struct Sums {
     pub(super) angle_sum: f64,
 }
 
-/// Sums over the counted pixels of samples × `gain`.
-///
-/// Rows are summed by themselves and then in order, so that the number of threads does not change a bit.
-pub(super) fn sums(
-    reference: &Cube,
-    estimate: &Cube,
-    counted: &Array2<bool>,
-    gain: f64,
-    norm_offset: f64,
-) -> Result<Sums> {
-    let bands = reference.bands();
-    let rows: Vec<Result<Sums>> = (0..reference.rows())
-        .into_par_iter()
-        .map(|r| {
-            let mut row = Sums {
-                bands: vec![BandSums::EMPTY; bands],
-                angle_sum: 0.0,
-            };
-            let (mut x, mut y) = (vec![0.0; bands], vec![0.0; bands]);
-            let reference_row = reference.samples.index_axis(Axis(0), r);
-            let estimate_row = estimate.samples.index_axis(Axis(0), r);
-            let pixels = reference_row.outer_iter().zip(estimate_row.outer_iter());
-            for (c, (reference_pixel, estimate_pixel)) in pixels.enumerate() {
-                if !counted[[r, c]] {
-                    continue;
-                }
-                for (b, (&xs, &ys)) in reference_pixel.iter().zip(estimate_pixel).enumerate() {
-                    x[b] = f64::from(xs) * gain;
-                    y[b] = f64::from(ys) * gain;
-                    let sum = &mut row.bands[b];
-                    sum.squared_error += (x[b] - y[b]) * (x[b] - y[b]);
-                    sum.reference_sum += x[b];
-                    sum.peak = sum.peak.max(x[b]);
-                    sum.estimate_min = sum.estimate_min.min(y[b]);
-                    sum.estimate_max = sum.estimate_max.max(y[b]);
-                }
-                let angle = spectral_angle(&x, &y, norm_offset);
-                if !angle.is_finite() {
-                    return Err(not_finite(&x, &y, r, c));
-                }
-                row.angle_sum += angle;
-            }
-            Ok(row)
-        })
-        .collect();
-    let mut total = Sums {
-        bands: vec![BandSums::EMPTY; bands],
-        angle_sum: 0.0,
-    };
-    for row in rows {
-        let row = row?;
-        total.angle_sum += row.angle_sum;
-        for (sum, part) in total.bands.iter_mut().zip(&row.bands) {
-            sum.add(part);
+impl Sums {
+    /// Of no pixel yet.
+    pub(super) fn new(bands: usize) -> Self {
+        Sums {
+            bands: vec![BandSums::EMPTY; bands],
+            angle_sum: 0.0,
         }
     }
-    Ok(total)
+
+    /// Adds the counted pixels of some rows, samples × `gain`.
+    ///
+    /// Rows are summed by themselves and then in order, so that neither the number of threads nor that of the strips
+    /// changes a bit.
+    pub(super) fn add(&mut self, pair: &Pair, gain: f64, norm_offset: f64) -> Result<()> {
+        let rows: Vec<Result<Sums>> = (0..pair.reference.rows())
+            .into_par_iter()
+            .map(|r| Sums::of_row(pair, r, gain, norm_offset))
+            .collect();
+        for row in rows {
+            let row = row?;
+            self.angle_sum += row.angle_sum;
+            for (sum, part) in self.bands.iter_mut().zip(&row.bands) {
+                sum.add(part);
+            }
+        }
+        Ok(())
+    }
+
+    fn of_row(pair: &Pair, r: usize, gain: f64, norm_offset: f64) -> Result<Sums> {
+        let bands = pair.reference.bands();
+        let mut row = Sums::new(bands);
+        let (mut x, mut y) = (vec![0.0; bands], vec![0.0; bands]);
+        let reference_row = pair.reference.samples.index_axis(Axis(0), r);
+        let estimate_row = pair.estimate.samples.index_axis(Axis(0), r);
+        let pixels = reference_row.outer_iter().zip(estimate_row.outer_iter());
+        for (c, (reference_pixel, estimate_pixel)) in pixels.enumerate() {
+            if !pair.counted[[r, c]] {
+                continue;
+            }
+            for (b, (&xs, &ys)) in reference_pixel.iter().zip(estimate_pixel).enumerate() {
+                x[b] = f64::from(xs) * gain;
+                y[b] = f64::from(ys) * gain;
+                let sum = &mut row.bands[b];
+                sum.squared_error += (x[b] - y[b]) * (x[b] - y[b]);
+                sum.reference_sum += x[b];
+                sum.peak = sum.peak.max(x[b]);
+                sum.estimate_min = sum.estimate_min.min(y[b]);
+                sum.estimate_max = sum.estimate_max.max(y[b]);
+            }
+            let angle = spectral_angle(&x, &y, norm_offset);
+            if !angle.is_finite() {
+                return Err(not_finite(&x, &y, pair.first + r, c));
+            }
+            row.angle_sum += angle;
+        }
+        Ok(row)
+    }
 }
 
 fn not_finite(x: &[f64], y: &[f64], row: usize, column: usize) -> Error {

@@ -214,7 +214,10 @@ fn box_sums_of_every_side_are_plain_sums() {
     for side in 1..=40 {
         let mut planes = Planes::new(40, 48);
         planes.fill(&x, &x, &all, 0, 1.0);
-        let mean = Support::new(Weighting::Box(side), &all).mean_of_windows(&mut planes, |m| m.x, 0);
+        let windows = Windows::new(Weighting::Box(side), (40, 48), 0);
+        let mut mean = Mean::default();
+        windows.support(0..40, &all).add(&mut planes, |m| m.x, &mut mean);
+        let mean = mean.value();
         let mut sum = 0.0;
         let mut n = 0.0;
         for r in 0..=40 - side {
@@ -255,4 +258,25 @@ fn misuse_is_refused() {
     }
     assert!("textbook".parse::<Convention>().is_err());
     assert_eq!("daem".parse::<Convention>().unwrap(), Convention::Daem);
+}
+
+// Strips of any height give the bits of the whole image, also where a window is higher than the image.
+#[test]
+fn strips_leave_no_seam() {
+    let (mut x, y) = pair();
+    x.samples.slice_mut(s![12..15, 20, ..]).fill(-1.0);
+    x.mask_value(-1.0);
+    for (x, y) in [(x.clone(), y.clone()), (x.cropped(20, 48), y.cropped(20, 48))] {
+        for convention in Convention::ALL {
+            let whole = scores(&x, &y, 4, convention, (1000, 1000)).unwrap();
+            assert_eq!(whole, evaluate(&x, &y, 4, convention).unwrap());
+            for rows in [1, 7, 33] {
+                assert_eq!(
+                    whole,
+                    scores(&x, &y, 4, convention, (rows, rows)).unwrap(),
+                    "{rows}"
+                );
+            }
+        }
+    }
 }

@@ -4,6 +4,8 @@
 //! additions alone (never as a difference of running totals), so windows of zeros stay exactly zero.
 //! Masked pixels have weight 0 and moments are normalised by the weight that remains.
 
+use std::ops::Range;
+
 use ndarray::{Array2, Axis};
 
 use crate::cube::Cube;
@@ -178,52 +180,96 @@ impl Planes {
     }
 }
 
-/// The windows of an image under a weighting and the weight that its counted pixels leave each of them.
-pub(super) struct Support {
+/// The windows of an image under a weighting.
+pub(super) struct Windows {
     along_rows: Weighting,
     along_columns: Weighting,
-    /// Rows and columns of windows.
-    windows: (usize, usize),
-    columns: usize,
-    weights: Vec<f64>,
+    /// Rows and columns of windows that count.
+    kept: (usize, usize),
 }
 
-impl Support {
-    pub(super) fn new(weighting: Weighting, counted: &Array2<bool>) -> Self {
-        let (rows, columns) = counted.dim();
+/// Weighted mean of an index over windows, as far as they have been seen.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    /// The mean. Every counted pixel lies in some window, but the dropped ones may have held them all: then 1.
+    pub(super) fn value(&self) -> f64 {
+        if self.weight > 0.0 {
+            self.sum / self.weight
+        } else {
+            1.0
+        }
+    }
+}
+
+impl Windows {
+    /// Of an image of `rows` × `columns`, without the last `dropped` windows of each axis where there are more.
+    pub(super) fn new(weighting: Weighting, (rows, columns): (usize, usize), dropped: usize) -> Self {
         let (along_rows, along_columns) = (weighting.fitted(columns), weighting.fitted(rows));
-        let mut weights: Vec<f64> = counted.iter().map(|&ok| f64::from(u8::from(ok))).collect();
-        let mut scratch = vec![0.0; weights.len()];
-        slide_plane(&mut weights, &mut scratch, columns, &along_rows, &along_columns);
-        Support {
-            windows: (rows - along_columns.side() + 1, columns - along_rows.side() + 1),
+        let kept = |length: usize, side: usize| match length - side + 1 {
+            n if n > dropped => n - dropped,
+            n => n,
+        };
+        Windows {
+            kept: (kept(rows, along_columns.side()), kept(columns, along_rows.side())),
             along_rows,
             along_columns,
+        }
+    }
+
+    /// Rows of a window.
+    pub(super) fn side(&self) -> usize {
+        self.along_columns.side()
+    }
+
+    /// The windows that begin in the rows `first`, over the part of the image from there on.
+    pub(super) fn support(&self, first: Range<usize>, counted: &Array2<bool>) -> Support<'_> {
+        let columns = counted.ncols();
+        let mut weights: Vec<f64> = counted.iter().map(|&ok| f64::from(u8::from(ok))).collect();
+        let mut scratch = vec![0.0; weights.len()];
+        slide_plane(
+            &mut weights,
+            &mut scratch,
+            columns,
+            &self.along_rows,
+            &self.along_columns,
+        );
+        Support {
+            rows: first.end.min(self.kept.0).saturating_sub(first.start),
+            windows: self,
             columns,
             weights,
         }
     }
+}
 
-    /// Weighted mean of an index over the windows, without the last `dropped` of each axis where there are more.
-    pub(super) fn mean_of_windows(
-        &self,
-        planes: &mut Planes,
-        index: impl Fn(&Moments) -> f64,
-        dropped: usize,
-    ) -> f64 {
+/// Windows of a part of an image and the weight that its counted pixels leave each of them.
+pub(super) struct Support<'a> {
+    windows: &'a Windows,
+    /// Rows of windows.
+    rows: usize,
+    columns: usize,
+    weights: Vec<f64>,
+}
+
+impl Support<'_> {
+    /// Adds these windows to the weighted mean of an index, row after row.
+    pub(super) fn add(&self, planes: &mut Planes, index: impl Fn(&Moments) -> f64, mean: &mut Mean) {
         for (moment, product) in planes.moments.iter_mut().zip(&planes.products) {
             moment.copy_from_slice(product);
-            let (rows, columns) = (&self.along_rows, &self.along_columns);
+            let (rows, columns) = (&self.windows.along_rows, &self.windows.along_columns);
             slide_plane(moment, &mut planes.scratch, self.columns, rows, columns);
         }
         let [x, y, xx, yy, xy] = &planes.moments;
-        let kept = |n: usize| if n > dropped { n - dropped } else { n };
-        let (mut sum, mut total) = (0.0, 0.0);
-        for r in 0..kept(self.windows.0) {
-            for i in r * self.columns..r * self.columns + kept(self.windows.1) {
+        for r in 0..self.rows {
+            for i in r * self.columns..r * self.columns + self.windows.kept.1 {
                 let weight = self.weights[i];
                 if weight > 0.0 {
-                    sum += weight
+                    mean.sum += weight
                         * index(&Moments {
                             weight,
                             x: x[i] / weight,
@@ -232,12 +278,10 @@ impl Support {
                             yy: yy[i] / weight,
                             xy: xy[i] / weight,
                         });
-                    total += weight;
+                    mean.weight += weight;
                 }
             }
         }
-        // Every counted pixel lies in some window, but the dropped ones may have held them all.
-        if total > 0.0 { sum / total } else { 1.0 }
     }
 }
 

@@ -10,6 +10,7 @@ use ndarray::{Array3, ArrayView2};
 
 use crate::engine::refinement::{DCT_SIDE, PlaneShape, Refiner};
 use crate::error::Result;
+use crate::interrupt;
 use crate::refine::noise::msi_noise;
 use crate::refine::{RefinementReport, decibels};
 
@@ -26,7 +27,7 @@ const STRIDE: usize = 2;
 /// Denoises `hr_msi` (H×W×b, scaled) in place as strongly as its noise asks and notes in `report` what was found.
 ///
 /// # Errors
-/// [`crate::Error::Failed`] where the device fails.
+/// [`crate::Error::Failed`] where the device fails, [`crate::Error::Interrupted`] after Ctrl-C.
 pub fn denoise(
     refiner: &dyn Refiner<f32>,
     hr_msi: &mut Array3<f32>,
@@ -65,16 +66,21 @@ pub fn denoise(
         .collect();
     let axes = Axes::new(hr_msi, &sigma);
     let shape = PlaneShape {
-        channels: bands,
+        channels: 1,
         rows,
         columns,
     };
-    let planes = axes.planes(hr_msi);
-    let mut pilot = vec![0.0; planes.len()];
-    refiner.dct_denoise(shape, STRIDE, &planes, None, &mut pilot)?;
-    let mut clean = vec![0.0; planes.len()];
-    refiner.dct_denoise(shape, STRIDE, &planes, Some(&pilot), &mut clean)?;
-    axes.back(&clean, valid, hr_msi);
+    // Axis by axis, so that only the planes themselves are there for all of them.
+    let mut planes = axes.planes(hr_msi);
+    let mut pilot = vec![0.0; rows * columns];
+    let mut clean = vec![0.0; rows * columns];
+    for plane in planes.chunks_exact_mut(rows * columns) {
+        interrupt::check()?;
+        refiner.dct_denoise(shape, STRIDE, plane, None, &mut pilot)?;
+        refiner.dct_denoise(shape, STRIDE, plane, Some(&pilot), &mut clean)?;
+        plane.copy_from_slice(&clean);
+    }
+    axes.back(&planes, valid, hr_msi);
     report.msi_denoised = true;
     Ok(())
 }

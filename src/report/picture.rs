@@ -5,6 +5,7 @@ use ndarray::{Array2, s};
 use super::canvas::Picture;
 use super::panels::{Bar, ColourMap, PANEL_WIDTH, Panel, sheet};
 use crate::cube::Cube;
+use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
 
 /// Wavelengths (nm) that stand for red, green and blue.
@@ -18,9 +19,9 @@ pub const ERROR_COLOURS: ColourMap = ColourMap::Inferno;
 
 /// The bands shown as red, green and blue: those nearest 640, 550 and 460 nm, or by position where
 /// the image has no wavelengths or they do not tell three bands apart.
-pub fn composite_bands(cube: &Cube) -> [usize; 3] {
-    let bands = cube.bands();
-    if let Some(centres) = cube.metadata.wavelengths.as_ref().filter(|w| w.len() == bands) {
+pub fn composite_bands(image: &dyn Strips) -> [usize; 3] {
+    let (_, _, bands) = image.dim();
+    if let Some(centres) = image.metadata().wavelengths.as_ref().filter(|w| w.len() == bands) {
         let nearest = RGB_NM.map(|wanted| {
             let distance = |i: &usize| (centres[*i] - wanted).abs();
             (0..bands)
@@ -141,21 +142,25 @@ fn percentile(values: &mut [f32], q: f64) -> f32 {
 /// Root mean square error over bands of every pixel; NaN where a pixel is masked in either image.
 ///
 /// # Errors
-/// [`Error::Input`] if the shapes differ.
-pub fn pixel_errors(reference: &Cube, estimate: &Cube) -> Result<Array2<f32>> {
-    if reference.samples.dim() != estimate.samples.dim() {
+/// [`Error::Input`] if the shapes differ, and those of the images.
+pub fn pixel_errors(reference: &dyn Strips, estimate: &dyn Strips) -> Result<Array2<f32>> {
+    if reference.dim() != estimate.dim() {
         return Err(Error::input(format!(
             "no error map: reference is {:?} and estimate {:?} rows, columns, bands",
-            reference.samples.dim(),
-            estimate.samples.dim()
+            reference.dim(),
+            estimate.dim()
         )));
     }
-    let bands = reference.bands().max(1) as f64;
-    Ok(Array2::from_shape_fn(
-        (reference.rows(), reference.columns()),
-        |(r, c)| {
+    let (rows, columns, bands) = reference.dim();
+    let bands = bands.max(1) as f64;
+    let mut errors = Array2::zeros((rows, columns));
+    strips::for_each(reference, |first, reference| {
+        let here = first..first + reference.rows();
+        let estimate = estimate.rows(here.clone())?;
+        for ((r, c), error) in errors.slice_mut(s![here, ..]).indexed_iter_mut() {
             if !reference.is_valid(r, c) || !estimate.is_valid(r, c) {
-                return f32::NAN;
+                *error = f32::NAN;
+                continue;
             }
             let squares: f64 = reference
                 .samples
@@ -164,9 +169,11 @@ pub fn pixel_errors(reference: &Cube, estimate: &Cube) -> Result<Array2<f32>> {
                 .zip(estimate.samples.slice(s![r, c, ..]))
                 .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
                 .sum();
-            (squares / bands).sqrt() as f32
-        },
-    ))
+            *error = (squares / bands).sqrt() as f32;
+        }
+        Ok(())
+    })?;
+    Ok(errors)
 }
 
 /// 98th percentile of the finite errors of all maps: the top of a colour scale that they share.

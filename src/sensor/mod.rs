@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod estimate;
 pub mod observe;
+pub mod observe_strips;
 pub mod psf;
 pub mod shapes;
 pub mod srf;

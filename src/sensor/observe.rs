@@ -3,10 +3,13 @@
 //! This is what `simulate` and `demo` degrade a scene with; the engines have their own kernels for the
 //! training loop and are tested against the same formulas.
 
-use ndarray::{Array2, Array3, Axis};
+use std::ops::Range;
+
+use ndarray::{Array2, Array3, ArrayView3, Axis};
 use rayon::prelude::*;
 
 use super::psf::window_start;
+use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, key, normals};
@@ -30,7 +33,48 @@ pub enum Observation {
 /// # Errors
 /// [`Error::Input`] if the image is not whole blocks or `psf` is not square.
 pub fn blur_and_downsample(image: &Cube, psf: &Array2<f64>, scale: usize) -> Result<Cube> {
-    let (rows, columns, bands) = image.samples.dim();
+    check_blur(image.samples.dim(), psf, scale)?;
+    let part = Part {
+        samples: image.samples.view(),
+        valid: image.valid.as_ref(),
+        first: 0,
+        rows: image.rows(),
+    };
+    let (samples, valid) = blurred_rows(&part, 0..image.rows() / scale, psf, scale, image.metadata.nodata);
+    let mut low = Cube::new(samples);
+    low.valid = image.valid.is_some().then_some(valid);
+    low.metadata = low_metadata(&image.metadata);
+    Ok(low)
+}
+
+/// [`blur_and_downsample`] of bare samples (rows × columns × bands), none masked.
+///
+/// # Errors
+/// As [`blur_and_downsample`].
+pub fn blur_samples(image: ArrayView3<f32>, psf: &Array2<f64>, scale: usize) -> Result<Array3<f32>> {
+    check_blur(image.dim(), psf, scale)?;
+    let rows = image.dim().0;
+    let part = Part {
+        samples: image,
+        valid: None,
+        first: 0,
+        rows,
+    };
+    Ok(blurred_rows(&part, 0..rows / scale, psf, scale, None).0)
+}
+
+/// What [`blur_and_downsample`] leaves of an image's metadata.
+pub(super) fn low_metadata(metadata: &Metadata) -> Metadata {
+    let mut low = metadata.clone();
+    low.georeference.clear();
+    low
+}
+
+pub(super) fn check_blur(
+    (rows, columns, _): (usize, usize, usize),
+    psf: &Array2<f64>,
+    scale: usize,
+) -> Result<()> {
     let size = psf.nrows();
     if scale == 0 || !rows.is_multiple_of(scale) || !columns.is_multiple_of(scale) {
         return Err(Error::input(format!(
@@ -44,15 +88,35 @@ pub fn blur_and_downsample(image: &Cube, psf: &Array2<f64>, scale: usize) -> Res
             psf.ncols()
         )));
     }
+    Ok(())
+}
+
+/// Rows of an image, from `first` of its `rows` on.
+pub(super) struct Part<'a> {
+    pub samples: ArrayView3<'a, f32>,
+    pub valid: Option<&'a Array2<bool>>,
+    pub first: usize,
+    pub rows: usize,
+}
+
+/// LR rows `low` and their mask, from the rows that their windows see.
+pub(super) fn blurred_rows(
+    part: &Part,
+    low: Range<usize>,
+    psf: &Array2<f64>,
+    scale: usize,
+    nodata: Option<f64>,
+) -> (Array3<f32>, Array2<bool>) {
+    let (_, columns, bands) = part.samples.dim();
+    let size = psf.nrows();
     let start = window_start(scale, size);
     // Row or column number of a window's element, held inside the image.
     let inside = |block: usize, k: usize, length: usize| {
         (block * scale + k).saturating_add_signed(start).min(length - 1)
     };
-    let fill = image.metadata.nodata.unwrap_or(0.0) as f32;
-    let (low_rows, low_columns) = (rows / scale, columns / scale);
-    let mut samples = Array3::<f32>::zeros((low_rows, low_columns, bands));
-    let mut valid = Array2::from_elem((low_rows, low_columns), true);
+    let fill = nodata.unwrap_or(0.0) as f32;
+    let mut samples = Array3::<f32>::zeros((low.len(), columns / scale, bands));
+    let mut valid = Array2::from_elem((low.len(), columns / scale), true);
     samples
         .axis_iter_mut(Axis(0))
         .into_par_iter()
@@ -64,11 +128,11 @@ pub fn blur_and_downsample(image: &Cube, psf: &Array2<f64>, scale: usize) -> Res
                 sum.fill(0.0);
                 let mut usable = true;
                 for i in 0..size {
-                    let row = inside(r, i, rows);
-                    let pixels = image.samples.index_axis(Axis(0), row);
+                    let row = inside(low.start + r, i, part.rows) - part.first;
+                    let pixels = part.samples.index_axis(Axis(0), row);
                     for j in 0..size {
                         let column = inside(c, j, columns);
-                        usable &= image.is_valid(row, column);
+                        usable &= part.valid.is_none_or(|v| v[[row, column]]);
                         let weight = psf[[i, j]];
                         for (s, &x) in sum.iter_mut().zip(pixels.index_axis(Axis(0), column)) {
                             *s += weight * f64::from(x);
@@ -81,11 +145,7 @@ pub fn blur_and_downsample(image: &Cube, psf: &Array2<f64>, scale: usize) -> Res
                 }
             }
         });
-    let mut low = Cube::new(samples);
-    low.valid = image.valid.is_some().then_some(valid);
-    low.metadata = image.metadata.clone();
-    low.metadata.georeference.clear();
-    Ok(low)
+    (samples, valid)
 }
 
 /// Z ×₃ R: the bands of a sensor with response `srf` (B×b).
@@ -97,12 +157,7 @@ pub fn blur_and_downsample(image: &Cube, psf: &Array2<f64>, scale: usize) -> Res
 /// [`Error::Input`] if `srf` has not one row a band.
 pub fn apply_response(image: &Cube, srf: &Array2<f64>) -> Result<Cube> {
     let (rows, columns, bands) = image.samples.dim();
-    if srf.nrows() != bands {
-        return Err(Error::input(format!(
-            "the SRF has {} rows and the image {bands} bands; it needs one row a band",
-            srf.nrows()
-        )));
-    }
+    check_response(bands, srf)?;
     let fill = image.metadata.nodata.unwrap_or(0.0) as f32;
     let mut samples = Array3::<f32>::zeros((rows, columns, srf.ncols()));
     samples
@@ -130,18 +185,32 @@ pub fn apply_response(image: &Cube, srf: &Array2<f64>) -> Result<Cube> {
         });
     let mut multispectral = Cube::new(samples);
     multispectral.valid = image.valid.clone();
-    multispectral.metadata = Metadata {
-        wavelengths: image.metadata.wavelengths.as_ref().map(|centres| {
+    multispectral.metadata = response_metadata(&image.metadata, srf);
+    Ok(multispectral)
+}
+
+pub(super) fn check_response(bands: usize, srf: &Array2<f64>) -> Result<()> {
+    if srf.nrows() == bands {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the SRF has {} rows and the image {bands} bands; it needs one row a band",
+        srf.nrows()
+    )))
+}
+
+pub(super) fn response_metadata(metadata: &Metadata, srf: &Array2<f64>) -> Metadata {
+    Metadata {
+        wavelengths: metadata.wavelengths.as_ref().map(|centres| {
             let mean = |column: ndarray::ArrayView1<f64>| {
                 column.iter().zip(centres).map(|(w, x)| w * x).sum::<f64>() / column.sum()
             };
             srf.columns().into_iter().map(mean).collect()
         }),
-        nodata: image.metadata.nodata,
-        georeference: image.metadata.georeference.clone(),
+        nodata: metadata.nodata,
+        georeference: metadata.georeference.clone(),
         ..Metadata::default()
-    };
-    Ok(multispectral)
+    }
 }
 
 /// Adds white Gaussian noise of the given signal-to-noise ratio to every band: 10·log₁₀(mean(signal²)/σ²) = `snr_db`,
@@ -152,46 +221,70 @@ pub fn apply_response(image: &Cube, srf: &Array2<f64>) -> Result<Cube> {
 /// # Errors
 /// [`Error::Input`] if `snr_db` is not finite.
 pub fn add_noise(image: &mut Cube, snr_db: f64, seed: u64, observation: Observation) -> Result<()> {
-    if !snr_db.is_finite() {
-        return Err(Error::input(format!("SNR of {snr_db} dB: give a finite number")));
-    }
-    let (_, columns, bands) = image.samples.dim();
-    let mut power = vec![0.0; bands];
-    let mut usable = 0usize;
-    for (p, pixel) in image.samples.rows().into_iter().enumerate() {
-        if image.is_valid(p / columns, p % columns) {
-            usable += 1;
-            for (sum, &x) in power.iter_mut().zip(pixel) {
-                *sum += f64::from(x) * f64::from(x);
-            }
+    let noise = Noise::of(image, snr_db, seed, observation)?;
+    noise.add(image, 0);
+    Ok(())
+}
+
+/// The noise of [`add_noise`] for one image.
+pub(super) struct Noise {
+    sigma: Vec<f64>,
+    seed: u64,
+    observation: Observation,
+}
+
+impl Noise {
+    pub(super) fn of(image: &dyn Strips, snr_db: f64, seed: u64, observation: Observation) -> Result<Noise> {
+        if !snr_db.is_finite() {
+            return Err(Error::input(format!("SNR of {snr_db} dB: give a finite number")));
         }
-    }
-    let sigma: Vec<f64> = power
-        .iter()
-        .map(|sum| (sum / usable.max(1) as f64 / 10f64.powf(snr_db / 10.0)).sqrt())
-        .collect();
-    let (key, valid) = (key(seed), image.valid.as_ref());
-    image
-        .samples
-        .axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(r, mut line)| {
-            for (c, mut pixel) in line.outer_iter_mut().enumerate() {
-                if valid.is_some_and(|v| !v[[r, c]]) {
-                    continue;
-                }
-                let number = (r * columns + c) as u32;
-                for (quad, mut four) in pixel.axis_chunks_iter_mut(Axis(0), 4).enumerate() {
-                    let purpose = Purpose::SensorNoise as u32;
-                    let draws = normals::<f64>(key, observation as u32, purpose, number, quad as u32);
-                    for ((x, draw), s) in four.iter_mut().zip(draws).zip(&sigma[4 * quad..]) {
-                        *x = (f64::from(*x) + s * draw) as f32;
+        let mut power = vec![0.0; image.dim().2];
+        let mut usable = 0usize;
+        strips::for_each(image, |_, strip| {
+            let columns = strip.columns();
+            for (p, pixel) in strip.samples.rows().into_iter().enumerate() {
+                if strip.is_valid(p / columns, p % columns) {
+                    usable += 1;
+                    for (sum, &x) in power.iter_mut().zip(pixel) {
+                        *sum += f64::from(x) * f64::from(x);
                     }
                 }
             }
-        });
-    Ok(())
+            Ok(())
+        })?;
+        let sigma = |sum: &f64| (sum / usable.max(1) as f64 / 10f64.powf(snr_db / 10.0)).sqrt();
+        Ok(Noise {
+            sigma: power.iter().map(sigma).collect(),
+            seed,
+            observation,
+        })
+    }
+
+    /// Adds it to rows of the image from `first` on.
+    pub(super) fn add(&self, rows: &mut Cube, first: usize) {
+        let columns = rows.columns();
+        let (key, valid) = (key(self.seed), rows.valid.as_ref());
+        rows.samples
+            .axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(r, mut line)| {
+                for (c, mut pixel) in line.outer_iter_mut().enumerate() {
+                    if valid.is_some_and(|v| !v[[r, c]]) {
+                        continue;
+                    }
+                    let number = ((first + r) * columns + c) as u32;
+                    for (quad, mut four) in pixel.axis_chunks_iter_mut(Axis(0), 4).enumerate() {
+                        let purpose = Purpose::SensorNoise as u32;
+                        let draws =
+                            normals::<f64>(key, self.observation as u32, purpose, number, quad as u32);
+                        for ((x, draw), s) in four.iter_mut().zip(draws).zip(&self.sigma[4 * quad..]) {
+                            *x = (f64::from(*x) + s * draw) as f32;
+                        }
+                    }
+                }
+            });
+    }
 }
 
 #[cfg(test)]

@@ -37,42 +37,44 @@ pub fn dct_denoise<T: Real>(
     let matrix = dct_matrix::<T>();
     let inverse = transposed(&matrix);
     let (tops, lefts) = (starts(rows, stride), starts(columns, stride));
+    let strips: Vec<&[usize]> = tops.chunks(STRIP).collect();
     for (channel, out) in out.chunks_exact_mut(rows * columns).enumerate() {
         let plane = &noisy[channel * rows * columns..][..rows * columns];
         let pilot = pilot.map(|p| &p[channel * rows * columns..][..rows * columns]);
-        let strips: Vec<(usize, Vec<T>, Vec<T>)> = tops
-            .par_chunks(STRIP)
-            .map(|tops| {
-                let first = tops[0];
-                let height = tops[tops.len() - 1] + DCT_SIDE - first;
-                let mut sum = vec![T::zero(); height * columns];
-                let mut weights = sum.clone();
-                for &top in tops {
-                    for &left in &lefts {
-                        let mut block = forward(&matrix, &inverse, plane, columns, top, left);
-                        let weight = match pilot {
-                            None => threshold(&mut block),
-                            Some(p) => wiener(&mut block, &forward(&matrix, &inverse, p, columns, top, left)),
-                        };
-                        let block = product(&product(&inverse, &block), &matrix);
-                        for (i, values) in block.iter().enumerate() {
-                            let at = (top - first + i) * columns + left;
-                            for (j, &v) in values.iter().enumerate() {
-                                sum[at + j] += weight * v;
-                                weights[at + j] += weight;
-                            }
+        let sums = |tops: &&[usize]| {
+            let first = tops[0];
+            let height = tops[tops.len() - 1] + DCT_SIDE - first;
+            let mut sum = vec![T::zero(); height * columns];
+            let mut weights = sum.clone();
+            for &top in *tops {
+                for &left in &lefts {
+                    let mut block = forward(&matrix, &inverse, plane, columns, top, left);
+                    let weight = match pilot {
+                        None => threshold(&mut block),
+                        Some(p) => wiener(&mut block, &forward(&matrix, &inverse, p, columns, top, left)),
+                    };
+                    let block = product(&product(&inverse, &block), &matrix);
+                    for (i, values) in block.iter().enumerate() {
+                        let at = (top - first + i) * columns + left;
+                        for (j, &v) in values.iter().enumerate() {
+                            sum[at + j] += weight * v;
+                            weights[at + j] += weight;
                         }
                     }
                 }
-                (first, sum, weights)
-            })
-            .collect();
+            }
+            (first, sum, weights)
+        };
         out.fill(T::zero());
         let mut total = vec![T::zero(); rows * columns];
-        for (first, sum, weights) in &strips {
-            for (i, (&s, &w)) in sum.iter().zip(weights).enumerate() {
-                out[first * columns + i] += s;
-                total[first * columns + i] += w;
+        // Sums of a few strips at a time are in memory; they are added in order, whatever their number.
+        for group in strips.chunks(2 * rayon::current_num_threads()) {
+            let done: Vec<(usize, Vec<T>, Vec<T>)> = group.par_iter().map(sums).collect();
+            for (first, sum, weights) in &done {
+                for (i, (&s, &w)) in sum.iter().zip(weights).enumerate() {
+                    out[first * columns + i] += s;
+                    total[first * columns + i] += w;
+                }
             }
         }
         for (o, &w) in out.iter_mut().zip(&total) {

@@ -15,13 +15,16 @@ use serde::Serialize;
 
 use super::canvas::Picture;
 use super::panels::ColourMap;
-use super::picture::{ERROR_COLOURS, Stretch, error_limit, error_map, pixel_errors};
+use super::picture::{ERROR_COLOURS, Stretch, composite_bands, error_limit, error_map, pixel_errors};
 use crate::cube::Cube;
+use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
 use crate::metrics::Scores;
 
 /// Largest page in bytes.
 pub const MOST_BYTES: usize = 19_000_000;
+/// Samples of all cubes together that are tried to fit: more than fit of any image worth a page, and few enough to hold.
+const MOST_SAMPLES: usize = 64 << 20;
 /// Pixels of a picture from which on it is thinned: five pictures of noise then still leave half a page to the cubes.
 const PICTURE_PIXELS: usize = 1 << 19;
 
@@ -30,7 +33,6 @@ const STYLE: &str = include_str!("../../../assets/report/page.css");
 const SCRIPT: &str = include_str!("../../../assets/report/page.js");
 
 /// Everything that a page shows.
-#[derive(Debug, Clone)]
 pub struct Page<'a> {
     /// Heading.
     pub title: String,
@@ -41,11 +43,11 @@ pub struct Page<'a> {
     /// X.
     pub lr_hsi: &'a Cube,
     /// The bicubic baseline, of the size of the result.
-    pub bicubic: &'a Cube,
+    pub bicubic: &'a dyn Strips,
     /// The result.
-    pub fused: &'a Cube,
+    pub fused: &'a dyn Strips,
     /// The truth, of the size of the result, where it is known.
-    pub reference: Option<&'a Cube>,
+    pub reference: Option<&'a dyn Strips>,
     /// PSFs (K×K) with their names.
     pub kernels: Vec<(String, Array2<f64>)>,
     /// SRF, B×b.
@@ -149,24 +151,25 @@ impl Page<'_> {
         let room =
             MOST_BYTES.saturating_sub(used + self.json_bytes() + PAGE.len() + STYLE.len() + SCRIPT.len());
 
-        let compared: Vec<&Cube> = [self.lr_hsi, self.fused]
+        let compared: Vec<&dyn Strips> = [self.lr_hsi as &dyn Strips, self.fused]
             .into_iter()
             .chain(self.reference)
             .collect();
-        let limits = packing::limits(&compared);
-        let samples: usize = compared.iter().map(|c| c.samples.len()).sum();
+        let limits = packing::limits(&compared)?;
+        let samples: usize = compared.iter().map(|c| c.dim().0 * c.dim().1 * c.dim().2).sum();
         // Deflate needs more than half a bit a sample of anything worth a page: no need to try what cannot fit.
         let mut step = 1;
-        while samples / (step * step) / 16 > room {
+        while samples / (step * step) / 16 > room || samples / (step * step) > MOST_SAMPLES {
             step += 1;
         }
+        let (rows, columns, bands) = self.fused.dim();
         let cubes = loop {
-            let (described, packed) = self.cubes(scale, step, &limits).map_err(failed)?;
+            let (described, packed) = self.cubes(scale, step, &limits)?;
             if packed.iter().map(|(_, data)| data.len()).sum::<usize>() <= room {
                 blobs.extend(packed);
                 break described;
             }
-            if step > self.fused.rows().max(self.fused.columns()) {
+            if step > rows.max(columns) {
                 return Err(Error::failed(
                     "report page: the image has too many bands for a page",
                 ));
@@ -177,11 +180,11 @@ impl Page<'_> {
             title: &self.title,
             facts: &self.facts,
             remarks: &self.remarks,
-            rows: self.fused.rows(),
-            columns: self.fused.columns(),
-            bands: self.fused.bands(),
+            rows,
+            columns,
+            bands,
             wavelengths: self.wavelengths(),
-            composite: super::picture::composite_bands(self.fused),
+            composite: composite_bands(self.fused),
             limits,
             top: packing::TOP,
             precision: precision(step),
@@ -203,30 +206,28 @@ impl Page<'_> {
 
     /// The ratio of the grids of images that belong together.
     fn check(&self) -> Result<usize> {
-        let (rows, columns, bands) = self.fused.samples.dim();
+        let (rows, columns, bands) = self.fused.dim();
         let (lr_rows, lr_columns, lr_bands) = self.lr_hsi.samples.dim();
         let scale = rows.checked_div(lr_rows).unwrap_or(0);
         let fits = scale > 0
             && columns > 0
             && bands > 0
             && (lr_rows * scale, lr_columns * scale, lr_bands) == (rows, columns, bands)
-            && self.bicubic.samples.dim() == (rows, columns, bands)
-            && self
-                .reference
-                .is_none_or(|r| r.samples.dim() == (rows, columns, bands));
+            && self.bicubic.dim() == (rows, columns, bands)
+            && self.reference.is_none_or(|r| r.dim() == (rows, columns, bands));
         if fits {
             return Ok(scale);
         }
         Err(Error::input(format!(
             "no report page: LR image {:?}, result {:?} and the others are not of one scene (rows, columns, bands)",
             self.lr_hsi.samples.dim(),
-            self.fused.samples.dim()
+            self.fused.dim()
         )))
     }
 
     fn wavelengths(&self) -> Option<&[f64]> {
-        let known = self.fused.metadata.wavelengths.as_deref();
-        known.filter(|w| w.len() == self.fused.bands())
+        let known = self.fused.metadata().wavelengths.as_deref();
+        known.filter(|w| w.len() == self.fused.dim().2)
     }
 
     /// About the bytes of texts and curves, with room to spare: a number is at most 25 characters.
@@ -242,7 +243,7 @@ impl Page<'_> {
             .map(|s| 2 * s.x.len())
             .sum::<usize>()
             + self.response.len()
-            + 3 * self.fused.bands();
+            + 3 * self.fused.dim().2;
         // An escaped character takes six.
         6 * texts + 25 * numbers + 20_000
     }
@@ -260,23 +261,17 @@ impl Page<'_> {
             blobs.push((id.to_owned(), data));
             Ok::<(), Error>(())
         };
-        let stretch = Stretch::of(self.reference.unwrap_or(self.fused));
+        // The three bands that are shown, of one image at a time.
+        let bands = composite_bands(self.reference.unwrap_or(self.fused));
+        let shown = |image: &dyn Strips| strips::select(image, &bands);
+        let stretch = Stretch::with_bands(&shown(self.reference.unwrap_or(self.fused))?, [0, 1, 2]);
+        let composite = |image: &dyn Strips| stretch.composite(&shown(image)?);
         let note = String::new;
-        add("rgb-lr", "LR HSI", note(), &stretch.composite(self.lr_hsi)?)?;
-        add(
-            "rgb-bicubic",
-            "bicubic",
-            note(),
-            &stretch.composite(self.bicubic)?,
-        )?;
-        add("rgb-fused", "fused", note(), &stretch.composite(self.fused)?)?;
+        add("rgb-lr", "LR HSI", note(), &composite(self.lr_hsi)?)?;
+        add("rgb-bicubic", "bicubic", note(), &composite(self.bicubic)?)?;
+        add("rgb-fused", "fused", note(), &composite(self.fused)?)?;
         if let Some(reference) = self.reference {
-            add(
-                "rgb-reference",
-                "reference",
-                note(),
-                &stretch.composite(reference)?,
-            )?;
+            add("rgb-reference", "reference", note(), &composite(reference)?)?;
             let errors = [
                 pixel_errors(reference, self.bicubic)?,
                 pixel_errors(reference, self.fused)?,
@@ -317,24 +312,28 @@ impl Page<'_> {
     }
 
     /// The cubes with every `step`-th pixel of the result, and of the LR image what lies there.
-    fn cubes(&self, scale: usize, step: usize, limits: &[(f32, f32)]) -> io::Result<(Vec<CubeData>, Blobs)> {
+    fn cubes(&self, scale: usize, step: usize, limits: &[(f32, f32)]) -> Result<(Vec<CubeData>, Blobs)> {
         let lr_step = step.div_ceil(scale);
+        let lr_hsi: &dyn Strips = self.lr_hsi;
         let all = [
-            ("cube-lr", "LR HSI", Some(self.lr_hsi), lr_step, lr_step * scale),
+            ("cube-lr", "LR HSI", Some(lr_hsi), lr_step, lr_step * scale),
             ("cube-fused", "fused", Some(self.fused), step, step),
             ("cube-reference", "reference", self.reference, step, step),
         ];
         let (mut described, mut blobs) = (Vec::new(), Blobs::new());
         for (id, name, cube, step, pitch) in all {
             let Some(cube) = cube else { continue };
+            let thinned = packing::thinned(cube, step)?;
             described.push(CubeData {
                 id,
                 name,
-                rows: cube.rows().div_ceil(step),
-                columns: cube.columns().div_ceil(step),
+                rows: thinned.rows(),
+                columns: thinned.columns(),
                 pitch,
             });
-            blobs.push((id.to_owned(), packing::packed(cube, limits, step)?));
+            let data =
+                packing::packed(&thinned, limits).map_err(|e| Error::failed(format!("report page: {e}")))?;
+            blobs.push((id.to_owned(), data));
         }
         Ok((described, blobs))
     }

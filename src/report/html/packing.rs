@@ -9,9 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use ndarray::s;
+use ndarray::{Array2, Array3, Axis, s};
 
 use crate::cube::Cube;
+use crate::cube::strips::{self, Strips};
+use crate::error::Result;
 
 /// The level of the brightest sample of a band.
 pub const TOP: u8 = 254;
@@ -19,24 +21,55 @@ pub const TOP: u8 = 254;
 const MASKED: u8 = 255;
 
 /// The smallest and largest usable sample of each band over all cubes; zeros where there is none.
-pub fn limits(cubes: &[&Cube]) -> Vec<(f32, f32)> {
-    let bands = cubes.iter().map(|c| c.bands()).min().unwrap_or(0);
+///
+/// # Errors
+/// Those of the cubes.
+pub fn limits(cubes: &[&dyn Strips]) -> Result<Vec<(f32, f32)>> {
+    let bands = cubes.iter().map(|c| c.dim().2).min().unwrap_or(0);
     let mut limits = vec![(f32::MAX, f32::MIN); bands];
     for cube in cubes {
-        for ((r, c, b), &x) in cube.samples.indexed_iter() {
-            if b < bands && x.is_finite() && cube.is_valid(r, c) {
-                let (low, high) = &mut limits[b];
-                *low = low.min(x);
-                *high = high.max(x);
+        strips::for_each(*cube, |_, cube| {
+            for ((r, c, b), &x) in cube.samples.indexed_iter() {
+                if b < bands && x.is_finite() && cube.is_valid(r, c) {
+                    let (low, high) = &mut limits[b];
+                    *low = low.min(x);
+                    *high = high.max(x);
+                }
             }
-        }
+            Ok(())
+        })?;
     }
     for limit in &mut limits {
         if limit.0 > limit.1 {
             *limit = (0.0, 0.0);
         }
     }
-    limits
+    Ok(limits)
+}
+
+/// Every `step`-th row and column of an image.
+///
+/// # Errors
+/// Those of the image.
+pub fn thinned(image: &dyn Strips, step: usize) -> Result<Cube> {
+    let (rows, columns, bands) = image.dim();
+    let (rows, columns) = (rows.div_ceil(step), columns.div_ceil(step));
+    let mut thin = Cube::new(Array3::zeros((rows, columns, bands)));
+    strips::for_each(image, |first, strip| {
+        for at in first.div_ceil(step)..(first + strip.rows()).div_ceil(step) {
+            let from = at * step - first;
+            let to = thin.samples.index_axis_mut(Axis(0), at);
+            strip.samples.slice(s![from, ..;step, ..]).assign_to(to);
+            if let Some(valid) = &strip.valid {
+                thin.valid
+                    .get_or_insert_with(|| Array2::from_elem((rows, columns), true))
+                    .row_mut(at)
+                    .assign(&valid.slice(s![from, ..;step]));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(thin)
 }
 
 /// The level of a sample: evenly spaced in the square root of its place between the limits, so that dark samples are
@@ -64,21 +97,20 @@ fn predicted(left: u8, up: u8, corner: u8) -> u8 {
     }
 }
 
-/// Every `step`-th pixel of a cube, band after band, as base 64 of deflated differences.
+/// A cube, band after band, as base 64 of deflated differences.
 ///
 /// # Errors
 /// Never in practice: everything is written to memory.
-pub fn packed(cube: &Cube, limits: &[(f32, f32)], step: usize) -> io::Result<String> {
+pub fn packed(cube: &Cube, limits: &[(f32, f32)]) -> io::Result<String> {
     let mut out = ZlibEncoder::new(Vec::new(), Compression::new(6));
-    let columns = cube.columns().div_ceil(step);
+    let columns = cube.columns();
     let mut differences = vec![0u8; columns];
     for (b, &limit) in limits.iter().enumerate() {
         let mut above = vec![0u8; columns];
-        for r in (0..cube.rows()).step_by(step) {
+        for r in 0..cube.rows() {
             let (mut left, mut corner) = (0, 0);
-            let row = cube.samples.slice(s![r, ..;step, b]);
-            for (k, &x) in row.iter().enumerate() {
-                let value = if x.is_finite() && cube.is_valid(r, k * step) {
+            for (k, &x) in cube.samples.slice(s![r, .., b]).iter().enumerate() {
+                let value = if x.is_finite() && cube.is_valid(r, k) {
                     level(x, limit)
                 } else {
                     MASKED
@@ -97,8 +129,6 @@ pub fn packed(cube: &Cube, limits: &[(f32, f32)], step: usize) -> io::Result<Str
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-
-    use ndarray::Array3;
 
     use super::*;
 
@@ -137,9 +167,9 @@ mod tests {
         }));
         cube.samples[[4, 6, 2]] = f32::NAN;
         cube.mask_value(f64::NAN);
-        let limits = limits(&[&cube]);
+        let limits = limits(&[&cube]).unwrap();
         for step in [1, 3] {
-            let text = packed(&cube, &limits, step).unwrap();
+            let text = packed(&thinned(&cube, step).unwrap(), &limits).unwrap();
             let levels = unpacked(&text, 13usize.div_ceil(step), 9usize.div_ceil(step), 4);
             for ((r, c, b), &q) in levels.indexed_iter() {
                 let (r, c) = (r * step, c * step);
@@ -157,11 +187,11 @@ mod tests {
     #[test]
     fn flat_and_empty_bands_have_limits() {
         let flat = Cube::new(Array3::from_elem((2, 2, 1), 7.0));
-        assert_eq!(limits(&[&flat]), [(7.0, 7.0)]);
+        assert_eq!(limits(&[&flat]).unwrap(), [(7.0, 7.0)]);
         assert_eq!(level(7.0, (7.0, 7.0)), 0);
         let mut none = flat.clone();
         none.mask_value(7.0);
-        assert_eq!(limits(&[&none]), [(0.0, 0.0)]);
-        assert_eq!(limits(&[]), []);
+        assert_eq!(limits(&[&none]).unwrap(), [(0.0, 0.0)]);
+        assert_eq!(limits(&[]).unwrap(), []);
     }
 }

@@ -1,0 +1,201 @@
+//! The image that a fusion makes: in memory as a whole, or made strip by strip whenever rows are asked for.
+//!
+//! Which of the two follows from the memory a run may use ([`fits`]); the bits are the same. The second costs the
+//! network a second pass, because refinement must have seen the whole scene before the first row is final.
+
+use std::cell::Cell;
+use std::ops::Range;
+use std::time::Instant;
+
+use ndarray::{Array2, Array3, ArrayView2, s};
+
+use crate::coordination::fuse::{Fused, reconstruct_rows};
+use crate::coordination::model::Model;
+use crate::coordination::scene::Scene;
+use crate::cube::strips::{self, Strips};
+use crate::cube::{Cube, Metadata, SampleType};
+use crate::engine::{Engine, Geometry, Output};
+use crate::error::Result;
+use crate::refine::RefinementReport;
+use crate::refine::consistency::{Correction, Observed, Prior, correct};
+
+/// Bytes that a run takes besides its arrays: the program, windows for training, strips on their way.
+const BASE_BYTES: usize = 400 << 20;
+/// Arrays of the size of the LR-HSI that refinement holds at once, the scene's own included.
+const LR_ARRAYS: usize = 8;
+
+/// A fused image in the scale of the network.
+#[derive(Debug, Clone)]
+pub enum Product {
+    /// All of it, H×W×B.
+    Whole(Array3<f32>),
+    /// What refinement adds to rows that the network makes when they are asked for; `None` where that is nothing.
+    Strips(Option<Correction>),
+}
+
+/// Whether a run over `scene` may hold its result as a whole within `memory` bytes.
+pub fn fits(scene: &Scene, memory: usize) -> bool {
+    let (rows, columns, _) = scene.hr_msi.dim();
+    let samples = |n: usize| n.saturating_mul(size_of::<f32>());
+    let result = samples(rows * columns * scene.lr_hsi.dim().2);
+    // Denoising takes a second MSI; later there is one.
+    let besides = samples(2 * scene.hr_msi.len() + LR_ARRAYS * scene.lr_hsi.len());
+    result.saturating_add(besides).saturating_add(BASE_BYTES) <= memory
+}
+
+/// What is observed of a scene, as [`correct`] takes it.
+pub(super) fn with_observed<R>(
+    scene: &Scene,
+    psf: &Array2<f64>,
+    work: impl FnOnce(&Observed) -> Result<R>,
+) -> Result<R> {
+    let geometry = Geometry {
+        scale: scene.scale,
+        kernel: psf.nrows(),
+    };
+    let usable = scene.usable(geometry);
+    work(&Observed {
+        lr_hsi: scene.lr_hsi.view(),
+        hr_msi: scene.hr_msi.view(),
+        usable: usable.view(),
+        psf,
+        geometry,
+        strip_rows: strips::strip_rows(scene.hr_msi.dim().1, scene.lr_hsi.dim().2),
+    })
+}
+
+/// Finds what refinement adds to the network's image without holding that; gives the seconds of the network, too.
+///
+/// # Errors
+/// As [`correct`] and [`reconstruct_rows`].
+pub fn correct_strips(
+    engine: &dyn Engine<f32>,
+    model: &Model,
+    scene: &Scene,
+    report: &mut RefinementReport,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Option<Correction>, f64)> {
+    let rows = scene.hr_msi.dim().0;
+    let mut seconds = 0.0;
+    let mut make = |range: Range<usize>, out: &mut [f32]| -> Result<()> {
+        let started = Instant::now();
+        let end = range.end;
+        reconstruct_rows(engine, model, &scene.hr_msi, range, Output::Mean, out)?;
+        seconds += started.elapsed().as_secs_f64();
+        progress(end, rows);
+        Ok(())
+    };
+    let correction = with_observed(scene, &model.psf(), |observed| {
+        correct(engine.refiner(), observed, &mut Prior::Made(&mut make), report)
+    })?;
+    Ok((correction, seconds))
+}
+
+/// The result of a fusion in the unit of the HSI, row by row.
+pub struct FusedImage<'a> {
+    engine: &'a dyn Engine<f32>,
+    fused: &'a Fused,
+    metadata: Metadata,
+    seconds: Cell<f64>,
+}
+
+impl<'a> FusedImage<'a> {
+    /// Of `fused`; `metadata` is what the image is to carry. Masked pixels hold its no-data value, or NaN.
+    pub fn new(engine: &'a dyn Engine<f32>, fused: &'a Fused, metadata: Metadata) -> Self {
+        FusedImage {
+            metadata: marked(metadata, fused.scene.hr_valid.view()),
+            engine,
+            fused,
+            seconds: Cell::new(0.0),
+        }
+    }
+
+    /// Seconds that the network has taken for rows so far; 0 for an image that is there.
+    pub fn seconds(&self) -> f64 {
+        self.seconds.get()
+    }
+}
+
+impl Strips for FusedImage<'_> {
+    fn dim(&self) -> (usize, usize, usize) {
+        let (rows, columns, _) = self.fused.scene.hr_msi.dim();
+        (rows, columns, self.fused.scene.lr_hsi.dim().2)
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn sample_type(&self) -> SampleType {
+        SampleType::F32
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        let (_, columns, bands) = self.dim();
+        let Fused { scene, model, .. } = self.fused;
+        let samples = match &self.fused.product {
+            Product::Whole(samples) => samples.slice(s![rows.clone(), .., ..]).to_owned(),
+            Product::Strips(correction) => {
+                let mut samples = Array3::zeros((rows.len(), columns, bands));
+                if let Some(out) = samples.as_slice_mut() {
+                    let started = Instant::now();
+                    let range = rows.clone();
+                    reconstruct_rows(self.engine, model, &scene.hr_msi, range, Output::Mean, out)?;
+                    self.seconds
+                        .set(self.seconds.get() + started.elapsed().as_secs_f64());
+                    if let Some(correction) = correction {
+                        correction.apply(self.engine.refiner(), rows.start, scene.hr_msi.view(), out)?;
+                    }
+                }
+                samples
+            }
+        };
+        let valid = scene.hr_valid.slice(s![rows, ..]);
+        Ok(finish(samples, scene.hsi_unit, valid, self.metadata.clone()))
+    }
+}
+
+/// Metadata that name a no-data value where pixels are masked.
+fn marked(mut metadata: Metadata, valid: ArrayView2<bool>) -> Metadata {
+    if valid.iter().any(|&ok| !ok) {
+        metadata.nodata = metadata.nodata.or(Some(f64::NAN));
+    }
+    metadata
+}
+
+/// Brings rows of a reconstruction back to the HSI's unit and marks masked pixels with the no-data value.
+pub fn finish(mut samples: Array3<f32>, unit: f32, valid: ArrayView2<bool>, metadata: Metadata) -> Cube {
+    samples *= unit;
+    let masked = valid.iter().any(|&ok| !ok);
+    let mut image = Cube::new(samples);
+    image.metadata = marked(metadata, valid);
+    if masked {
+        let value = image.metadata.nodata.unwrap_or(f64::NAN);
+        for ((r, c), &ok) in valid.indexed_iter() {
+            if !ok {
+                image.samples.slice_mut(s![r, c, ..]).fill(value as f32);
+            }
+        }
+        image.valid = Some(valid.to_owned());
+    }
+    image
+}
+
+impl Fused {
+    /// The whole result in the unit of the HSI, out of a run that held it ([`Product::Whole`]) or made again.
+    ///
+    /// # Errors
+    /// Those of [`FusedImage`].
+    pub fn take_image(&mut self, engine: &dyn Engine<f32>, metadata: Metadata) -> Result<Cube> {
+        match std::mem::replace(&mut self.product, Product::Strips(None)) {
+            Product::Whole(samples) => {
+                let scene = &self.scene;
+                Ok(finish(samples, scene.hsi_unit, scene.hr_valid.view(), metadata))
+            }
+            strips => {
+                self.product = strips;
+                strips::collect(&FusedImage::new(engine, self, metadata))
+            }
+        }
+    }
+}

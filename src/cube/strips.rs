@@ -1,0 +1,200 @@
+//! Images as strips of rows: what reads, compares, draws and writes an image does so strip by strip, and need not
+//! know whether the image stands in memory, lies in a file or is computed on the way.
+
+use std::ops::Range;
+
+use ndarray::{Array2, Array3, s};
+
+use super::{Cube, Metadata, SampleType};
+use crate::error::{Error, Result};
+use crate::interrupt;
+
+/// Bytes of samples (as `f32`) of a strip: small beside any image that does not fit, large beside a disk's blocks.
+pub const STRIP_BYTES: usize = 32 << 20;
+
+/// An image that hands out its rows.
+pub trait Strips {
+    /// Rows, columns and bands.
+    fn dim(&self) -> (usize, usize, usize);
+
+    /// What is said of the image besides its samples.
+    fn metadata(&self) -> &Metadata;
+
+    /// Numeric type of the file that the image came from.
+    fn sample_type(&self) -> SampleType;
+
+    /// Some rows as an image of their own, with their mask, metadata and type.
+    ///
+    /// # Errors
+    /// [`Error::Input`] or [`Error::Failed`] where they cannot be read or made.
+    fn rows(&self, rows: Range<usize>) -> Result<Cube>;
+}
+
+/// Rows of an image of this many columns and bands that are handled at once, at least one.
+pub fn strip_rows(columns: usize, bands: usize) -> usize {
+    (STRIP_BYTES / (columns * bands * size_of::<f32>()).max(1)).max(1)
+}
+
+/// The strips of an image from top to bottom.
+pub fn ranges(image: &dyn Strips) -> impl Iterator<Item = Range<usize>> + use<> {
+    let (rows, columns, bands) = image.dim();
+    let step = strip_rows(columns, bands);
+    (0..rows)
+        .step_by(step)
+        .map(move |first| first..(first + step).min(rows))
+}
+
+/// Shows `see` every strip of an image, from top to bottom, with the number of its first row.
+///
+/// # Errors
+/// Those of the image and of `see`; [`Error::Interrupted`] after Ctrl-C.
+pub fn for_each(image: &dyn Strips, mut see: impl FnMut(usize, Cube) -> Result<()>) -> Result<()> {
+    for rows in ranges(image) {
+        interrupt::check()?;
+        see(rows.start, image.rows(rows)?)?;
+    }
+    Ok(())
+}
+
+/// The whole image in memory.
+///
+/// # Errors
+/// Those of the image.
+pub fn collect(image: &dyn Strips) -> Result<Cube> {
+    let bands: Vec<usize> = (0..image.dim().2).collect();
+    select(image, &bands)
+}
+
+/// Some bands of an image in memory, in this order, with the metadata of those bands.
+///
+/// # Errors
+/// Those of the image; [`Error::Failed`] for a band that it has not.
+pub fn select(image: &dyn Strips, bands: &[usize]) -> Result<Cube> {
+    let (rows, columns, all) = image.dim();
+    if let Some(band) = bands.iter().find(|&&b| b >= all) {
+        return Err(Error::failed(format!("band {band} of an image of {all} bands")));
+    }
+    let whole = bands.len() == all && bands.iter().enumerate().all(|(k, &b)| k == b);
+    let mut samples = Array3::zeros((rows, columns, bands.len()));
+    let mut valid: Option<Array2<bool>> = None;
+    for_each(image, |first, strip| {
+        let rows_here = first..first + strip.rows();
+        let mut to = samples.slice_mut(s![rows_here.clone(), .., ..]);
+        if whole {
+            to.assign(&strip.samples);
+        } else {
+            for (k, &band) in bands.iter().enumerate() {
+                to.slice_mut(s![.., .., k])
+                    .assign(&strip.samples.slice(s![.., .., band]));
+            }
+        }
+        if let Some(here) = &strip.valid {
+            valid
+                .get_or_insert_with(|| Array2::from_elem((rows, columns), true))
+                .slice_mut(s![rows_here, ..])
+                .assign(here);
+        }
+        Ok(())
+    })?;
+    let mut cube = Cube::new(samples);
+    cube.valid = valid;
+    cube.sample_type = image.sample_type();
+    cube.metadata = image.metadata().clone();
+    if !whole {
+        let m = &mut cube.metadata;
+        let of = |list: &Option<Vec<f64>>| -> Option<Vec<f64>> {
+            let list = list.as_ref().filter(|l| l.len() == all)?;
+            Some(bands.iter().map(|&b| list[b]).collect())
+        };
+        (m.wavelengths, m.fwhm) = (of(&m.wavelengths), of(&m.fwhm));
+        m.band_names = m
+            .band_names
+            .take()
+            .filter(|names| names.len() == all)
+            .map(|names| bands.iter().map(|&b| names[b].clone()).collect());
+    }
+    Ok(cube)
+}
+
+impl Strips for Cube {
+    fn dim(&self) -> (usize, usize, usize) {
+        self.samples.dim()
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.sample_type
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        Ok(Cube {
+            samples: self.samples.slice(s![rows.clone(), .., ..]).to_owned(),
+            valid: self.valid.as_ref().map(|v| v.slice(s![rows, ..]).to_owned()),
+            metadata: self.metadata.clone(),
+            sample_type: self.sample_type,
+        })
+    }
+}
+
+/// The first rows and columns of an image.
+pub struct Cropped<'a> {
+    /// The image.
+    pub image: &'a dyn Strips,
+    /// Rows and columns that are left, at most those of the image.
+    pub size: (usize, usize),
+}
+
+impl Strips for Cropped<'_> {
+    fn dim(&self) -> (usize, usize, usize) {
+        (self.size.0, self.size.1, self.image.dim().2)
+    }
+
+    fn metadata(&self) -> &Metadata {
+        self.image.metadata()
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.image.sample_type()
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        let strip = self.image.rows(rows)?;
+        if strip.columns() == self.size.1 {
+            return Ok(strip);
+        }
+        Ok(strip.cropped(strip.rows(), self.size.1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_make_up_the_image() {
+        let mut cube = Cube::new(Array3::from_shape_fn((300, 200, 200), |(r, c, b)| {
+            ((r * 7 + c * 3 + b) % 101) as f32
+        }));
+        cube.mask_value(17.0);
+        cube.metadata.wavelengths = Some((0..200).map(f64::from).collect());
+        // 32 MiB are 209 rows here.
+        assert_eq!(ranges(&cube).collect::<Vec<_>>(), [0..209, 209..300]);
+        let back = collect(&cube).unwrap();
+        assert_eq!((&back.samples, &back.valid), (&cube.samples, &cube.valid));
+        let some = select(&cube, &[5, 0]).unwrap();
+        assert_eq!(some.metadata.wavelengths, Some(vec![5.0, 0.0]));
+        assert_eq!(some.samples[[299, 7, 0]], cube.samples[[299, 7, 5]]);
+        assert!(select(&cube, &[200]).is_err());
+        let cropped = Cropped {
+            image: &cube,
+            size: (30, 20),
+        };
+        assert_eq!(
+            collect(&cropped).unwrap().samples,
+            cube.samples.slice(s![..30, ..20, ..])
+        );
+    }
+}

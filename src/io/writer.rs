@@ -1,0 +1,255 @@
+//! Writing an image strip by strip. Raw formats (`.npy`, ENVI) take the rows as they come; a MATLAB file is written
+//! whole, because its header holds the length of what follows and its last axis stands first.
+
+use std::io::SeekFrom;
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array3, ArrayView3, s};
+
+use super::array::shape_text;
+use super::file::{Partial, check_room, prepare};
+use super::samples::{integer_range, sample_type_name, width, write_samples};
+use super::{Format, Interleave, cube_output_format, envi, envi_header, mat, npy};
+use crate::cube::strips::{self, Strips};
+use crate::cube::{Cube, Metadata, SampleType};
+use crate::error::{Error, Result};
+
+/// What an image file is to be.
+#[derive(Debug, Clone)]
+pub struct Target<'a> {
+    /// Where; the ending says the format.
+    pub path: &'a Path,
+    /// Numeric type; integers are rounded and clamped to their range.
+    pub sample_type: SampleType,
+    /// ENVI's interleave, where it is not left to the name.
+    pub interleave: Option<Interleave>,
+    /// Bytes that a format which cannot be written in strips may hold in memory.
+    pub memory: usize,
+}
+
+/// An image file that grows by rows and appears under its name when it is whole.
+pub struct CubeWriter {
+    path: PathBuf,
+    dim: (usize, usize, usize),
+    kind: SampleType,
+    metadata: Metadata,
+    next: usize,
+    sink: Sink,
+}
+
+enum Sink {
+    /// Raw samples after `offset` bytes, and the text of an ENVI header.
+    Raw {
+        file: Partial,
+        interleave: Interleave,
+        offset: u64,
+        header: Option<(PathBuf, String)>,
+    },
+    /// All samples, for a format that is written whole.
+    Whole(Array3<f32>),
+}
+
+impl Target<'_> {
+    /// Checks, before long work, that an image of `dim` rows, columns and bands can be written: the ending is known, the
+    /// format can be written in strips or the image is within the memory allowed, and the disk has room.
+    ///
+    /// # Errors
+    /// [`Error::Input`] or, for the disk, [`Error::Failed`] with the reason.
+    pub fn check(&self, dim: (usize, usize, usize)) -> Result<()> {
+        let path = self.path;
+        let format = cube_output_format(path)?;
+        let samples = dim.0 as u64 * dim.1 as u64 * dim.2 as u64;
+        match format {
+            Format::Envi => {
+                envi::output_interleave(path, self.interleave)?;
+                let (_, data) = envi::output_paths(path);
+                check_room(
+                    &data,
+                    samples * width(envi_header::written_kind(self.sample_type)) as u64,
+                )
+            }
+            _ if self.interleave.is_some() => Err(Error::input(format!(
+                "{}: only ENVI files have an interleave",
+                path.display()
+            ))),
+            Format::Mat5 => {
+                mat::check_size(path, self.sample_type, &[dim.0, dim.1, dim.2])?;
+                if samples <= (self.memory / size_of::<f32>()) as u64 {
+                    return Ok(());
+                }
+                Err(Error::input(format!(
+                    "{}: a MATLAB file is written whole, and {} samples are more than --max-memory allows; write .npy or ENVI",
+                    path.display(),
+                    shape_text(&[dim.0, dim.1, dim.2])
+                )))
+            }
+            _ => check_room(path, samples * width(self.sample_type) as u64),
+        }
+    }
+}
+
+impl CubeWriter {
+    /// Begins a file for an image of `dim` rows, columns and bands.
+    ///
+    /// # Errors
+    /// As [`Target::check`], and [`Error::Input`] if the folder cannot take the file.
+    pub fn create(target: &Target, dim: (usize, usize, usize), metadata: &Metadata) -> Result<CubeWriter> {
+        target.check(dim)?;
+        let path = target.path;
+        let mut kind = target.sample_type;
+        let sink = match cube_output_format(path)? {
+            Format::Envi => {
+                let interleave = envi::output_interleave(path, target.interleave)?;
+                let (header_path, data_path) = envi::output_paths(path);
+                kind = envi_header::written_kind(kind);
+                Sink::Raw {
+                    file: Partial::create(&data_path)?,
+                    interleave,
+                    offset: 0,
+                    header: Some((header_path, envi_header::write(dim, kind, metadata, interleave))),
+                }
+            }
+            Format::Mat5 => Sink::Whole(Array3::zeros(dim)),
+            _ => {
+                let mut start = Vec::new();
+                // Writing to a Vec cannot fail.
+                let _ = npy::write_header(&mut start, kind, &[dim.0, dim.1, dim.2]);
+                let mut file = Partial::create(path)?;
+                file.write(|sink| sink.write_all(&start))?;
+                Sink::Raw {
+                    file,
+                    interleave: Interleave::Bip,
+                    offset: start.len() as u64,
+                    header: None,
+                }
+            }
+        };
+        Ok(CubeWriter {
+            path: path.to_owned(),
+            dim,
+            kind,
+            metadata: metadata.clone(),
+            next: 0,
+            sink,
+        })
+    }
+
+    /// Adds the next rows. Masked pixels get the no-data value where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if they do not fit or writing fails, [`Error::Input`] if the type cannot hold the no-data value.
+    pub fn append(&mut self, strip: &Cube) -> Result<()> {
+        let (rows, columns, bands) = self.dim;
+        let first = self.next;
+        if (strip.columns(), strip.bands()) != (columns, bands) || first + strip.rows() > rows {
+            return Err(Error::failed(format!(
+                "{}: rows of another shape than the image's",
+                self.path.display()
+            )));
+        }
+        self.next += strip.rows();
+        if strip.masked_pixels() == 0 || self.metadata.nodata.is_none() {
+            return self.put(first, strip.samples.view());
+        }
+        let value = self.nodata_value()?;
+        let mut samples = strip.samples.clone();
+        for (r, c) in (0..strip.rows()).flat_map(|r| (0..columns).map(move |c| (r, c))) {
+            if !strip.is_valid(r, c) {
+                samples.slice_mut(s![r, c, ..]).fill(value);
+            }
+        }
+        self.put(first, samples.view())
+    }
+
+    fn nodata_value(&self) -> Result<f32> {
+        let value = self.metadata.nodata.unwrap_or(f64::NAN);
+        let fits = integer_range(self.kind)
+            .is_none_or(|(low, high)| (low..=high).contains(&value) && value.fract() == 0.0);
+        if fits {
+            return Ok(value as f32);
+        }
+        Err(Error::input(format!(
+            "{}: samples of type {} cannot hold the no-data value {value}; choose another type or --nodata",
+            self.path.display(),
+            sample_type_name(self.kind)
+        )))
+    }
+
+    fn put(&mut self, first: usize, samples: ArrayView3<f32>) -> Result<()> {
+        let (rows, columns, _) = self.dim;
+        let kind = self.kind;
+        let (file, interleave, offset) = match &mut self.sink {
+            Sink::Whole(all) => {
+                let here = first..first + samples.dim().0;
+                all.slice_mut(s![here, .., ..]).assign(&samples);
+                return Ok(());
+            }
+            Sink::Raw {
+                file,
+                interleave,
+                offset,
+                ..
+            } => (file, *interleave, *offset),
+        };
+        let in_file_order = samples.permuted_axes(interleave.axes());
+        if interleave != Interleave::Bsq {
+            return file.write(|sink| write_samples(sink, kind, in_file_order.iter().map(|&x| f64::from(x))));
+        }
+        for (band, plane) in in_file_order.outer_iter().enumerate() {
+            let at = (band * rows + first) as u64 * (columns * width(kind)) as u64;
+            file.write(|sink| {
+                sink.seek(SeekFrom::Start(offset + at))?;
+                write_samples(sink, kind, plane.iter().map(|&x| f64::from(x)))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Puts the file under its name; an ENVI header after its data.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if rows are missing or writing fails; an existing file then is as it was.
+    pub fn finish(self) -> Result<()> {
+        if self.next != self.dim.0 {
+            return Err(Error::failed(format!(
+                "{}: {} of {} rows were made",
+                self.path.display(),
+                self.next,
+                self.dim.0
+            )));
+        }
+        match self.sink {
+            Sink::Whole(samples) => mat::write_cube(&self.path, samples.view(), self.kind, &self.metadata),
+            Sink::Raw { file, header, .. } => {
+                let data = file.finish()?;
+                let header = header
+                    .map(|(path, text)| prepare(&path, |sink| sink.write_all(text.as_bytes())))
+                    .transpose()?;
+                data.publish()?;
+                header.map_or(Ok(()), |header| header.publish())
+            }
+        }
+    }
+}
+
+/// Writes an image strip by strip and gives the number of its masked pixels; `progress` is told rows done and rows in
+/// all.
+///
+/// # Errors
+/// Those of the image, of [`CubeWriter::create`] and [`CubeWriter::append`]. An existing file then is as it was.
+pub fn write_strips(
+    target: &Target,
+    image: &dyn Strips,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<usize> {
+    let mut masked = 0;
+    let mut writer = CubeWriter::create(target, image.dim(), image.metadata())?;
+    strips::for_each(image, |first, strip| {
+        writer.append(&strip)?;
+        masked += strip.masked_pixels();
+        progress(first + strip.rows(), image.dim().0);
+        Ok(())
+    })?;
+    writer.finish()?;
+    Ok(masked)
+}
