@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Opens a report page from disk in headless Chromium, at desktop and phone width, in light and dark, and uses it.
 
-Checks that the divider moves by pointer and keyboard, that the band slider changes the images, that a click on a pixel
-changes the spectrum, that nothing is wider than the window, that the console has no error and that no request leaves
-the page. Run it as
+Of a fusion's page: that the divider moves by pointer and keyboard, that the band slider changes the images, that a click
+on a pixel changes the spectrum. Of an experiment's page: that figures, tables and settings are there and can be read. Of
+both: that nothing is wider than the window, that the console has no error and that no request leaves the page. Run it as
 
     apt-get install chromium && python3 -m venv .venv && .venv/bin/pip install playwright
     hsr-gpu demo --out demo --steps 200
     .venv/bin/python scripts/check_report.py demo/report.html [FOLDER FOR SCREENSHOTS]
+    hsr-gpu experiment convergence --epochs 5 --out convergence --report convergence
+    .venv/bin/python scripts/check_report.py convergence/report.html
 
 playwright only drives the browser; the browser is the system's own (`chromium`, or what CHROMIUM names).
 """
@@ -32,12 +34,41 @@ WINDOWS = [
 ]
 
 
+def not_wider_than_the_window(page, name):
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{name}: the page is {wide} pixels wider than the window"
+
+
+def screenshots(page, name, folder):
+    if folder:
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=folder / f"report-{name}.png")
+        page.screenshot(path=folder / f"report-{name}-whole.png", full_page=True)
+
+
+def read(page, name, folder):
+    """Reads an experiment's page; returns nothing, fails loudly."""
+    not_wider_than_the_window(page, name)
+    assert page.locator("table tbody tr").count() > 0, f"{name}: no table"
+    for dark in page.locator(".plot svg").all():
+        small = dark.evaluate("s => Math.min(...[...s.querySelectorAll('text')].map(t => t.getBoundingClientRect().height))")
+        assert small > 8, f"{name}: text of a figure is {small:.1f} pixels high"
+        assert dark.evaluate("s => getComputedStyle(s.parentElement).backgroundColor") == "rgb(255, 255, 255)"
+    for box in page.locator(".scroll").all():
+        assert box.get_attribute("aria-label"), f"{name}: a scrolled box without a label"
+    details = page.locator("details")
+    if details.count():
+        details.locator("summary").click()
+        assert "[training]" in details.locator("pre").inner_text(), f"{name}: no settings"
+        details.locator("summary").click()
+    screenshots(page, name, folder)
+
+
 def use(page, name, folder):
     """Uses the page as a reader would; returns nothing, fails loudly."""
     page.wait_for_selector("html[data-ready=yes]", timeout=120_000)
 
-    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide <= 0, f"{name}: the page is {wide} pixels wider than the window"
+    not_wider_than_the_window(page, name)
     small = page.evaluate(
         "[...document.querySelectorAll('.chart svg')].map(s => 12 * s.getBoundingClientRect().width / s.viewBox.baseVal.width)"
     )
@@ -110,10 +141,7 @@ def use(page, name, folder):
     )
     assert not unlabelled, f"{name}: without a label: {unlabelled}"
 
-    if folder:
-        page.evaluate("scrollTo(0, 0)")
-        page.screenshot(path=folder / f"report-{name}.png")
-        page.screenshot(path=folder / f"report-{name}-whole.png", full_page=True)
+    screenshots(page, name, folder)
 
 
 def main():
@@ -135,7 +163,8 @@ def main():
             page.on("pageerror", lambda e: errors.append(str(e)))
             page.on("request", lambda r: requests.append(r.url[:100]) if not r.url.startswith("data:") else None)
             page.goto(report.as_uri())
-            use(page, name, folder)
+            experiment = page.evaluate("document.documentElement.dataset.page") == "experiment"
+            (read if experiment else use)(page, name, folder)
             assert not errors, f"{name}: console: {errors}"
             assert requests == [report.as_uri()], f"{name}: requests: {requests}"
             context.close()

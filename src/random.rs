@@ -21,6 +21,8 @@ pub enum Purpose {
     Initialisation = 3,
     /// Order of the patches of an epoch.
     Shuffle = 4,
+    /// The PSF that an experiment degrades a scene with.
+    ExperimentPsf = 5,
 }
 
 pub(crate) const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

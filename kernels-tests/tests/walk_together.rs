@@ -69,3 +69,50 @@ fn two_gpu_runs_are_bit_identical() {
         walk(&engine, &case, STEPS).unwrap()
     );
 }
+
+// θ put into a run that has taken steps: what follows is what follows in a run that began there. The CPU engine and the
+// GPU keep what they derive from θ between steps, and must let go of it.
+#[test]
+fn a_replaced_degradation_is_the_one_that_steps_go_by() {
+    let case = case("cave");
+    let other: Vec<f32> = case.state().degradation.iter().map(|x| 1.1 * x + 0.01).collect();
+    let mut plans: Vec<_> = (1..=3).map(|step| case.plan(step)).collect();
+    // One batch for all steps, and no θ update after the replacement: nothing but the replacement can renew θ.
+    for step in 1..3 {
+        plans[step].lr_batch = plans[0].lr_batch.clone();
+        plans[step].degradation_rate = None;
+    }
+    let engines: [Box<dyn hsr_gpu::engine::Engine<f32>>; 3] = [
+        Box::new(CpuEngine),
+        Box::new(hsr_gpu::engine::simd::SimdEngine::new()),
+        Box::new(engine()),
+    ];
+    for engine in engines {
+        let mut trainer = engine
+            .trainer(&case.problem(), &case.data(), case.state())
+            .unwrap();
+        trainer.step(&plans[0]).unwrap();
+        trainer.step(&plans[1]).unwrap();
+        let mut there = trainer.state().unwrap();
+        trainer.set_degradation(&other).unwrap();
+        trainer.step(&plans[2]).unwrap();
+        there.degradation.clone_from(&other);
+        let mut fresh = engine.trainer(&case.problem(), &case.data(), there).unwrap();
+        fresh.step(&plans[2]).unwrap();
+        let (found, expected) = (trainer.losses().unwrap(), fresh.losses().unwrap());
+        let (moved, last) = (&found[1].network, &found[2].network);
+        assert_eq!(last, &expected[0].network, "{}", engine.name());
+        assert!(
+            (moved[0] - last[0]).abs() > 1e-6 * last[0],
+            "{}: the same θ",
+            engine.name()
+        );
+        assert_eq!(
+            trainer.state().unwrap(),
+            fresh.state().unwrap(),
+            "{}",
+            engine.name()
+        );
+        assert_eq!(trainer.set_degradation(&other[1..]).unwrap_err().exit_code(), 1);
+    }
+}

@@ -32,6 +32,7 @@ mod progress;
 mod render;
 mod simulate;
 mod summary;
+mod supplement;
 mod train;
 #[cfg(feature = "gpu")]
 mod verify;

@@ -169,7 +169,7 @@ pub struct ConfigOptions {
     /// Networks trained side by side and averaged
     #[arg(long)]
     pub members: Option<usize>,
-    /// Leave PSF and SRF at their start instead of learning them in the loop (the paper's ablation)
+    /// Leave PSF and SRF at their start instead of learning them in the loop
     #[arg(long)]
     pub no_coordination: bool,
 }

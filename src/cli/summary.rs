@@ -20,6 +20,9 @@ use crate::refine::RefinementReport;
 use crate::report::terminal;
 use crate::sensor::estimate::Estimate;
 
+/// Rise of the objective, as a share of it, from which on a fusion speaks of it.
+const RISE_WORTH_SAYING: f64 = 0.05;
+
 /// The degradation of a run, in numbers.
 #[derive(Debug, Clone, Serialize)]
 pub struct DegradationSummary {
@@ -86,7 +89,10 @@ impl ObjectiveSummary {
     pub fn new(model: &Model, history: &History, length: u32) -> Self {
         let training = &model.config.training;
         let epochs = history.epochs(length, training.alpha, training.beta);
-        let rises = rises(&epochs).into_iter().map(|k| epochs[k].step).collect();
+        let rises = rises(&epochs, RISE_WORTH_SAYING)
+            .into_iter()
+            .map(|k| epochs[k].step)
+            .collect();
         ObjectiveSummary { epochs, rises }
     }
 }

@@ -15,7 +15,7 @@ use crate::coordination::fuse::{Watcher, train, training_data};
 use crate::coordination::manifest;
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
-use crate::coordination::start::{estimate_degradation, start};
+use crate::coordination::start::start_on_scenes;
 use crate::cube::Metadata;
 use crate::error::{Error, Result};
 use crate::interrupt::Shield;
@@ -189,25 +189,8 @@ impl Train {
         first: &Metadata,
     ) -> Result<Model> {
         let known = self.sensors.known(first, &scenes[0])?;
-        let mut best = None;
-        for (at, scene) in scenes.iter().enumerate() {
-            crate::interrupt::check()?;
-            let found = estimate_degradation(config, scene, &known)?;
-            if best
-                .as_ref()
-                .is_none_or(|(_, b): &(usize, crate::sensor::estimate::Estimate)| found.misfit < b.misfit)
-            {
-                best = Some((at, found));
-            }
-        }
-        let (at, found) = best.ok_or_else(|| Error::input("the manifest has no scene"))?;
-        let mut model = start(config, &mut scenes[at], &known, &found)?;
+        let mut model = start_on_scenes(config, scenes, &known)?;
         model.wavelengths = first.wavelengths.clone();
-        for (other, scene) in scenes.iter_mut().enumerate() {
-            if other != at {
-                scene.calibrate(&model.calibration);
-            }
-        }
         Ok(model)
     }
 }

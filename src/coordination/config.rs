@@ -134,15 +134,29 @@ pub struct DegradationConfig {
     pub psf_model: PsfModel,
     /// Whether the PSF's centre is learned: the misregistration of the two images.
     pub centre: bool,
-    /// Whether the fusion guides the degradation: θ is updated in the loop. Without it (the ablation "without
-    /// coordination") PSF and SRF stay at their start.
+    /// Whether the fusion guides the degradation: θ is updated in the loop. Without it PSF and SRF stay at their start.
     pub coordination: bool,
+    /// The PSF that guides the fusion, where θ is updated.
+    #[serde(default)]
+    pub guide: Guide,
     /// Learning rate of θ (the highest of the schedule).
     pub rate: f64,
     /// θ and its HR pass take part in every so many steps.
     pub every: u32,
     /// LR pixels of the batch whose HR windows enter the HR pass; 0 stands for all.
     pub windows: usize,
+}
+
+/// The PSF that makes the LR-MSI (Y∗C)↓ from which L_φ learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Guide {
+    /// The one that θ stands at: what is learned of the degradation guides the fusion.
+    #[default]
+    Estimated,
+    /// The one that the loop started from, while θ is learned from the fusion all the same: the paper's ablation
+    /// "without coordination".
+    Start,
 }
 
 /// Partial fine-tuning of the decoders on frozen abundances.

@@ -14,7 +14,7 @@ use crate::coordination::product::{Product, correct_strips, fits, with_observed}
 use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, start};
-use crate::coordination::training::{History, Progress, coordinate, fine_tune};
+use crate::coordination::training::{Coordination, History, Progress, coordinate, fine_tune};
 use crate::cube::strips::strip_rows;
 use crate::engine::{Engine, Geometry, Output, StepLosses, TrainingSet};
 use crate::error::{Error, Result};
@@ -295,51 +295,96 @@ fn random_part(
     (numbers.keys().map(|&w| places[w as usize]).collect(), renumbered)
 }
 
+/// Told at the end of every epoch: the model as it stands and the epoch's losses.
+pub type EpochEnd<'a> = dyn FnMut(&Model, &History) -> Result<()> + 'a;
+
 /// Runs the coordination loop from `model.step` to the end of its schedule.
 ///
 /// # Errors
-/// As [`coordinate`]. After [`Error::Interrupted`] the model stands where the loop stopped; after any other error it
-/// is as it was before the call.
+/// As [`train_in_epochs`].
 pub fn train(
     engine: &dyn Engine<f32>,
     model: &mut Model,
     data: &mut TrainingData,
     progress: &mut Progress,
 ) -> Result<History> {
+    train_in_epochs(engine, model, data, u32::MAX, progress, &mut |_, _| Ok(()))
+}
+
+/// [`train`] in epochs of `length` steps. The result is the same; `at_end` may look at the model in between.
+///
+/// # Errors
+/// As [`coordinate`], and what `at_end` returns. After [`Error::Interrupted`] the model stands where the loop stopped,
+/// after any other error where the last epoch ended.
+pub fn train_in_epochs(
+    engine: &dyn Engine<f32>,
+    model: &mut Model,
+    data: &mut TrainingData,
+    length: u32,
+    progress: &mut Progress,
+    at_end: &mut EpochEnd,
+) -> Result<History> {
     let problem = model.problem(data.batches.capacity(), false);
     let mut trainer = engine.trainer(&problem, &data.set, model.state.clone())?;
     let mut degradation = model.config.degradation.clone();
     degradation.coordination &= model.learns_degradation();
-    let mut reached = model.step;
-    let first = model.step + 1;
-    let result = coordinate(
-        trainer.as_mut(),
-        &model.config.training,
-        &degradation,
-        model.architecture.members,
-        &mut data.batches,
-        first,
-        &mut |done, total, losses| {
-            reached = losses.step;
-            progress(done, total, losses);
-        },
-    );
-    if matches!(result, Ok(_) | Err(Error::Interrupted(_))) {
-        model.state = trainer.state()?;
-        model.step = reached;
+    let (training, start) = (model.config.training.clone(), model.start.clone());
+    let (before, last) = (model.step, training.steps);
+    let task = Coordination {
+        training: &training,
+        degradation: &degradation,
+        members: model.architecture.members,
+        start: &start,
+    };
+    let mut history = History::default();
+    while model.step < last {
+        let mut reached = model.step;
+        let end = model.step.saturating_add(length.max(1)).min(last);
+        let result = coordinate(
+            trainer.as_mut(),
+            &task,
+            &mut data.batches,
+            model.step + 1..=end,
+            &mut |_, _, losses| {
+                reached = losses.step;
+                progress(reached - before, last - before, losses);
+            },
+        );
+        if matches!(result, Ok(_) | Err(Error::Interrupted(_))) {
+            model.state = trainer.state()?;
+            model.step = reached;
+        }
+        let epoch = result?;
+        at_end(model, &epoch)?;
+        history.steps.extend(epoch.steps);
     }
-    result
+    Ok(history)
 }
 
 /// Partial fine-tuning of the decoders on a scene's LR pixels, with fresh moments.
 ///
 /// # Errors
-/// As [`fine_tune`]; the model is as it was before the call.
+/// As [`fine_tune_in_epochs`].
 pub fn fine_tune_model(
     engine: &dyn Engine<f32>,
     model: &mut Model,
     data: &mut TrainingData,
     progress: &mut Progress,
+) -> Result<History> {
+    fine_tune_in_epochs(engine, model, data, u32::MAX, progress, &mut |_, _| Ok(()))
+}
+
+/// [`fine_tune_model`] in epochs of `length` steps. The result is the same; `at_end` may look at the model in between.
+///
+/// # Errors
+/// As [`fine_tune`], and what `at_end` returns; the model is as it was at the end of the last epoch.
+pub fn fine_tune_in_epochs(
+    engine: &dyn Engine<f32>,
+    model: &mut Model,
+    data: &mut TrainingData,
+    length: u32,
+    progress: &mut Progress,
+    at_end: &mut EpochEnd,
 ) -> Result<History> {
     let config = model.config.finetune.clone();
     if config.steps == 0 {
@@ -354,14 +399,24 @@ pub fn fine_tune_model(
     state.network_v.fill(0.0);
     state.network_updates = 0;
     let mut trainer = engine.trainer(&problem, &data.set, state)?;
-    let history = fine_tune(
-        trainer.as_mut(),
-        &config,
-        &mut data.batches,
-        model.step + 1,
-        progress,
-    )?;
-    model.state.network = trainer.state()?.network;
+    let (before, last) = (model.step, model.step + config.steps);
+    let mut history = History::default();
+    let mut reached = before;
+    while reached < last {
+        let end = reached.saturating_add(length.max(1)).min(last);
+        let epoch = fine_tune(
+            trainer.as_mut(),
+            &config,
+            &mut data.batches,
+            before,
+            reached + 1..=end,
+            &mut |_, _, losses| progress(losses.step - before, last - before, losses),
+        )?;
+        reached = end;
+        model.state.network = trainer.state()?.network;
+        at_end(model, &epoch)?;
+        history.steps.extend(epoch.steps);
+    }
     Ok(history)
 }
 

@@ -8,6 +8,7 @@ use crate::coordination::model::{Calibration, Model};
 use crate::coordination::scene::Scene;
 use crate::engine::{Geometry, TrainingState};
 use crate::error::{Error, Result};
+use crate::interrupt;
 use crate::network::{Architecture, initial_parameters};
 use crate::sensor::estimate::{Estimate, Options, Psf, estimate, fit_mixture};
 use crate::sensor::observe::blur_samples;
@@ -131,6 +132,30 @@ pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estim
     };
     if model.architecture.linear_path {
         model.state.linear = linear_path(&model.architecture, scene, geometry, &model.psf())?;
+    }
+    Ok(model)
+}
+
+/// [`start`] for several scenes: from the one whose images agree best through their estimated degradation, in one unit
+/// for all.
+///
+/// # Errors
+/// As [`estimate_degradation`] and [`start`]; [`Error::Input`] where there is no scene.
+pub fn start_on_scenes(config: &Config, scenes: &mut [Scene], known: &Known) -> Result<Model> {
+    let mut best: Option<(usize, Estimate)> = None;
+    for (at, scene) in scenes.iter().enumerate() {
+        interrupt::check()?;
+        let found = estimate_degradation(config, scene, known)?;
+        if best.as_ref().is_none_or(|(_, b)| found.misfit < b.misfit) {
+            best = Some((at, found));
+        }
+    }
+    let (at, found) = best.ok_or_else(|| Error::input("no scene to start from"))?;
+    let model = start(config, &mut scenes[at], known, &found)?;
+    for (other, scene) in scenes.iter_mut().enumerate() {
+        if other != at {
+            scene.calibrate(&model.calibration);
+        }
     }
     Ok(model)
 }

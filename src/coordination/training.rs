@@ -1,10 +1,11 @@
 //! The loop itself: plans step after step for a trainer, collects losses, watches for trouble.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::coordination::batches::Batches;
-use crate::coordination::config::{DegradationConfig, FineTuneConfig, TrainingConfig};
+use crate::coordination::config::{DegradationConfig, FineTuneConfig, Guide, TrainingConfig};
 use crate::engine::{StepLosses, StepPlan, Trainer};
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -36,6 +37,16 @@ pub struct Epoch {
     pub degradation: Option<f64>,
     /// Mean of L_φ over steps and members.
     pub network: f64,
+    /// Standard error of L_θ + L_φ: what the sampling of patches and of ε leaves of uncertainty in the means. From the
+    /// differences of neighbouring steps (von Neumann, 1941), so that a trend within the stretch is no noise.
+    pub error: f64,
+}
+
+impl Epoch {
+    /// L_θ + L_φ; L_φ alone where θ was not trained.
+    pub fn objective(&self) -> f64 {
+        self.degradation.unwrap_or(0.0) + self.network
+    }
 }
 
 impl History {
@@ -49,51 +60,67 @@ impl History {
                     .filter_map(|s| s.degradation)
                     .map(|terms| terms.iter().zip(alpha).map(|(t, a)| t * a).sum())
                     .collect();
-                let phi: Vec<f64> = steps
-                    .iter()
-                    .flat_map(|s| s.network.iter().map(|l| l * beta))
-                    .collect();
                 let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+                let phi: Vec<f64> = steps.iter().map(|s| beta * mean(&s.network)).collect();
                 Epoch {
                     step: steps.last().map_or(0, |s| s.step),
                     degradation: (!theta.is_empty()).then(|| mean(&theta)),
                     network: mean(&phi),
+                    error: standard_error(&theta).hypot(standard_error(&phi)),
                 }
             })
             .collect()
     }
 }
 
-/// Epochs (from the second on, as indices) whose L_φ rose by more than sampling noise: more than five of the
-/// median change between neighbouring epochs, and more than 5 % of the epoch before.
-pub fn rises(epochs: &[Epoch]) -> Vec<usize> {
-    let change = |k: usize| epochs[k].network - epochs[k - 1].network;
-    let mut sizes: Vec<f64> = (1..epochs.len()).map(|k| change(k).abs()).collect();
-    if sizes.is_empty() {
-        return Vec::new();
+/// Standard error of the mean of `x`, its variance taken from the differences of neighbours; 0 of fewer than two.
+fn standard_error(x: &[f64]) -> f64 {
+    if x.len() < 2 {
+        return 0.0;
     }
-    sizes.sort_by(f64::total_cmp);
-    let limit = 5.0 * sizes[sizes.len() / 2];
+    let squares: f64 = x.windows(2).map(|w| (w[1] - w[0]).powi(2)).sum();
+    (squares / (2 * (x.len() - 1)) as f64 / x.len() as f64).sqrt()
+}
+
+/// Epochs (from the second on, as indices) whose objective L_θ + L_φ rose over the epoch before by more than sampling
+/// noise, three standard errors of the difference, and by more than the share `floor` of it.
+pub fn rises(epochs: &[Epoch], floor: f64) -> Vec<usize> {
     (1..epochs.len())
-        .filter(|&k| change(k) > limit.max(0.05 * epochs[k - 1].network))
+        .filter(|&k| {
+            let (before, now) = (&epochs[k - 1], &epochs[k]);
+            let noise = 3.0 * before.error.hypot(now.error);
+            now.objective() - before.objective() > noise.max(floor * before.objective())
+        })
         .collect()
 }
 
-/// The coordination loop, from step `first` (1 for a fresh run) to the last of `config`.
+/// The coordination loop as a run sets it up.
+pub struct Coordination<'a, T> {
+    /// Schedule and weights.
+    pub training: &'a TrainingConfig,
+    /// How θ is learned.
+    pub degradation: &'a DegradationConfig,
+    /// Members.
+    pub members: usize,
+    /// θ of the start.
+    pub start: &'a [T],
+}
+
+/// Runs these steps of the coordination loop (the first of a fresh run is 1).
 ///
 /// # Errors
 /// [`Error::Interrupted`] after Ctrl-C, [`Error::Failed`] when a loss is not finite or the device fails.
 pub fn coordinate<T: Real>(
     trainer: &mut dyn Trainer<T>,
-    config: &TrainingConfig,
-    degradation: &DegradationConfig,
-    members: usize,
+    task: &Coordination<T>,
     batches: &mut Batches,
-    first: u32,
+    steps: RangeInclusive<u32>,
     progress: &mut Progress,
 ) -> Result<History> {
+    let (config, degradation) = (task.training, task.degradation);
     let learn = degradation.coordination;
-    let mut plan = |step: u32| {
+    let apart = learn && degradation.guide == Guide::Start;
+    let mut take = |trainer: &mut dyn Trainer<T>, step: u32| {
         let factor = config
             .schedule
             .factor(step, config.steps, config.decay, config.decay_every);
@@ -109,21 +136,45 @@ pub fn coordinate<T: Real>(
                 (from..from + n).map(|k| lr_batch[k % lr_batch.len()]).collect()
             }
         };
-        StepPlan {
+        let plan = StepPlan {
             step,
             lr_batch,
             hr_batch,
-            member: (step / degradation.every) % members as u32,
+            member: (step / degradation.every) % task.members as u32,
             network_rate: Some(config.rate * factor),
             degradation_rate: with_degradation.then_some(degradation.rate * factor),
+        };
+        if apart {
+            step_apart(trainer, &plan, task.start)
+        } else {
+            trainer.step(&plan)
         }
     };
-    run(trainer, first, config.steps, &mut plan, progress)
+    run(trainer, steps, &mut take, progress)
 }
 
-/// Partial fine-tuning on all windows of a trainer that was made with a frozen encoder.
+/// A step in which φ learns through the PSF of the start and θ through its own: θ first, so that both updates begin at
+/// the same φ.
+fn step_apart<T: Real>(trainer: &mut dyn Trainer<T>, plan: &StepPlan, start: &[T]) -> Result<()> {
+    if plan.degradation_rate.is_some() {
+        trainer.step(&StepPlan {
+            network_rate: None,
+            ..plan.clone()
+        })?;
+    }
+    let theta = trainer.state()?.degradation;
+    trainer.set_degradation(start)?;
+    trainer.step(&StepPlan {
+        degradation_rate: None,
+        hr_batch: Arc::from([]),
+        ..plan.clone()
+    })?;
+    trainer.set_degradation(&theta)
+}
+
+/// Runs these steps of partial fine-tuning on all windows of a trainer that was made with a frozen encoder.
 ///
-/// `first` is the number of its first step: the counter of ε goes on from the loop's.
+/// `before` is the number of the loop's last step: the counter of ε goes on from there.
 ///
 /// # Errors
 /// As [`coordinate`].
@@ -131,39 +182,43 @@ pub fn fine_tune<T: Real>(
     trainer: &mut dyn Trainer<T>,
     config: &FineTuneConfig,
     batches: &mut Batches,
-    first: u32,
+    before: u32,
+    steps: RangeInclusive<u32>,
     progress: &mut Progress,
 ) -> Result<History> {
-    let mut plan = |step: u32| StepPlan {
-        step,
-        lr_batch: batches.batch(step),
-        hr_batch: Arc::from([]),
-        member: 0,
-        network_rate: Some(
-            config.rate
-                * config
-                    .schedule
-                    .factor(step - first + 1, config.steps, 1.0, config.steps.max(1)),
-        ),
-        degradation_rate: None,
+    let mut take = |trainer: &mut dyn Trainer<T>, step: u32| {
+        let factor = config
+            .schedule
+            .factor(step - before, config.steps, 1.0, config.steps.max(1));
+        trainer.step(&StepPlan {
+            step,
+            lr_batch: batches.batch(step),
+            hr_batch: Arc::from([]),
+            member: 0,
+            network_rate: Some(config.rate * factor),
+            degradation_rate: None,
+        })
     };
-    run(trainer, first, first + config.steps - 1, &mut plan, progress)
+    run(trainer, steps, &mut take, progress)
 }
+
+/// Carries out one step of a loop.
+type Step<'a, T> = dyn FnMut(&mut dyn Trainer<T>, u32) -> Result<()> + 'a;
 
 fn run<T: Real>(
     trainer: &mut dyn Trainer<T>,
-    first: u32,
-    last: u32,
-    plan: &mut dyn FnMut(u32) -> StepPlan,
+    steps: RangeInclusive<u32>,
+    take: &mut Step<T>,
     progress: &mut Progress,
 ) -> Result<History> {
+    let (first, last) = steps.into_inner();
     let mut history = History::default();
     let (mut queued, mut per_look, mut looked) = (0_u32, 1_u32, Instant::now());
     for step in first..=last {
-        trainer.step(&plan(step))?;
+        take(trainer, step)?;
         queued += 1;
         if queued >= per_look || step == last {
-            let losses = trainer.losses()?;
+            let losses = merged(trainer.losses()?);
             losses.iter().try_for_each(finite)?;
             if let Some(newest) = losses.last() {
                 let newest = StepLosses {
@@ -184,6 +239,18 @@ fn run<T: Real>(
         }
     }
     Ok(history)
+}
+
+/// One entry a step: where φ and θ learned apart, the θ terms of the one and the L_φ of the other.
+fn merged(losses: Vec<StepLosses>) -> Vec<StepLosses> {
+    let mut merged: Vec<StepLosses> = Vec::with_capacity(losses.len());
+    for next in losses {
+        match merged.last_mut() {
+            Some(last) if last.step == next.step => last.network = next.network,
+            _ => merged.push(next),
+        }
+    }
+    merged
 }
 
 fn finite(losses: &StepLosses) -> Result<()> {
@@ -213,18 +280,30 @@ mod tests {
 
     #[test]
     fn a_rise_is_told_from_noise() {
-        let epoch = |step, network| Epoch {
-            step,
-            degradation: None,
-            network,
+        // 40 epochs of 50 steps that fall slowly under uniform noise of ±0.05, whose standard error is about 0.004.
+        let mut state = 7_u32;
+        let mut noise = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8) / f64::from(1 << 24) - 0.5
         };
-        let falling: Vec<Epoch> = (0..40)
-            .map(|k| epoch(k, 1.0 / f64::from(k + 1) + 0.001 * f64::from(k % 3)))
-            .collect();
-        assert!(rises(&falling).is_empty());
-        let mut risen = falling;
-        risen[30].network = 0.3;
-        assert_eq!(rises(&risen), [30]);
+        let mut history = History {
+            steps: (1..=2000)
+                .map(|step| StepLosses {
+                    step,
+                    degradation: None,
+                    network: vec![2.0 + 20.0 / f64::from(step + 20) + 0.1 * noise()],
+                })
+                .collect(),
+        };
+        let epochs = |history: &History| history.epochs(50, [0.0; 3], 1.0);
+        let error = epochs(&history)[30].error;
+        assert!((0.003..0.006).contains(&error), "{error}");
+        assert_eq!(rises(&epochs(&history), 0.0), [] as [usize; 0]);
+        for step in &mut history.steps[1500..1550] {
+            step.network[0] += 0.05;
+        }
+        assert_eq!(rises(&epochs(&history), 0.0), [30]);
+        assert_eq!(rises(&epochs(&history), 0.05), [] as [usize; 0]);
     }
 
     #[test]

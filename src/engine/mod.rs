@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::Architecture;
 use crate::real::Real;
 use crate::sensor::{psf, srf};
@@ -314,6 +314,16 @@ pub trait Engine<T: Real> {
     }
 }
 
+/// Refuses a θ that is not `expected` values long.
+fn check_length(found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "θ of {found} values where {expected} are needed"
+    )))
+}
+
 /// One training run on a device. Steps are queued; [`Trainer::losses`] waits for them.
 pub trait Trainer<T: Real> {
     /// Queues a step.
@@ -333,6 +343,12 @@ pub trait Trainer<T: Real> {
     /// # Errors
     /// [`crate::Error`] where the device fails.
     fn state(&mut self) -> Result<TrainingState<T>>;
+
+    /// Puts θ in the place of the present one; its moments and everything else stay.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails or `theta` has another length.
+    fn set_degradation(&mut self, theta: &[T]) -> Result<()>;
 
     /// ε of the next step for [`Noise::Given`]: `hr` is HR batch × S × S × B, `lr` is members × LR batch × B.
     ///

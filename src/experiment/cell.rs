@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::experiment::paper::Paper;
+use crate::experiment::trace::Trace;
 use crate::metrics::Scores;
 use crate::sensor::catalogue::PsfSpec;
 use crate::sensor::estimate::PsfModel;
@@ -34,11 +36,22 @@ pub enum Method {
     Network,
     /// The fusion with refinement.
     Refined,
+    /// The paper's own network and schedule, as the cell's [`Paper`] says.
+    Paper,
 }
 
 impl Method {
     /// All methods, in the order of the tables.
-    pub const ALL: [Method; 5] = [
+    pub const ALL: [Method; 6] = [
+        Method::Bicubic,
+        Method::Control,
+        Method::RefinedControl,
+        Method::Network,
+        Method::Refined,
+        Method::Paper,
+    ];
+    /// Those of the quality tables, which need nothing but a setting.
+    pub const OF_QUALITY: [Method; 5] = [
         Method::Bicubic,
         Method::Control,
         Method::RefinedControl,
@@ -55,6 +68,7 @@ impl fmt::Display for Method {
             Method::RefinedControl => "refined-control",
             Method::Network => "network",
             Method::Refined => "refined",
+            Method::Paper => "paper",
         })
     }
 }
@@ -111,6 +125,9 @@ pub struct Cell {
     pub setting: Setting,
     /// The method.
     pub method: Method,
+    /// Of [`Method::Paper`], and of no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paper: Option<Paper>,
 }
 
 impl Cell {
@@ -135,8 +152,12 @@ impl Cell {
             PsfModel::Gaussian => "gaussian",
             PsfModel::Free => "free",
         };
+        let paper = self
+            .paper
+            .as_ref()
+            .map_or(String::new(), |p| format!("+{}", p.name()));
         format!(
-            "{}+{}+x{}+{psf}+k{}+shift{}+snr{}_{}+{}+{model}+seed{}+{}",
+            "{}+{}+x{}+{psf}+k{}+shift{}+snr{}_{}+{}+{model}+seed{}+{}{paper}",
             s.scene,
             s.sensor,
             s.scale,
@@ -164,6 +185,12 @@ pub struct Outcome {
     pub centre_error: Option<f64>,
     /// Seconds from the two observations to the result.
     pub seconds: f64,
+    /// Bands of the result that are zero everywhere; of the paper's method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_bands: Option<usize>,
+    /// The course of a run of the paper's method.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 #[cfg(test)]
@@ -197,7 +224,12 @@ mod tests {
         setting.shift = 0.25;
         let method = Method::Control;
         assert_eq!(
-            Cell { setting, method }.name(),
+            Cell {
+                setting,
+                method,
+                paper: None
+            }
+            .name(),
             "toys+nikon-d700+x8+gaussian_2.5_1.5_0.6+k8+shift0.25+snr20dB_17.5dB+blind+gaussian+seed0+control"
         );
     }
@@ -224,7 +256,12 @@ mod tests {
             for method in Method::ALL {
                 let mut setting = base.clone();
                 change(&mut setting);
-                names.insert(Cell { setting, method }.name());
+                let cell = Cell {
+                    setting,
+                    method,
+                    paper: None,
+                };
+                names.insert(cell.name());
             }
         }
         assert_eq!(names.len(), 12 * Method::ALL.len());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ndarray::Array2;
+use ndarray::{Array2, Array3, s};
 
 use crate::coordination::manifest::{lines, place};
 use crate::cube::demo_scene::demo_scene;
@@ -13,6 +13,9 @@ use crate::sensor::catalogue::{SrfSpec, srf_from_matrix};
 
 /// What a line of a manifest holds.
 const EXPECTED: &str = "REFERENCE, REFERENCE,SRF or REFERENCE,msi:MSI";
+/// Neighbouring bands of the built-in scene whose mean is a band of the paper's experiments: 40 bands, like the 31 that
+/// the paper's network was made for.
+const BINNED: usize = 5;
 /// Side of the built-in scene's part that experiments take where no manifest is given: it ends in minutes.
 const BUILT_IN_SIDE: usize = 96;
 /// Fewest LR pixels along an axis, and in all, that a scale must leave of a scene. With fewer, nothing is left to
@@ -28,6 +31,26 @@ pub enum MsiSource {
     Image(String),
 }
 
+/// Where a reference comes from.
+#[derive(Debug, Clone)]
+enum Source {
+    File(String),
+    /// The part of the built-in scene with all bands.
+    BuiltIn,
+    /// The whole built-in scene with its bands in groups.
+    BuiltInBinned,
+}
+
+impl Source {
+    fn read(&self) -> Result<Cube> {
+        match self {
+            Source::File(file) => read_reference(file),
+            Source::BuiltIn => Ok(demo_scene()?.cropped(BUILT_IN_SIDE, BUILT_IN_SIDE)),
+            Source::BuiltInBinned => Ok(binned(&demo_scene()?, BINNED)),
+        }
+    }
+}
+
 /// A scene of an experiment. The image itself is read when its turn comes ([`Reference::read`]).
 #[derive(Debug, Clone)]
 pub struct Reference {
@@ -39,8 +62,7 @@ pub struct Reference {
     pub msi: MsiSource,
     /// CRC-32 of all samples that enter: the cells of another image under the same name are not taken for this one's.
     pub checksum: u32,
-    /// The file, or none for the built-in scene.
-    file: Option<String>,
+    source: Source,
 }
 
 /// The images of a scene.
@@ -57,10 +79,7 @@ impl Reference {
     /// # Errors
     /// [`Error::Input`] naming the file.
     pub fn read(&self) -> Result<Images> {
-        let reference = match &self.file {
-            None => built_in_image()?,
-            Some(file) => read_reference(file)?,
-        };
+        let reference = self.source.read()?;
         let msi = match &self.msi {
             MsiSource::Image(file) => Some(io::read_image(file, None)?),
             MsiSource::Response(..) => None,
@@ -79,7 +98,10 @@ impl Reference {
         let scales: Vec<String> = scales.iter().map(|s| format!("x{s}")).collect();
         Error::input(format!(
             "{}: {} x {} pixels are too small for {}: at least {} LR pixels along each axis and {} in all are needed",
-            self.file.as_deref().unwrap_or(&self.name),
+            match &self.source {
+                Source::File(file) => file,
+                Source::BuiltIn | Source::BuiltInBinned => &self.name,
+            },
             self.shape.0,
             self.shape.1,
             scales.join(", "),
@@ -88,22 +110,15 @@ impl Reference {
         ))
     }
 
-    fn open(
-        name: String,
-        file: Option<String>,
-        msi: impl FnOnce(&Cube) -> Result<MsiSource>,
-    ) -> Result<Self> {
+    fn open(name: String, source: Source, msi: impl FnOnce(&Cube) -> Result<MsiSource>) -> Result<Self> {
         let mut found = Reference {
             name,
             shape: (0, 0, 0),
             msi: MsiSource::Image(String::new()),
             checksum: 0,
-            file,
+            source,
         };
-        let image = match &found.file {
-            None => built_in_image()?,
-            Some(file) => read_reference(file)?,
-        };
+        let image = found.source.read()?;
         found.shape = image.samples.dim();
         found.msi = msi(&image)?;
         let mut crc = flate2::Crc::new();
@@ -142,13 +157,35 @@ fn add(crc: &mut flate2::Crc, words: impl Iterator<Item = u32>) {
 /// # Errors
 /// [`Error::Failed`] if the program was built with a broken asset.
 pub fn built_in() -> Result<Reference> {
-    Reference::open("demo".to_owned(), None, |image| {
+    Reference::open("demo".to_owned(), Source::BuiltIn, |image| {
         named_response(&SrfSpec::LandsatOli6, image)
     })
 }
 
-fn built_in_image() -> Result<Cube> {
-    Ok(demo_scene()?.cropped(BUILT_IN_SIDE, BUILT_IN_SIDE))
+/// The built-in scene with means of five neighbouring bands for bands, seen by six Landsat-like bands: what the paper's
+/// experiments take.
+///
+/// # Errors
+/// As [`built_in`].
+pub fn built_in_binned() -> Result<Reference> {
+    Reference::open("demo40".to_owned(), Source::BuiltInBinned, |image| {
+        named_response(&SrfSpec::LandsatOli6, image)
+    })
+}
+
+/// An image whose bands are means of `group` neighbouring bands; a last incomplete group is left out.
+fn binned(image: &Cube, group: usize) -> Cube {
+    let (rows, columns, bands) = image.samples.dim();
+    let samples = Array3::from_shape_fn((rows, columns, bands / group), |(r, c, b)| {
+        let members = image.samples.slice(s![r, c, b * group..(b + 1) * group]);
+        members.sum() / group as f32
+    });
+    let mut binned = Cube::new(samples);
+    binned.metadata.wavelengths = image.metadata.wavelengths.as_ref().map(|centres| {
+        let groups = centres.chunks_exact(group);
+        groups.map(|g| g.iter().sum::<f64>() / group as f64).collect()
+    });
+    binned
 }
 
 /// Reads a manifest, opening every scene of it. Empty lines and lines that begin with `#` are left out; paths are
@@ -176,7 +213,7 @@ pub fn read(path: &Path) -> Result<Vec<Reference>> {
             }
         };
         let file = place(path, file);
-        let scene = Reference::open(stem(&file), Some(file.clone()), |image| match second {
+        let scene = Reference::open(stem(&file), Source::File(file.clone()), |image| match second {
             None => guessed_response(image, &file),
             Some(text) => match text.strip_prefix("msi:") {
                 Some(other) => Ok(MsiSource::Image(place(path, other.trim()))),
@@ -276,8 +313,6 @@ fn read_reference(file: &str) -> Result<Cube> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-
-    use ndarray::Array3;
 
     use super::*;
 

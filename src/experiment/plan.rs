@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Cell, Method, Setting};
+use crate::experiment::paper::Paper;
 
 /// A cell under the factor that it is looked at for. One cell may stand in several rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,17 +25,33 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Adds a row for every method.
+    /// Adds a row for every method of the quality tables.
     pub fn add(&mut self, factor: &str, value: &str, setting: &Setting) {
-        let rows = Method::ALL.map(|method| Row {
+        for method in Method::OF_QUALITY {
+            self.add_method(factor, value, setting, method);
+        }
+    }
+
+    /// Adds a row for a method that needs nothing but the setting.
+    pub fn add_method(&mut self, factor: &str, value: &str, setting: &Setting, method: Method) {
+        self.push(factor, value, setting, method, None);
+    }
+
+    /// Adds a row for a run of the paper's method.
+    pub fn add_paper(&mut self, factor: &str, value: &str, setting: &Setting, paper: Paper) {
+        self.push(factor, value, setting, Method::Paper, Some(paper));
+    }
+
+    fn push(&mut self, factor: &str, value: &str, setting: &Setting, method: Method, paper: Option<Paper>) {
+        self.rows.push(Row {
             factor: factor.to_owned(),
             value: value.to_owned(),
             cell: Cell {
                 setting: setting.clone(),
                 method,
+                paper,
             },
         });
-        self.rows.extend(rows);
     }
 
     /// Keeps the rows whose factor, value or cell's name contains `filter`.

@@ -5,29 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::coordination::config::{Config, Refine};
 use crate::coordination::control::control;
 use crate::coordination::fuse::{StageTime, Watcher, fuse, stage};
-use crate::coordination::product::finish;
-use crate::coordination::scene::Scene;
-use crate::coordination::start::Known;
-use crate::cube::{Cube, Metadata, bicubic};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::experiment::cell::{Cell, Method, Outcome, Setting, Told};
-use crate::experiment::manifest::{Images, MsiSource, Reference};
+use crate::experiment::cell::{Cell, Method, Outcome, Setting};
+use crate::experiment::manifest::{Images, Reference};
+use crate::experiment::observed::{Made, Observed};
+use crate::experiment::paper::{Task, Trained};
 use crate::experiment::plan::Plan;
 use crate::interrupt::{self, Keeping};
 use crate::io;
-use crate::metrics::{Convention, evaluate};
-use crate::sensor::observe::{Observation, add_noise, apply_response, blur_and_downsample};
-use crate::sensor::psf::centroid;
 
 /// Whoever watches an experiment: told of its cells, and of the stages of the one that runs.
 pub trait Observer: Watcher {
@@ -39,8 +32,10 @@ pub trait Observer: Watcher {
 pub struct Runner<'a> {
     /// The device.
     pub engine: &'a dyn Engine<f32>,
-    /// The configuration; a cell decides seed, PSF side and form, and whether it is refined.
+    /// The configuration of what `fuse` does; a cell decides seed, PSF side and form, and whether it is refined.
     pub config: &'a Config,
+    /// The configuration of [`Method::Paper`]; a cell decides likewise, and what its [`Paper`](crate::experiment::paper::Paper) says.
+    pub paper: &'a Config,
     /// The scenes that the plan names.
     pub references: &'a [Reference],
     /// Folder of the cells' files; it exists.
@@ -78,6 +73,13 @@ struct CellFile {
     outcome: Outcome,
     /// CRC-32 of the outcome as JSON.
     checksum: u32,
+}
+
+/// A trained model with its configuration but for fine-tuning, and the scenes that it was trained on.
+struct Before {
+    config: Config,
+    train_on: Vec<(String, u32)>,
+    trained: Trained,
 }
 
 impl Runner<'_> {
@@ -145,14 +147,21 @@ impl Runner<'_> {
     }
 
     fn configuration(&self, cell: &Cell) -> Config {
-        let (setting, mut config) = (&cell.setting, self.config.clone());
+        let setting = &cell.setting;
+        let mut config = match cell.paper {
+            Some(_) => self.paper.clone(),
+            None => self.config.clone(),
+        };
         config.seed = setting.seed;
         config.degradation.kernel = setting.kernel;
         config.degradation.psf_model = setting.psf_model;
         config.refine = match cell.method {
             Method::RefinedControl | Method::Refined => Refine::Auto,
-            Method::Bicubic | Method::Control | Method::Network => Refine::Off,
+            Method::Bicubic | Method::Control | Method::Network | Method::Paper => Refine::Off,
         };
+        if let Some(paper) = &cell.paper {
+            paper.apply(&mut config);
+        }
         config
     }
 
@@ -213,11 +222,13 @@ impl Runner<'_> {
         })?;
         let mut cells = cells.to_vec();
         cells.sort_by_key(|cell| cell.method);
+        let mut trained = None;
         for cell in cells {
             let made = match cell.method {
                 Method::Bicubic => observed.bicubic()?,
                 Method::Control | Method::RefinedControl => self.control(cell, &observed, observer)?,
                 Method::Network | Method::Refined => self.network(cell, &observed, observer)?,
+                Method::Paper => self.paper(cell, &observed, &mut trained, observer)?,
             };
             keep(cell, observed.outcome(&made, observer)?)?;
         }
@@ -228,15 +239,53 @@ impl Runner<'_> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
         let made = control(self.engine, &config, observed.scene()?, &known, observer)?;
         Ok(Made {
-            image: finish(
-                made.samples,
-                made.scene.hsi_unit,
-                made.scene.hr_valid.view(),
-                observed.result_metadata(),
-            ),
+            image: observed.finished(made.samples, &made.scene),
             degradation: Some((made.psf, made.response)),
             seconds: total(&made.times),
+            dead_bands: None,
+            trace: None,
         })
+    }
+
+    /// A run of the paper's method; `before` holds the newest trained model, for cells that differ in fine-tuning alone.
+    fn paper(
+        &self,
+        cell: &Cell,
+        observed: &Observed,
+        before: &mut Option<Before>,
+        observer: &mut dyn Observer,
+    ) -> Result<Made> {
+        let config = self.configuration(cell);
+        let paper = cell.paper.as_ref();
+        let train_on = paper.map_or(&[][..], |p| &p.train_on);
+        let mut others = Vec::new();
+        for (name, _) in train_on {
+            let setting = Setting {
+                scene: name.clone(),
+                ..cell.setting.clone()
+            };
+            let reference = self.reference(&setting)?;
+            others.push(Observed::of(reference, &reference.read()?, &setting)?);
+        }
+        let task = Task {
+            engine: self.engine,
+            config: &config,
+            traced: paper.is_some_and(|p| p.traced),
+            observed,
+            others: &others,
+        };
+        let mut untuned = config.clone();
+        untuned.finetune = self.paper.finetune.clone();
+        let trained = match before.take() {
+            Some(b) if b.config == untuned && b.train_on == train_on => b.trained,
+            _ => task.train(observer)?,
+        };
+        *before = Some(Before {
+            config: untuned,
+            train_on: train_on.to_vec(),
+            trained: trained.clone(),
+        });
+        task.finish(trained, observer)
     }
 
     fn network(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
@@ -253,119 +302,14 @@ impl Runner<'_> {
             image: fused.take_image(self.engine, observed.result_metadata())?,
             degradation: Some((fused.model.psf(), fused.model.srf())),
             seconds: total(&fused.times),
-        })
-    }
-}
-
-/// What a method made of the observations.
-struct Made {
-    image: Cube,
-    /// PSF and SRF that it went by.
-    degradation: Option<(Array2<f64>, Array2<f64>)>,
-    seconds: f64,
-}
-
-/// The two observations of a scene, with the truth.
-struct Observed {
-    reference: Cube,
-    hsi: Cube,
-    msi: Cube,
-    psf: Array2<f64>,
-    srf: Option<Array2<f64>>,
-    scale: usize,
-}
-
-impl Observed {
-    fn of(reference: &Reference, images: &Images, setting: &Setting) -> Result<Self> {
-        let scale = setting.scale;
-        let whole = |length: usize| length - length % scale;
-        let (rows, columns) = (whole(images.reference.rows()), whole(images.reference.columns()));
-        let truth = images.reference.cropped(rows, columns);
-        let shift = setting.shift * scale as f64;
-        let psf = setting
-            .psf
-            .kernel(setting.kernel, [shift, -shift])?
-            .ok_or_else(|| Error::input(format!("PSF {}: an experiment takes named PSFs", setting.psf)))?;
-        let mut hsi = blur_and_downsample(&truth, &psf, scale)?;
-        let (mut msi, srf) = match (&reference.msi, &images.msi) {
-            (MsiSource::Response(_, srf), _) => (apply_response(&truth, srf)?, Some(srf.clone())),
-            (MsiSource::Image(_), Some(image)) => (image.cropped(rows, columns), None),
-            (MsiSource::Image(file), None) => return Err(Error::failed(format!("{file}: was not read"))),
-        };
-        if let Some(snr) = setting.snr_hsi {
-            add_noise(&mut hsi, snr, setting.seed, Observation::LrHsi)?;
-        }
-        if let Some(snr) = setting.snr_msi {
-            add_noise(&mut msi, snr, setting.seed, Observation::HrMsi)?;
-        }
-        Ok(Observed {
-            reference: truth,
-            hsi,
-            msi,
-            psf,
-            srf,
-            scale,
-        })
-    }
-
-    fn known(&self, told: Told) -> Known {
-        Known {
-            psf: (told == Told::Psf).then(|| self.psf.clone()),
-            srf: self.srf.clone().filter(|_| told == Told::Srf),
-        }
-    }
-
-    fn result_metadata(&self) -> Metadata {
-        Metadata::of_fusion(&self.hsi.metadata, &self.msi.metadata)
-    }
-
-    fn scene(&self) -> Result<Scene> {
-        Scene::new(
-            &self.hsi,
-            &self.msi,
-            "HSI of the experiment",
-            "MSI of the experiment",
-        )
-    }
-
-    fn bicubic(&self) -> Result<Made> {
-        let started = Instant::now();
-        Ok(Made {
-            image: bicubic::upsample(&self.hsi, self.scale)?,
-            degradation: None,
-            seconds: started.elapsed().as_secs_f64(),
-        })
-    }
-
-    fn outcome(&self, made: &Made, observer: &mut dyn Observer) -> Result<Outcome> {
-        let scores = stage("metrics", observer, &mut Vec::new(), |_| {
-            evaluate(&self.reference, &made.image, self.scale, Convention::Strict)
-        })?;
-        let distance = |psf: &Array2<f64>| {
-            let (a, b) = (centroid(psf), centroid(&self.psf));
-            (a[0] - b[0]).hypot(a[1] - b[1]) / self.scale as f64
-        };
-        let used = made.degradation.as_ref();
-        Ok(Outcome {
-            scores,
-            psf_nrmse: used.map(|(psf, _)| nrmse(psf, &self.psf)),
-            srf_nrmse: used
-                .zip(self.srf.as_ref())
-                .map(|((_, srf), truth)| nrmse(srf, truth)),
-            centre_error: used.map(|(psf, _)| distance(psf)),
-            seconds: made.seconds,
+            dead_bands: None,
+            trace: None,
         })
     }
 }
 
 fn total(times: &[StageTime]) -> f64 {
     times.iter().map(|t| t.seconds).sum()
-}
-
-/// ‖found − truth‖ / ‖truth‖ (Frobenius) of two matrices of one shape.
-fn nrmse(found: &Array2<f64>, truth: &Array2<f64>) -> f64 {
-    let error: f64 = found.iter().zip(truth).map(|(a, b)| (a - b) * (a - b)).sum();
-    (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt()
 }
 
 fn checksum(outcome: &Outcome) -> Result<u32> {

@@ -1,4 +1,4 @@
-//! The results of an experiment as CSV (one line a row of the plan), JSON (everything) and a text table.
+//! The results of an experiment as CSV (one line a row of the plan; one line an epoch), JSON (everything) and text.
 
 use std::fmt::Write;
 
@@ -9,6 +9,10 @@ use crate::experiment::cell::{Cell, Method, Outcome};
 use crate::experiment::manifest::Reference;
 use crate::experiment::plan::Plan;
 use crate::experiment::runner::{Finished, build};
+use crate::experiment::table2::{self, Published};
+use crate::experiment::trace::SETTLED;
+use crate::metrics::Scores;
+use crate::report::table::{Table, quoted};
 use crate::sensor::estimate::PsfModel;
 
 /// A row of the plan with its outcome.
@@ -92,8 +96,13 @@ pub struct Results {
     pub config: Config,
     /// The scenes.
     pub scenes: Vec<SceneLine>,
+    /// What was run, in a sentence.
+    pub ran: String,
     /// What was left out and why.
     pub left_out: Vec<String>,
+    /// What stands beside the measured rows as published, and under which protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<(&'static str, &'static [Published])>,
     /// The rows.
     pub rows: Vec<ResultRow>,
 }
@@ -108,6 +117,10 @@ pub struct Heading<'a> {
     pub config: &'a Config,
     /// Number of seeds.
     pub seeds: u64,
+    /// What was run, in a sentence.
+    pub ran: String,
+    /// What stands beside the rows as published.
+    pub published: Option<(&'static str, &'static [Published])>,
 }
 
 impl Results {
@@ -147,7 +160,9 @@ impl Results {
                     checksum: r.checksum,
                 })
                 .collect(),
+            ran: heading.ran.clone(),
             left_out: plan.left_out.clone(),
+            published: heading.published,
             rows,
         }
     }
@@ -157,7 +172,8 @@ impl Results {
         let mut text = String::from(
             "experiment,factor,value,name,scene,sensor,scale,psf,kernel,shift_lr_pixels,snr_hsi_db,snr_msi_db,told,psf_model,\
              seed,method,psnr_db,sam_deg,ergas,uiqi,ssim,rmse,pixels,masked,psf_nrmse,srf_nrmse,centre_error_lr_pixels,\
-             seconds,engine,version\n",
+             seconds,start,guide,finetune_psf,alpha1,alpha2,alpha3,beta,train_on,dead_bands,settled_epoch,rises,engine,\
+             version\n",
         );
         let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
         for row in &self.rows {
@@ -194,18 +210,225 @@ impl Results {
                 number(o.srf_nrmse),
                 number(o.centre_error),
                 o.seconds.to_string(),
-                self.engine.clone(),
-                self.version.to_owned(),
             ];
-            let line: Vec<String> = fields.iter().map(|f| quoted(f)).collect();
+            let paper = paper_fields(row);
+            let ends = [self.engine.clone(), self.version.to_owned()];
+            let line: Vec<String> = fields
+                .iter()
+                .chain(&paper)
+                .chain(&ends)
+                .map(|f| quoted(f))
+                .collect();
             text.push_str(&line.join(","));
             text.push('\n');
         }
         text
     }
 
-    /// For a terminal: under each factor a line a value and method, means over scenes and seeds, and what was run.
+    /// One line an epoch of every run whose course was kept; none where there is no such run.
+    pub fn epochs_csv(&self) -> Option<String> {
+        let mut text = String::from(
+            "name,stage,epoch,step,objective,error,L_theta,L_phi,m00,m10,m11,psf_nrmse,srf_nrmse,psnr_db,sam_deg,ergas,uiqi,\
+             ssim,rmse,dead_bands\n",
+        );
+        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
+        let mut any = false;
+        let mut written: Vec<&str> = Vec::new();
+        for row in &self.rows {
+            let Some(trace) = row
+                .outcome
+                .trace
+                .as_ref()
+                .filter(|_| !written.contains(&row.name.as_str()))
+            else {
+                continue;
+            };
+            written.push(&row.name);
+            for (stage, points) in [("train", &trace.training), ("fine-tune", &trace.finetuning)] {
+                for (epoch, p) in points.iter().enumerate() {
+                    any = true;
+                    let score = |f: fn(&Scores) -> f64| number(p.scores.as_ref().map(f));
+                    let factor = |k: usize| number(p.psf.get(k).copied());
+                    let fields = [
+                        quoted(&row.name),
+                        stage.to_owned(),
+                        epoch.to_string(),
+                        p.step.to_string(),
+                        number(p.objective()),
+                        number(p.error),
+                        number(p.degradation),
+                        number(p.network),
+                        factor(0),
+                        factor(1),
+                        factor(2),
+                        p.psf_nrmse.to_string(),
+                        number(p.srf_nrmse),
+                        score(|s| s.psnr_db),
+                        score(|s| s.sam_deg),
+                        score(|s| s.ergas),
+                        score(|s| s.uiqi),
+                        score(|s| s.ssim),
+                        score(|s| s.rmse),
+                        p.dead_bands.map_or(String::new(), |n| n.to_string()),
+                    ];
+                    text.push_str(&fields.join(","));
+                    text.push('\n');
+                }
+            }
+        }
+        any.then_some(text)
+    }
+
+    /// What the courses of the runs say: rises of the objective, when the PSF settled, outputs that died.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = Vec::new();
+        for row in &self.rows {
+            let what = format!("{}, {}, seed {}", row.factor, row.value, row.cell.setting.seed);
+            if let Some(trace) = &row.outcome.trace {
+                let epochs = trace.training.len().saturating_sub(1);
+                remarks.push(match &trace.rises[..] {
+                    [] => format!("{what}: in none of {epochs} epochs did the objective rise beyond sampling noise"),
+                    rises => format!(
+                        "{what}: the objective rose beyond sampling noise in {} of {epochs} epochs: {rises:?}",
+                        rises.len()
+                    ),
+                });
+                let end = trace.training.last().map_or(f64::NAN, |p| p.psf_nrmse);
+                remarks.push(format!(
+                    "{what}: the PSF settles in epoch {} (within {} % of where it ends, {end:.3} from the true one)",
+                    trace.settled_epoch,
+                    100.0 * SETTLED
+                ));
+            }
+            if let Some(dead) = row.outcome.dead_bands.filter(|&n| n > 0) {
+                remarks.push(format!(
+                    "{what}: {dead} bands of the result are zero everywhere, their ReLU never fires"
+                ));
+            }
+        }
+        remarks.dedup();
+        remarks
+    }
+
+    /// A table a factor, with means over scenes and seeds; of `table2` the one with the published rows.
+    pub fn tables(&self) -> Vec<Table> {
+        if self.published.is_some() {
+            return vec![table2::table(self)];
+        }
+        let mut tables: Vec<Table> = Vec::new();
+        for (factor, value) in self.groups() {
+            if tables.last().is_none_or(|t| t.title != factor) {
+                tables.push(Table {
+                    title: factor.to_owned(),
+                    head: [
+                        "",
+                        "method",
+                        "PSNR (dB)",
+                        "SAM (deg)",
+                        "ERGAS",
+                        "UIQI",
+                        "PSF error",
+                        "SRF error",
+                        "seconds",
+                        "runs",
+                    ]
+                    .map(str::to_owned)
+                    .to_vec(),
+                    rows: Vec::new(),
+                    note: "Mean and, of several runs, standard deviation over scenes and seeds, `strict`."
+                        .to_owned(),
+                });
+            }
+            let Some(table) = tables.last_mut() else { continue };
+            for method in Method::ALL {
+                let rows: Vec<&ResultRow> = self.of(factor, value, method).collect();
+                if rows.is_empty() {
+                    continue;
+                }
+                let shown = |digits: usize, f: &dyn Fn(&Outcome) -> Option<f64>| {
+                    let found: Vec<f64> = rows.iter().filter_map(|r| f(&r.outcome)).collect();
+                    mean_and_spread(&found, digits)
+                };
+                table.rows.push(vec![
+                    value.to_owned(),
+                    method.to_string(),
+                    shown(2, &|o| Some(o.scores.psnr_db)),
+                    shown(2, &|o| Some(o.scores.sam_deg)),
+                    shown(3, &|o| Some(o.scores.ergas)),
+                    shown(4, &|o| Some(o.scores.uiqi)),
+                    shown(3, &|o| o.psf_nrmse),
+                    shown(3, &|o| o.srf_nrmse),
+                    shown(1, &|o| Some(o.seconds)),
+                    rows.len().to_string(),
+                ]);
+            }
+        }
+        tables
+    }
+
+    /// Seconds of every run, those of its method alone.
+    pub fn times(&self) -> Vec<(String, f64)> {
+        let mut seen: Vec<&str> = Vec::new();
+        let mut times = Vec::new();
+        for row in &self.rows {
+            if !seen.contains(&row.name.as_str()) {
+                seen.push(&row.name);
+                let (setting, method) = (&row.cell.setting, row.cell.method);
+                let name = format!(
+                    "{}: {}, {method}, {}, seed {}",
+                    row.factor, row.value, setting.scene, setting.seed
+                );
+                times.push((name, row.outcome.seconds));
+            }
+        }
+        times
+    }
+
+    fn of<'a>(
+        &'a self,
+        factor: &'a str,
+        value: &'a str,
+        method: Method,
+    ) -> impl Iterator<Item = &'a ResultRow> {
+        self.rows
+            .iter()
+            .filter(move |r| r.factor == factor && r.value == value && r.cell.method == method)
+    }
+
+    /// For a terminal: the table, remarks, and what was run.
     pub fn text(&self) -> String {
+        let mut text = match self.published {
+            Some(_) => self.tables().iter().map(Table::text).collect(),
+            None => self.lines(),
+        };
+        for line in self
+            .left_out
+            .iter()
+            .map(|l| format!("left out: {l}"))
+            .chain(self.remarks())
+        {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{line}");
+        }
+        let _ = writeln!(
+            text,
+            "\nexperiment {}, {} cells ({} computed now), hsr-gpu {} (build {:08x}), engine {}, seeds {} to {}\nran: {}\n{}",
+            self.experiment,
+            self.cells.0,
+            self.cells.1,
+            self.version,
+            self.build,
+            self.engine,
+            self.seed,
+            self.seed + self.seeds.max(1) - 1,
+            self.ran,
+            self.command
+        );
+        text
+    }
+
+    /// Under each factor a line a value and method, means over scenes and seeds.
+    fn lines(&self) -> String {
         let mut text = String::new();
         let mut factor = "";
         for (name, value) in self.groups() {
@@ -230,37 +453,17 @@ impl Results {
                 factor = name;
             }
             for method in Method::ALL {
-                let rows: Vec<&ResultRow> = self
-                    .rows
-                    .iter()
-                    .filter(|r| r.factor == name && r.value == value && r.cell.method == method)
-                    .collect();
+                let rows: Vec<&ResultRow> = self.of(name, value, method).collect();
                 if !rows.is_empty() {
                     let _ = writeln!(text, "{value:<36} {:<15} {}", method.to_string(), numbers(&rows));
                 }
             }
         }
-        for line in &self.left_out {
-            let _ = writeln!(text, "left out: {line}");
-        }
-        let _ = writeln!(
-            text,
-            "\nexperiment {}, {} cells ({} computed now), hsr-gpu {} (build {:08x}), engine {}, seeds {} to {}\n{}",
-            self.experiment,
-            self.cells.0,
-            self.cells.1,
-            self.version,
-            self.build,
-            self.engine,
-            self.seed,
-            self.seed + self.seeds.max(1) - 1,
-            self.command
-        );
         text
     }
 
     /// Factor and value of every line of the table, in the order of the plan.
-    fn groups(&self) -> Vec<(&str, &str)> {
+    pub(super) fn groups(&self) -> Vec<(&str, &str)> {
         let mut found: Vec<(&str, &str)> = Vec::new();
         for row in &self.rows {
             let group = (row.factor.as_str(), row.value.as_str());
@@ -302,23 +505,43 @@ fn numbers(rows: &[&ResultRow]) -> String {
     )
 }
 
-/// A field of a CSV file (RFC 4180).
-fn quoted(field: &str) -> String {
-    if field.contains(['"', ',', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
-    }
+/// The fields of a row that only a run of the paper's method has.
+fn paper_fields(row: &ResultRow) -> Vec<String> {
+    let trace = row.outcome.trace.as_ref();
+    let Some(p) = &row.cell.paper else {
+        return vec![String::new(); 11];
+    };
+    let word = |json: serde_json::Result<serde_json::Value>| {
+        let value = json.unwrap_or_default();
+        value.as_str().unwrap_or_default().to_owned()
+    };
+    let names: Vec<&str> = p.train_on.iter().map(|(name, _)| name.as_str()).collect();
+    let rises: Option<Vec<String>> = trace.map(|t| t.rises.iter().map(usize::to_string).collect());
+    vec![
+        word(serde_json::to_value(p.start)),
+        word(serde_json::to_value(p.guide)),
+        word(serde_json::to_value(p.finetune)),
+        p.alpha[0].to_string(),
+        p.alpha[1].to_string(),
+        p.alpha[2].to_string(),
+        p.beta.to_string(),
+        names.join(" "),
+        row.outcome.dead_bands.map_or(String::new(), |n| n.to_string()),
+        trace.map_or(String::new(), |t| t.settled_epoch.to_string()),
+        rises.map_or(String::new(), |r| r.join(" ")),
+    ]
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_with_commas_and_quotes_are_quoted() {
-        assert_eq!(quoted("plain"), "plain");
-        assert_eq!(quoted("gaussian:1,2,3"), "\"gaussian:1,2,3\"");
-        assert_eq!(quoted("a \"b\""), "\"a \"\"b\"\"\"");
+/// The mean of some values and, where there are several, their standard deviation; a dash of none.
+pub(super) fn mean_and_spread(values: &[f64], digits: usize) -> String {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    match values.len() {
+        0 => "-".to_owned(),
+        1 => format!("{mean:.digits$}"),
+        _ => {
+            let squares: f64 = values.iter().map(|x| (x - mean).powi(2)).sum();
+            format!("{mean:.digits$} ± {:.digits$}", (squares / (n - 1.0)).sqrt())
+        }
     }
 }

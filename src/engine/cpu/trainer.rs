@@ -10,7 +10,7 @@ use crate::engine::cpu::network::forward;
 use crate::engine::cpu::network_update::{self, Adam};
 use crate::engine::cpu::psf_blur::{LrObservation, psf_blur};
 use crate::engine::{
-    Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
+    Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState, check_length,
 };
 use crate::error::Result;
 use crate::network::{Branch, Layout};
@@ -203,6 +203,13 @@ impl<T: Real> Trainer<T> for CpuTrainer<T> {
 
     fn state(&mut self) -> Result<TrainingState<T>> {
         Ok(self.state.clone())
+    }
+
+    fn set_degradation(&mut self, theta: &[T]) -> Result<()> {
+        check_length(theta.len(), self.state.degradation.len())?;
+        self.state.degradation.copy_from_slice(theta);
+        self.observed = false;
+        Ok(())
     }
 
     fn give_noise(&mut self, hr: &[T], lr: &[T]) -> Result<()> {

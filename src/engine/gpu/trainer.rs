@@ -19,7 +19,8 @@ use crate::engine::gpu::{
 };
 use crate::engine::work::Work;
 use crate::engine::{
-    Noise, Output, Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
+    Noise, Output, Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet,
+    TrainingState, check_length,
 };
 use crate::error::{Error, Result};
 use crate::network::{Branch, Layout};
@@ -585,6 +586,13 @@ impl Trainer<f32> for GpuTrainer<'_> {
             network_updates: self.network_updates,
             degradation_updates: self.degradation_updates,
         })
+    }
+
+    fn set_degradation(&mut self, theta: &[f32]) -> Result<()> {
+        check_length(theta.len(), self.shape.theta)?;
+        self.flush()?;
+        self.observed = false;
+        self.buffers.theta.write(&self.engine.context, 0, theta)
     }
 
     fn give_noise(&mut self, hr: &[f32], lr: &[f32]) -> Result<()> {

@@ -29,7 +29,9 @@ use crate::engine::cpu::{
 };
 use crate::engine::profile::Recorder;
 use crate::engine::work::Work;
-use crate::engine::{Noise, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState};
+use crate::engine::{
+    Noise, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState, check_length,
+};
 use crate::error::Result;
 use crate::random::{Purpose, key};
 use crate::sensor::psf;
@@ -673,6 +675,14 @@ impl Trainer<f32> for SimdTrainer {
         let mut state = self.state.clone();
         state.network = self.phi[self.current].clone();
         Ok(state)
+    }
+
+    fn set_degradation(&mut self, theta: &[f32]) -> Result<()> {
+        check_length(theta.len(), self.state.degradation.len())?;
+        self.flush();
+        self.state.degradation.copy_from_slice(theta);
+        self.theta.fresh = false;
+        Ok(())
     }
 
     fn give_noise(&mut self, hr: &[f32], lr: &[f32]) -> Result<()> {

@@ -4,6 +4,7 @@
 //! `assets/report`; this file fills in the data: texts and curves as JSON, pictures as PNG, cubes as `packing` packs
 //! them. A policy in the page forbids it every request.
 
+mod experiment;
 mod packing;
 
 use std::io::{self, Write};
@@ -14,12 +15,15 @@ use ndarray::Array2;
 use serde::Serialize;
 
 use super::canvas::Picture;
+pub use super::chart::{Chart, Series};
 use super::panels::ColourMap;
 use super::picture::{ERROR_COLOURS, Stretch, composite_bands, error_limit, error_map, pixel_errors};
 use crate::cube::Cube;
 use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
 use crate::metrics::Scores;
+
+pub use experiment::ExperimentPage;
 
 /// Largest page in bytes.
 pub const MOST_BYTES: usize = 19_000_000;
@@ -60,32 +64,6 @@ pub struct Page<'a> {
     pub settings: String,
     /// Stages and their seconds.
     pub times: Vec<(String, f64)>,
-}
-
-/// A plot of curves.
-#[derive(Debug, Clone, Serialize)]
-pub struct Chart {
-    /// Its name.
-    pub title: String,
-    /// What runs to the right, with its unit.
-    pub x_label: String,
-    /// What runs upwards, with its unit.
-    pub y_label: String,
-    /// Whether the upward axis is logarithmic.
-    pub logarithmic: bool,
-    /// The curves.
-    pub series: Vec<Series>,
-}
-
-/// A curve.
-#[derive(Debug, Clone, Serialize)]
-pub struct Series {
-    /// Its name.
-    pub name: String,
-    /// Positions.
-    pub x: Vec<f64>,
-    /// Values, as many.
-    pub y: Vec<f64>,
 }
 
 /// A picture in the page: the id of its data and what it shows.
@@ -416,6 +394,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -1,0 +1,149 @@
+//! What is observed of a scene under a setting, what a method makes of it, and how the two are compared.
+
+use std::time::Instant;
+
+use ndarray::{Array2, Array3};
+
+use crate::coordination::fuse::stage;
+use crate::coordination::product::finish;
+use crate::coordination::scene::Scene;
+use crate::coordination::start::Known;
+use crate::cube::{Cube, Metadata, bicubic};
+use crate::error::{Error, Result};
+use crate::experiment::cell::{Outcome, Setting, Told};
+use crate::experiment::manifest::{Images, MsiSource, Reference};
+use crate::experiment::runner::Observer;
+use crate::experiment::trace::Trace;
+use crate::metrics::{Convention, evaluate};
+use crate::sensor::observe::{Observation, add_noise, apply_response, blur_and_downsample};
+use crate::sensor::psf::centroid;
+
+/// What a method made of the observations.
+pub(super) struct Made {
+    /// The result.
+    pub image: Cube,
+    /// PSF and SRF that it went by.
+    pub degradation: Option<(Array2<f64>, Array2<f64>)>,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// Bands that are zero everywhere, of the paper's method.
+    pub dead_bands: Option<usize>,
+    /// Its course, where one was kept.
+    pub trace: Option<Trace>,
+}
+
+/// The two observations of a scene, with the truth.
+pub(super) struct Observed {
+    /// The truth.
+    pub reference: Cube,
+    hsi: Cube,
+    msi: Cube,
+    /// The true PSF.
+    pub psf: Array2<f64>,
+    /// The true response, where it is known.
+    pub srf: Option<Array2<f64>>,
+    /// Ratio of the grids.
+    pub scale: usize,
+}
+
+impl Observed {
+    pub fn of(reference: &Reference, images: &Images, setting: &Setting) -> Result<Self> {
+        let scale = setting.scale;
+        let whole = |length: usize| length - length % scale;
+        let (rows, columns) = (whole(images.reference.rows()), whole(images.reference.columns()));
+        let truth = images.reference.cropped(rows, columns);
+        let shift = setting.shift * scale as f64;
+        let psf = setting
+            .psf
+            .kernel(setting.kernel, [shift, -shift])?
+            .ok_or_else(|| Error::input(format!("PSF {}: an experiment takes named PSFs", setting.psf)))?;
+        let mut hsi = blur_and_downsample(&truth, &psf, scale)?;
+        let (mut msi, srf) = match (&reference.msi, &images.msi) {
+            (MsiSource::Response(_, srf), _) => (apply_response(&truth, srf)?, Some(srf.clone())),
+            (MsiSource::Image(_), Some(image)) => (image.cropped(rows, columns), None),
+            (MsiSource::Image(file), None) => return Err(Error::failed(format!("{file}: was not read"))),
+        };
+        if let Some(snr) = setting.snr_hsi {
+            add_noise(&mut hsi, snr, setting.seed, Observation::LrHsi)?;
+        }
+        if let Some(snr) = setting.snr_msi {
+            add_noise(&mut msi, snr, setting.seed, Observation::HrMsi)?;
+        }
+        Ok(Observed {
+            reference: truth,
+            hsi,
+            msi,
+            psf,
+            srf,
+            scale,
+        })
+    }
+
+    pub fn known(&self, told: Told) -> Known {
+        Known {
+            psf: (told == Told::Psf).then(|| self.psf.clone()),
+            srf: self.srf.clone().filter(|_| told == Told::Srf),
+        }
+    }
+
+    pub fn result_metadata(&self) -> Metadata {
+        Metadata::of_fusion(&self.hsi.metadata, &self.msi.metadata)
+    }
+
+    pub fn finished(&self, samples: Array3<f32>, scene: &Scene) -> Cube {
+        finish(
+            samples,
+            scene.hsi_unit,
+            scene.hr_valid.view(),
+            self.result_metadata(),
+        )
+    }
+
+    pub fn scene(&self) -> Result<Scene> {
+        Scene::new(
+            &self.hsi,
+            &self.msi,
+            "HSI of the experiment",
+            "MSI of the experiment",
+        )
+    }
+
+    pub fn bicubic(&self) -> Result<Made> {
+        let started = Instant::now();
+        Ok(Made {
+            image: bicubic::upsample(&self.hsi, self.scale)?,
+            degradation: None,
+            seconds: started.elapsed().as_secs_f64(),
+            dead_bands: None,
+            trace: None,
+        })
+    }
+
+    pub fn outcome(&self, made: &Made, observer: &mut dyn Observer) -> Result<Outcome> {
+        let scores = stage("metrics", observer, &mut Vec::new(), |_| {
+            evaluate(&self.reference, &made.image, self.scale, Convention::Strict)
+        })?;
+        let distance = |psf: &Array2<f64>| {
+            let (a, b) = (centroid(psf), centroid(&self.psf));
+            (a[0] - b[0]).hypot(a[1] - b[1]) / self.scale as f64
+        };
+        let used = made.degradation.as_ref();
+        Ok(Outcome {
+            scores,
+            psf_nrmse: used.map(|(psf, _)| nrmse(psf, &self.psf)),
+            srf_nrmse: used
+                .zip(self.srf.as_ref())
+                .map(|((_, srf), truth)| nrmse(srf, truth)),
+            centre_error: used.map(|(psf, _)| distance(psf)),
+            seconds: made.seconds,
+            dead_bands: made.dead_bands,
+            trace: made.trace.clone(),
+        })
+    }
+}
+
+/// ‖found − truth‖ / ‖truth‖ (Frobenius) of two matrices of one shape.
+pub(super) fn nrmse(found: &Array2<f64>, truth: &Array2<f64>) -> f64 {
+    let error: f64 = found.iter().zip(truth).map(|(a, b)| (a - b) * (a - b)).sum();
+    (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt()
+}

@@ -1,0 +1,410 @@
+//! Runs of the paper's own network and schedule: coordination loop, partial fine-tuning, no members, no refinement.
+//!
+//! What differs between the runs of an experiment is a [`Paper`]; everything else is the configuration (preset `cave`).
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::coordination::config::{Config, FineTunePsf, Guide, Refine};
+use crate::coordination::fuse::{
+    StageTime, Watcher, fine_tune_in_epochs, reconstruct, stage, train_in_epochs, training_data,
+};
+use crate::coordination::model::Model;
+use crate::coordination::scene::Scene;
+use crate::coordination::start::{Known, start_on_scenes};
+use crate::coordination::training::History;
+use crate::cube::Cube;
+use crate::engine::{Engine, Output};
+use crate::error::{Error, Result};
+use crate::experiment::cell::{Setting, Told};
+use crate::experiment::manifest::Reference;
+use crate::experiment::observed::{Made, Observed, nrmse};
+use crate::experiment::trace::{Point, Trace};
+use crate::metrics::{Convention, evaluate};
+use crate::sensor::catalogue::{PsfSpec, paper_psfs};
+use crate::sensor::estimate::PsfModel;
+
+/// Steps of an epoch: the published 73 of the CAVE protocol, whatever the scene, so that "epoch 40" means as much
+/// learning on a small scene as on a large one.
+pub const EPOCH: u32 = 73;
+/// Steps between two looks at partial fine-tuning.
+pub const FINETUNE_EPOCH: u32 = 25;
+/// Most epochs of a traced run whose reconstruction is measured.
+const MEASURED: u32 = 50;
+/// Least LR pixels along an axis that an experiment's own choice of scale leaves.
+const LEAST_LR: usize = 8;
+/// Scales that are tried, the published one first.
+const SCALES: [usize; 3] = [32, 8, 4];
+
+/// Where PSF and SRF start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// As in the paper: an isotropic PSF of variance 0.1 and a response that is spread over the bands.
+    Isotropic,
+    /// As the preset has it: estimated from the two images.
+    Estimated,
+}
+
+/// A run of the paper's method: what an experiment varies.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Paper {
+    /// Where PSF and SRF start.
+    pub start: Start,
+    /// The PSF that guides the fusion.
+    pub guide: Guide,
+    /// The PSF of partial fine-tuning; none leaves it out.
+    pub finetune: Option<FineTunePsf>,
+    /// Weights α₁, α₂, α₃ of L_θ.
+    pub alpha: [f64; 3],
+    /// Weight β of L_φ.
+    pub beta: f64,
+    /// Name and checksum of the scenes that it is trained on, each degraded like the scene itself; empty: the scene.
+    pub train_on: Vec<(String, u32)>,
+    /// Whether its course is kept.
+    pub traced: bool,
+}
+
+impl Paper {
+    /// A traced run with coordination, from the paper's start, without fine-tuning, with the weights of `config`.
+    pub fn new(config: &Config) -> Self {
+        Paper {
+            start: Start::Isotropic,
+            guide: Guide::Estimated,
+            finetune: None,
+            alpha: config.training.alpha,
+            beta: config.training.beta,
+            train_on: Vec::new(),
+            traced: true,
+        }
+    }
+
+    /// All of it in characters that any file system takes. The scenes that it is trained on are "others" here; a cell's
+    /// file has their names.
+    pub fn name(&self) -> String {
+        let [a1, a2, a3] = self.alpha;
+        format!(
+            "{}+guide-{}+tune-{}+a{a1}-{a2}-{a3}+b{}+{}{}",
+            match self.start {
+                Start::Isotropic => "isotropic",
+                Start::Estimated => "estimated",
+            },
+            match self.guide {
+                Guide::Estimated => "estimated",
+                Guide::Start => "start",
+            },
+            match self.finetune {
+                None => "none",
+                Some(FineTunePsf::Estimated) => "estimated",
+                Some(FineTunePsf::Start) => "start",
+            },
+            self.beta,
+            if self.train_on.is_empty() { "own" } else { "others" },
+            if self.traced { "+traced" } else { "" }
+        )
+    }
+
+    /// Lays it over a configuration.
+    pub fn apply(&self, config: &mut Config) {
+        config.refine = Refine::Off;
+        config.degradation.estimate_start = self.start == Start::Estimated;
+        config.degradation.guide = self.guide;
+        config.training.alpha = self.alpha;
+        config.training.beta = self.beta;
+        match self.finetune {
+            Some(psf) => config.finetune.psf = psf,
+            None => config.finetune.steps = 0,
+        }
+    }
+}
+
+/// Scale and PSF as a user may fix them.
+#[derive(Debug, Clone, Default)]
+pub struct Observation {
+    /// Ratio of the grids; none: 32 as published where that leaves 8 × 8 LR pixels, else 8, else 4.
+    pub scale: Option<usize>,
+    /// The PSF; none: [`default_psf`].
+    pub psf: Option<PsfSpec>,
+}
+
+/// `paper:5`, the default of the published code, at ×32; elsewhere a Gaussian that fits into a block.
+pub fn default_psf(scale: usize) -> PsfSpec {
+    if scale == 32 {
+        return PsfSpec::Paper(5);
+    }
+    let area = (scale as f64 / 8.0).powi(2);
+    PsfSpec::Gaussian(2.5 * area, 1.5 * area, 0.6)
+}
+
+/// One of the six PSFs of the paper; below ×32 with variances in proportion to the scale, so that they fit into a block.
+///
+/// # Errors
+/// [`Error::Failed`] if the program was built with broken assets.
+pub fn paper_psf(number: usize, scale: usize) -> Result<PsfSpec> {
+    if scale == 32 {
+        return Ok(PsfSpec::Paper(number));
+    }
+    let psfs = paper_psfs()?;
+    let psf = psfs
+        .get(number)
+        .ok_or_else(|| Error::failed(format!("no PSF paper:{number}")))?;
+    let (v1, v2, angle) = psf.variances();
+    let rounded = |x: f64| (1e4 * x).round() / 1e4;
+    let share = scale as f64 / 32.0;
+    Ok(PsfSpec::Gaussian(
+        rounded(v1 * share),
+        rounded(v2 * share),
+        rounded(angle),
+    ))
+}
+
+/// The setting of a scene: clean, blind, K = s.
+///
+/// # Errors
+/// [`Error::Input`] where the scale leaves less than a patch of the scene.
+pub fn setting(
+    reference: &Reference,
+    config: &Config,
+    observation: &Observation,
+    seed: u64,
+) -> Result<Setting> {
+    let (rows, columns, _) = reference.shape;
+    let fits = |s: usize| rows.min(columns) / s >= LEAST_LR;
+    let chosen = SCALES.into_iter().find(|&s| fits(s)).unwrap_or(SCALES[2]);
+    let scale = observation.scale.unwrap_or(chosen);
+    let (h, w, patch) = (rows / scale, columns / scale, config.training.patch);
+    if let Some(psf @ (PsfSpec::Blind | PsfSpec::File(_))) = &observation.psf {
+        return Err(Error::input(format!(
+            "--psf {psf}: an experiment makes its own images; name a PSF such as paper:5 or gaussian:2.5,1.5,0.6"
+        )));
+    }
+    if h.min(w) < patch {
+        return Err(Error::input(format!(
+            "scene {}: {rows} x {columns} pixels leave {h} x {w} LR pixels at x{scale}, less than a patch of {patch} x \
+             {patch}; give a smaller --scale or a larger scene",
+            reference.name
+        )));
+    }
+    Ok(Setting {
+        scene: reference.name.clone(),
+        sensor: reference.sensor(),
+        scale,
+        psf: observation.psf.clone().unwrap_or_else(|| default_psf(scale)),
+        kernel: scale,
+        shift: 0.0,
+        snr_hsi: None,
+        snr_msi: None,
+        told: Told::Blind,
+        psf_model: PsfModel::Gaussian,
+        seed,
+    })
+}
+
+/// A run of the paper's method on an observed scene.
+pub(super) struct Task<'a> {
+    /// The device.
+    pub engine: &'a dyn Engine<f32>,
+    /// The configuration, with the run's own laid over it.
+    pub config: &'a Config,
+    /// Whether the course is kept.
+    pub traced: bool,
+    /// The scene that is fused.
+    pub observed: &'a Observed,
+    /// The scenes that are trained on where they are others.
+    pub others: &'a [Observed],
+}
+
+/// A model after the coordination loop.
+#[derive(Clone)]
+pub(super) struct Trained {
+    model: Model,
+    /// The scene that is fused, in the model's units.
+    scene: Scene,
+    trace: Option<Trace>,
+    seconds: f64,
+}
+
+impl Task<'_> {
+    /// The coordination loop.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where a scene does not fit, [`Error::Failed`] where training diverges or the device fails,
+    /// [`Error::Interrupted`] after Ctrl-C.
+    pub fn train(&self, watcher: &mut dyn Watcher) -> Result<Trained> {
+        let mut times = Vec::new();
+        let mut scene = self.observed.scene()?;
+        let mut scenes = match self.others {
+            [] => vec![scene.clone()],
+            others => others.iter().map(Observed::scene).collect::<Result<Vec<_>>>()?,
+        };
+        let mut model = stage("estimate", watcher, &mut times, |_| {
+            start_on_scenes(self.config, &mut scenes, &Known::default())
+        })?;
+        scene.calibrate(&model.calibration);
+        let training = &self.config.training;
+        let (patch, batch) = (training.patch, training.batch);
+        let mut data = training_data(&scenes, model.geometry, patch, batch, self.config.seed)?;
+        drop(scenes);
+        let mut course = Course::new(self, &scene, training.steps / EPOCH);
+        if self.traced {
+            course.add(&model, None, true)?;
+        }
+        stage("train", watcher, &mut times, |w| {
+            let mut progress =
+                |done: u32, total: u32, losses: &_| w.progress(done as usize, total as usize, Some(losses));
+            train_in_epochs(
+                self.engine,
+                &mut model,
+                &mut data,
+                EPOCH,
+                &mut progress,
+                &mut |model, epoch| match self.traced {
+                    true => course.add(model, Some(epoch), model.step == training.steps),
+                    false => Ok(()),
+                },
+            )
+        })?;
+        let seconds = total(&times) - course.aside;
+        let points = course.points;
+        Ok(Trained {
+            trace: self
+                .traced
+                .then(|| Trace::new(EPOCH, points, model.geometry.kernel)),
+            model,
+            scene,
+            seconds,
+        })
+    }
+
+    /// Partial fine-tuning, where the configuration has it, and the result.
+    ///
+    /// # Errors
+    /// As [`Task::train`].
+    pub fn finish(&self, trained: Trained, watcher: &mut dyn Watcher) -> Result<Made> {
+        let Trained {
+            mut model,
+            scene,
+            mut trace,
+            seconds,
+        } = trained;
+        model.config.finetune = self.config.finetune.clone();
+        let mut times = Vec::new();
+        let batch = self.config.training.batch.max(1024);
+        let mut course = Course::new(self, &scene, 0);
+        if self.config.finetune.steps > 0 {
+            // As `finetune` does it: single LR pixels, all of the scene in a step where they are no more than 1,024.
+            let mut data = training_data(
+                std::slice::from_ref(&scene),
+                model.geometry,
+                1,
+                batch,
+                self.config.seed,
+            )?;
+            if self.traced {
+                course.add(&model, None, true)?;
+            }
+            stage("fine-tune", watcher, &mut times, |w| {
+                let mut progress = |done: u32, total: u32, losses: &_| {
+                    w.progress(done as usize, total as usize, Some(losses))
+                };
+                let mut at_end = |model: &Model, epoch: &History| match self.traced {
+                    true => course.add(model, Some(epoch), true),
+                    false => Ok(()),
+                };
+                fine_tune_in_epochs(
+                    self.engine,
+                    &mut model,
+                    &mut data,
+                    FINETUNE_EPOCH,
+                    &mut progress,
+                    &mut at_end,
+                )
+            })?;
+        }
+        if let Some(trace) = &mut trace {
+            trace.finetuning = course.points;
+        }
+        let aside = course.aside;
+        let samples = stage("reconstruct", watcher, &mut times, |_| {
+            reconstruct(self.engine, &model, &scene.hr_msi, Output::Mean, &mut |_, _| ())
+        })?;
+        let image = self.observed.finished(samples, &scene);
+        Ok(Made {
+            dead_bands: Some(dead_bands(&image)),
+            image,
+            degradation: Some((model.psf(), model.srf())),
+            seconds: seconds + total(&times) - aside,
+            trace,
+        })
+    }
+}
+
+/// Keeps the course of a stage.
+struct Course<'a> {
+    task: &'a Task<'a>,
+    scene: &'a Scene,
+    points: Vec<Point>,
+    /// Epochs from one measured to the next.
+    every: usize,
+    /// Seconds spent on looking.
+    aside: f64,
+}
+
+impl<'a> Course<'a> {
+    fn new(task: &'a Task<'a>, scene: &'a Scene, epochs: u32) -> Self {
+        Course {
+            task,
+            scene,
+            points: Vec::new(),
+            every: epochs.div_ceil(MEASURED).max(1) as usize,
+            aside: 0.0,
+        }
+    }
+
+    /// Adds the model as it stands after `epoch`; its reconstruction is measured in its turn, or if it `must` be.
+    fn add(&mut self, model: &Model, epoch: Option<&History>, must: bool) -> Result<()> {
+        let began = Instant::now();
+        let training = &model.config.training;
+        let losses = epoch.and_then(|h| h.epochs(u32::MAX, training.alpha, training.beta).pop());
+        let observed = self.task.observed;
+        let measured = must || self.points.len().is_multiple_of(self.every);
+        let image = if measured { Some(self.image(model)?) } else { None };
+        let scores = |image: &Cube| evaluate(&observed.reference, image, observed.scale, Convention::Strict);
+        let psf = model.gaussian().map_or(Vec::new(), |g| g.parameters().to_vec());
+        self.points.push(Point {
+            step: losses.as_ref().map_or(model.step, |l| l.step),
+            degradation: losses.as_ref().and_then(|l| l.degradation),
+            network: losses.as_ref().map(|l| l.network),
+            error: losses.as_ref().map(|l| l.error),
+            psf,
+            psf_nrmse: nrmse(&model.psf(), &observed.psf),
+            srf_nrmse: observed.srf.as_ref().map(|srf| nrmse(&model.srf(), srf)),
+            scores: image.as_ref().map(scores).transpose()?,
+            dead_bands: image.as_ref().map(dead_bands),
+        });
+        self.aside += began.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn image(&self, model: &Model) -> Result<Cube> {
+        let samples = reconstruct(
+            self.task.engine,
+            model,
+            &self.scene.hr_msi,
+            Output::Mean,
+            &mut |_, _| (),
+        )?;
+        Ok(self.task.observed.finished(samples, self.scene))
+    }
+}
+
+/// Bands that are zero everywhere.
+fn dead_bands(image: &Cube) -> usize {
+    let bands = image.samples.axis_iter(ndarray::Axis(2));
+    bands.filter(|band| band.iter().all(|&x| x == 0.0)).count()
+}
+
+fn total(times: &[StageTime]) -> f64 {
+    times.iter().map(|t| t.seconds).sum()
+}
