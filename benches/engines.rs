@@ -9,9 +9,10 @@ use hsr_gpu::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
 use hsr_gpu::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
 use hsr_gpu::engine::cpu::psf_blur::{LrObservation, psf_blur};
 use hsr_gpu::engine::cpu::{CpuEngine, network_update};
+use hsr_gpu::engine::refinement::{Guide, RefinementGrid, Strip};
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::engine::workload::{Workload, samples, start};
-use hsr_gpu::engine::{Engine, Noise, Output, Precision, TrainingSet};
+use hsr_gpu::engine::{Engine, Geometry, Noise, Output, Precision, TrainingSet};
 use hsr_gpu::network::{Activation, Architecture};
 use hsr_gpu::sensor::psf;
 use ndarray::{Array3, ArrayView3};
@@ -99,6 +100,45 @@ fn reconstruct(bencher: Bencher, name: &str) {
         let image = ArrayView3::from_shape((160, 160, 3), &image).unwrap_or_else(|e| panic!("{e}"));
         engine
             .reconstruct(&architecture, &state, image, 0, Output::Mean, out.view_mut())
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+    });
+}
+
+/// The spread of refinement at its widest over 256 × 256 pixels: ×8, 31 bands. A smooth MSI leaves most neighbours in.
+#[divan::bench(args = ENGINES)]
+fn guided_update(bencher: Bencher, name: &str) {
+    let grid = RefinementGrid {
+        rows: 32,
+        columns: 32,
+        bands: 31,
+        msi_bands: 3,
+        geometry: Geometry { scale: 8, kernel: 8 },
+        centroid: [0.0; 2],
+    };
+    let guide = Guide {
+        radius: Guide::MAX_RADIUS,
+        precision: 10.0,
+    };
+    let smooth = |side: usize| -> Vec<f32> {
+        let at = |k: usize| (k / 3 / side + k / 3 % side) as f32 / side as f32;
+        (0..side * side * 3)
+            .map(|k| 0.3 * (at(k) + k as f32 % 3.0).sin())
+            .collect()
+    };
+    let (weights, lr_msi, hr_msi) = (samples(32 * 32 * 31, 1), smooth(32), smooth(256));
+    let (engine, mut out) = (engine(name), vec![0.0; 256 * 256 * 31]);
+    bencher.bench_local(|| {
+        engine
+            .refiner()
+            .guided_update(
+                &grid,
+                Strip::default(),
+                guide,
+                &weights,
+                &lr_msi,
+                &hr_msi,
+                &mut out,
+            )
             .unwrap_or_else(|e| panic!("{name}: {e}"));
     });
 }

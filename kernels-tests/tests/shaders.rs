@@ -12,11 +12,14 @@ use hsr_gpu::engine::gpu::defines::{Arithmetic, Shape, Target, keeps_tensors};
 use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::gpu::preprocessor::Defines;
 use hsr_gpu::engine::gpu::probes::ProbeUniform;
+use hsr_gpu::engine::gpu::refinement::PartUniform;
 use hsr_gpu::engine::gpu::step::{StepUniform, TileUniform};
 use hsr_gpu::engine::gpu::{
-    degradation, degradation_sums, degradation_update, half_weights, hr_network, lr_network, lr_steps,
-    network_update, probes, psf_blur, reconstruct,
+    bicubic_update, consistency_residual, dct_denoise, degradation, degradation_sums, degradation_update,
+    guided_update, half_weights, hr_network, lr_network, lr_steps, network_update, probes, psf_blur,
+    reconstruct,
 };
+use hsr_gpu::engine::refinement::RefinementGrid;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
@@ -77,6 +80,25 @@ fn shaders(case: &Case, target: Target) -> Vec<(&'static str, Defines)> {
             lr_steps::defines(&problem, &layout, &shape, (case.windows, 256), target).unwrap(),
         ),
     ];
+    let grid = RefinementGrid {
+        rows: 2,
+        columns: 3,
+        bands: case.architecture.bands,
+        msi_bands: case.architecture.msi_bands,
+        geometry: case.geometry,
+        centroid: [0.0; 2],
+    };
+    all.extend([
+        (
+            consistency_residual::FILE,
+            consistency_residual::defines(&grid, target),
+        ),
+        (guided_update::FILE, guided_update::defines(&grid, target)),
+        (bicubic_update::FILE, bicubic_update::defines(&grid)),
+        (dct_denoise::FILE, dct_denoise::defines(2, false, false)),
+        (dct_denoise::FILE, dct_denoise::defines(2, true, false)),
+        (dct_denoise::FILE, dct_denoise::defines(2, false, true)),
+    ]);
     all.extend([probes::MULTIPLY_ADD, probes::COPY].map(|file| (file, Defines::default())));
     for output in [
         Output::Mean,
@@ -196,6 +218,12 @@ fn host_and_shader_agree_on_the_uniforms() {
     assert_eq!(
         layout(&module(reconstruct::FILE), "Tile"),
         (tile, size_of::<TileUniform>())
+    );
+    let part = offsets!(PartUniform: hr_row, hr_rows, hr_height, hr_columns, lr_row, lr_rows, lr_height, lr_columns,
+        quad, quads, reach, radius, sharpness, zero);
+    assert_eq!(
+        layout(&module(guided_update::FILE), "Part"),
+        (part, size_of::<PartUniform>())
     );
     let probe = offsets!(ProbeUniform: count, factor, offset);
     assert_eq!(

@@ -47,7 +47,7 @@ impl Verify {
             ..Options::default()
         };
         let engine = GpuEngine::with_options(&choice, options)?;
-        let rows = compare_all(&engine, |case| output.say(&format!("verify: {}", case.name)))?;
+        let rows = compare_all(&engine, |case| output.say(&format!("verify: {case}")))?;
         let failed = rows.iter().filter(|r| !r.passed).count();
         let mut text = format!(
             "{}\n{:<19} {:<22} {:<42} {:>8} {:>8} {:>8}\n",

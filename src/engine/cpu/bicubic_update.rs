@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::cube::bicubic::keys;
 use crate::engine::refinement::{RefinementGrid, Strip};
+use crate::engine::work::Work;
 use crate::real::Real;
 
 /// See [`crate::engine::refinement::Refiner::bicubic_update`].
@@ -42,6 +43,12 @@ pub fn taps<T: Real>(position: f64, length: usize) -> [(usize, T); 4] {
         let inside = at.clamp(0.0, (length - 1) as f64) as usize;
         (inside, T::of(keys((position - at).abs())))
     })
+}
+
+/// Work of `hr` rows of the HR grid that read `lr` rows of the LR grid.
+pub fn work<T>(grid: &RefinementGrid, hr: usize, lr: usize) -> Work {
+    let (line, lr_line) = (grid.hr_columns() * grid.bands, grid.columns * grid.bands);
+    Work::of::<T>(8 * hr * (line + lr_line), 2 * hr * line + lr * lr_line)
 }
 
 #[cfg(test)]

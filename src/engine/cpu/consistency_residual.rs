@@ -1,8 +1,12 @@
 //! Twin of `shaders/consistency_residual.wgsl`: what X asks for that (Z∗C)↓ has not.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use crate::engine::Geometry;
 use crate::engine::refinement::{RefinementGrid, Strip};
+use crate::engine::work::Work;
 use crate::real::Real;
 use crate::sensor::psf;
 
@@ -41,13 +45,28 @@ pub fn consistency_residual<T: Real>(
         });
 }
 
+/// Work of what the LR rows `lr` see of the HR rows `hr`.
+pub fn work<T>(grid: &RefinementGrid, lr: &Range<usize>, hr: &Range<usize>) -> Work {
+    let Geometry { scale, kernel } = grid.geometry;
+    let start = psf::window_start(scale, kernel);
+    let rows = lr.clone().flat_map(|r| (0..kernel).map(move |i| r * scale + i));
+    let seen = rows
+        .map(|row| row.saturating_add_signed(start).min(grid.hr_rows() - 1))
+        .filter(|row| hr.contains(row))
+        .count();
+    let line = grid.columns * grid.bands;
+    Work::of::<T>(
+        2 * seen * kernel * line,
+        2 * lr.len() * line + hr.len() * grid.hr_columns() * grid.bands + kernel * kernel,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use ndarray::Array3;
 
     use super::*;
     use crate::cube::Cube;
-    use crate::engine::Geometry;
     use crate::sensor::observe::blur_and_downsample;
     use crate::sensor::psf::GaussianPsf;
 

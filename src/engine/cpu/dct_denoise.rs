@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::engine::refinement::{DCT_SIDE, PlaneShape};
+use crate::engine::work::Work;
 use crate::real::Real;
 
 /// Coefficients of the first pass below this many standard deviations are taken for noise.
@@ -81,6 +82,27 @@ pub fn dct_denoise<T: Real>(
             *o /= w;
         }
     }
+}
+
+/// Work of `count` blocks, there and back; of what the first pass compares and counts, nothing.
+pub fn block_work<T>(count: usize, pilot: bool) -> Work {
+    let samples = DCT_SIDE * DCT_SIDE;
+    let product = 2 * DCT_SIDE * samples;
+    // A pilot is transformed, gains are made of it and their squares summed.
+    let operations = 4 * product
+        + 1
+        + if pilot {
+            2 * product + 5 * samples + 2 * (samples - 1)
+        } else {
+            0
+        };
+    Work::of::<T>(count * operations, count * samples * (2 + usize::from(pilot)))
+}
+
+/// Work of weighing `count` blocks and averaging them into `pixels` pixels.
+pub fn pixel_work<T>(count: usize, pixels: usize) -> Work {
+    let samples = DCT_SIDE * DCT_SIDE;
+    Work::of::<T>(3 * count * samples + pixels, count * (samples + 1) + pixels)
 }
 
 /// First rows or columns of the blocks: every `stride`, and the last that fits.

@@ -1,12 +1,15 @@
 //! Twin of `shaders/guided_update.wgsl`: spreads weights of LR pixels over HR pixels that are alike.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::engine::refinement::{Guide, RefinementGrid, Strip};
+use crate::engine::work::Work;
 use crate::real::Real;
 
 /// κ below this is left out: it adds less than single precision resolves.
-const NEGLIGIBLE: f64 = 1e-7;
+pub const NEGLIGIBLE: f64 = 1e-7;
 
 /// See [`crate::engine::refinement::Refiner::guided_update`].
 pub fn guided_update<T: Real>(
@@ -42,7 +45,8 @@ pub fn guided_update<T: Real>(
                         let k = (r - strip.lr_row) * grid.columns + c;
                         let mut colour2 = T::zero();
                         for (&y, &of) in colour.iter().zip(&lr_msi[k * b..][..b]) {
-                            colour2 += (y - of) * (y - of);
+                            let d = y - of;
+                            colour2 += d * d;
                         }
                         let t = distance2.sqrt() / T::of(guide.radius);
                         let near = T::one() - t;
@@ -71,6 +75,32 @@ fn distances<T: Real>(position: f64, radius: f64, length: usize) -> Vec<(usize, 
     (first..end.min(length))
         .map(|at| (at, T::of((position - at as f64).powi(2))))
         .collect()
+}
+
+/// Work of `bands` bands of the HR rows `hr` where no neighbour is negligible: at most.
+pub fn work<T: Real>(grid: &RefinementGrid, hr: &Range<usize>, guide: Guide, bands: usize) -> Work {
+    let (b, columns) = (grid.msi_bands, grid.hr_columns());
+    let near = |p: usize, axis: usize| {
+        let length = [grid.rows, grid.columns][axis];
+        distances::<T>(grid.lr_position(p, axis), guide.radius, length)
+    };
+    let across: Vec<_> = (0..columns).map(|q| near(q, 1)).collect();
+    let limit = T::of(guide.radius * guide.radius);
+    let (mut pairs, mut inside) = (0, 0);
+    for p in hr.clone() {
+        for &(_, row2) in &near(p, 0) {
+            for near_columns in &across {
+                pairs += near_columns.len();
+                inside += near_columns.iter().filter(|&&(_, c)| row2 + c < limit).count();
+            }
+        }
+    }
+    let lr = grid.lr_rows(hr, guide.radius).len() * grid.columns;
+    Work::of::<T>(
+        // Distance; colour, place, exponential function and sum.
+        pairs + inside * (3 * b + 12 + 2 * bands),
+        lr * (bands + b) + hr.len() * columns * (2 * bands + b),
+    )
 }
 
 #[cfg(test)]

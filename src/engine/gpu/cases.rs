@@ -166,7 +166,7 @@ pub(super) fn uniforms(n: usize, stream: u32) -> Vec<f32> {
         .collect()
 }
 
-fn gaussians(n: usize, stream: u32) -> Vec<f32> {
+pub(super) fn gaussians(n: usize, stream: u32) -> Vec<f32> {
     (0..n as u32)
         .map(|i| normals::<f32>(key(12), stream, 99, i, 0)[0])
         .collect()

@@ -12,6 +12,7 @@ use crate::engine::cpu::{CpuEngine, reconstruct};
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::cases::{Case, cases, uniforms};
 use crate::engine::gpu::compare_lr_steps::compare_lr_steps;
+use crate::engine::gpu::compare_refinement::{self, compare_refinement, refinement_cases};
 use crate::engine::gpu::compare_twin::twin_step;
 use crate::engine::gpu::trainer::GpuTrainer;
 use crate::engine::{Engine, Noise, Output, Precision, StepLosses, Trainer, TrainingState};
@@ -498,20 +499,26 @@ pub fn compare_walk(engine: &GpuEngine, case: &Case, steps: u32) -> Result<Vec<R
     Ok(rows.rows)
 }
 
-/// Everything: every kernel on every case, and whole steps on those of the table's cases that draw their own noise.
+/// Everything: every kernel on every case, the passes of refinement on theirs, and whole steps on those of the table's cases that draw their own noise.
 ///
 /// # Errors
 /// [`Error::Failed`] where the device fails.
-pub fn compare_all(engine: &GpuEngine, mut on_case: impl FnMut(&Case)) -> Result<Vec<Row>> {
+pub fn compare_all(engine: &GpuEngine, mut on_case: impl FnMut(&str)) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for case in cases() {
-        on_case(&case);
+        on_case(case.name);
         rows.extend(compare_step(engine, &case)?);
         rows.extend(compare_lr_steps(engine, &case)?);
         rows.extend(compare_reconstruct(engine, &case)?);
         // Whole steps of the CPU engine are in f32.
         if case.noise != Noise::Given && engine.precision() == Precision::F32 {
             rows.extend(compare_walk(engine, &case, 5)?);
+        }
+    }
+    for case in refinement_cases() {
+        on_case(case.name);
+        for kernel in compare_refinement::KERNELS {
+            rows.extend(compare_refinement(engine, &case, kernel)?);
         }
     }
     Ok(rows)

@@ -3,16 +3,21 @@
 //! `context` speaks to the adapter, `preprocessor` puts sizes into the shaders' text, `pipeline` compiles and binds,
 //! one file a kernel says what its text depends on and how it is dispatched, `trainer` records a step and replays it.
 
+pub mod bicubic_update;
 pub mod buffers;
 pub mod cases;
 pub mod compare;
 pub mod compare_lr_steps;
+pub mod compare_refinement;
 mod compare_twin;
+pub mod consistency_residual;
 pub mod context;
+pub mod dct_denoise;
 pub mod defines;
 pub mod degradation;
 pub mod degradation_sums;
 pub mod degradation_update;
+pub mod guided_update;
 pub mod half_weights;
 pub mod hr_network;
 pub mod lr_network;
@@ -26,6 +31,7 @@ pub mod probes;
 pub mod psf_blur;
 pub mod reconstruct;
 mod recording;
+pub mod refinement;
 pub mod shaders;
 pub mod step;
 pub mod timing;
@@ -37,6 +43,7 @@ pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_ada
 pub use pipeline::{Options, Pipelines};
 
 use crate::engine::profile::{Clock, Instruments, Limits, Profile};
+use crate::engine::refinement::Refiner;
 use crate::engine::{Engine, Output, Precision, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -48,6 +55,8 @@ pub struct GpuEngine {
     pub context: Context,
     /// Its kernels.
     pub pipelines: Pipelines,
+    /// Buffers that the passes of refinement leave for the next.
+    kept: refinement::Kept,
 }
 
 impl GpuEngine {
@@ -68,6 +77,7 @@ impl GpuEngine {
         Ok(GpuEngine {
             pipelines: Pipelines::new(&context, options),
             context,
+            kept: refinement::Kept::default(),
         })
     }
 }
@@ -111,6 +121,10 @@ impl Engine<f32> for GpuEngine {
         out: ArrayViewMut3<f32>,
     ) -> Result<()> {
         reconstruct::reconstruct(self, architecture, state, hr_msi, first_pixel, output, out)
+    }
+
+    fn refiner(&self) -> &dyn Refiner<f32> {
+        self
     }
 
     fn instruments(&self) -> Option<&dyn Instruments> {

@@ -28,6 +28,8 @@ pub struct Options {
     pub precision: Precision,
     /// What the texts take in place of the adapter's own properties, for tests of another adapter's texts.
     pub target: Option<Target>,
+    /// Bytes of the parts that refinement cuts images into, for tests of images larger than that.
+    pub part_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

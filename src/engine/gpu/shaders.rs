@@ -10,9 +10,13 @@ macro_rules! files {
 
 /// Path below `shaders/` and text.
 const FILES: &[(&str, &str)] = files![
+    "bicubic_update.wgsl",
+    "consistency_residual.wgsl",
+    "dct_denoise.wgsl",
     "degradation.wgsl",
     "degradation_sums.wgsl",
     "degradation_update.wgsl",
+    "guided_update.wgsl",
     "half_weights.wgsl",
     "hr_network.wgsl",
     "lr_network.wgsl",
@@ -28,6 +32,7 @@ const FILES: &[(&str, &str)] = files![
     "shared/lr_pass.wgsl",
     "shared/network.wgsl",
     "shared/noise.wgsl",
+    "shared/part.wgsl",
     "shared/philox.wgsl",
     "shared/probe.wgsl",
     "shared/start.wgsl",

@@ -76,8 +76,9 @@ fn uniform<S: Simd>(simd: S, word: S::u32s) -> S::f32s {
     simd.add_f32s(from_zero, simd.splat_f32s(0.5 / 8_388_608.0))
 }
 
+/// The polynomial in `x` with these coefficients, that of the highest power first.
 #[inline(always)]
-fn polynomial<S: Simd, const N: usize>(simd: S, x: S::f32s, coefficients: [f32; N]) -> S::f32s {
+pub(super) fn polynomial<S: Simd, const N: usize>(simd: S, x: S::f32s, coefficients: [f32; N]) -> S::f32s {
     let mut sum = simd.splat_f32s(coefficients[0]);
     for c in &coefficients[1..] {
         sum = simd.mul_add_e_f32s(sum, x, simd.splat_f32s(*c));

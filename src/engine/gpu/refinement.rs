@@ -1,0 +1,199 @@
+//! What the passes of refinement share on the GPU: their uniform, their buffers, and how an image is cut into parts.
+//!
+//! Images come from the host and go back to it, strip by strip. A strip is cut further where a binding would not hold it,
+//! and so that no dispatch is long; the bits of a row depend on neither.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::engine::gpu::GpuEngine;
+use crate::engine::gpu::buffers::GpuBuffer;
+use crate::engine::gpu::pipeline::Pipeline;
+use crate::engine::gpu::{bicubic_update, consistency_residual, dct_denoise, guided_update};
+use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
+use crate::engine::work::Work;
+use crate::error::Result;
+
+/// Bytes of a part of an image at most.
+const PART_BYTES: u64 = 32 << 20;
+/// Multiply-adds of a dispatch at most: a fraction of a second on a slow adapter, for drivers' watchdogs.
+pub(super) const PART_WORK: usize = 10_000_000_000;
+/// Where a binding does not hold one row of an image.
+const HINT: &str = "use --refine off or --backend cpu";
+
+/// Twin of `Part` in `shaders/shared/part.wgsl`, which says what the fields mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct PartUniform {
+    pub hr_row: u32,
+    pub hr_rows: u32,
+    pub hr_height: u32,
+    pub hr_columns: u32,
+    pub lr_row: u32,
+    pub lr_rows: u32,
+    pub lr_height: u32,
+    pub lr_columns: u32,
+    pub quad: u32,
+    pub quads: u32,
+    pub reach: u32,
+    pub radius: f32,
+    pub sharpness: f32,
+    pub zero: u32,
+}
+
+impl PartUniform {
+    /// Of whole grids.
+    pub(super) fn of(grid: &RefinementGrid) -> Self {
+        PartUniform {
+            hr_height: grid.hr_rows() as u32,
+            hr_columns: grid.hr_columns() as u32,
+            lr_height: grid.rows as u32,
+            lr_columns: grid.columns as u32,
+            ..Default::default()
+        }
+    }
+}
+
+/// Rows of `row` 32-bit words that a part has, at least one.
+pub(super) fn rows_of_part(engine: &GpuEngine, row: usize) -> usize {
+    let bytes = engine.pipelines.options().part_bytes.unwrap_or(PART_BYTES);
+    let limit = engine.context.limits.max_storage_buffer_binding_size;
+    (bytes.min(limit) / (4 * row.max(1)) as u64).max(1) as usize
+}
+
+/// Buffers between passes, by the name that the shaders have for them.
+#[derive(Debug, Default)]
+pub struct Kept(Mutex<HashMap<&'static str, GpuBuffer>>);
+
+impl Kept {
+    fn take(&self, name: &str) -> Option<GpuBuffer> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.remove(name)
+    }
+
+    fn put(&self, buffers: impl Iterator<Item = (&'static str, GpuBuffer)>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(buffers);
+    }
+}
+
+/// The buffers of a pass; the engine keeps them for the next one.
+pub(super) struct Buffers<'e> {
+    engine: &'e GpuEngine,
+    taken: HashMap<&'static str, GpuBuffer>,
+}
+
+impl<'e> Buffers<'e> {
+    pub fn of(engine: &'e GpuEngine) -> Self {
+        Buffers {
+            engine,
+            taken: HashMap::new(),
+        }
+    }
+
+    /// Room for `words` 32-bit words under `name`.
+    pub fn room(&mut self, name: &'static str, words: usize) -> Result<&GpuBuffer> {
+        let guarded = self.engine.pipelines.options().checked;
+        let bytes = 4 * words.max(4) as u64;
+        // Between guard words a buffer has no room to spare: what lies behind it is what is guarded.
+        let fits = |b: &GpuBuffer| b.bytes == bytes || (!guarded && b.bytes > bytes);
+        let there = self.taken.remove(name).or_else(|| self.engine.kept.take(name));
+        let buffer = match there.filter(fits) {
+            Some(buffer) => buffer,
+            None => GpuBuffer::zeroed(&self.engine.context, name, words, guarded, HINT)?,
+        };
+        Ok(self.taken.entry(name).or_insert(buffer))
+    }
+
+    /// Puts `data` under `name`.
+    pub fn write<T: Pod>(&mut self, name: &'static str, data: &[T]) -> Result<()> {
+        let engine = self.engine;
+        self.room(name, size_of_val(data) / 4)?
+            .write(&engine.context, 0, data)
+    }
+
+    /// Runs a kernel over the buffers that its shader names.
+    pub fn run(
+        &mut self,
+        pipeline: &Pipeline,
+        part: PartUniform,
+        workgroups: [u32; 3],
+        work: impl FnOnce() -> Work,
+    ) -> Result<()> {
+        self.write("step", &[part])?;
+        let context = &self.engine.context;
+        let named: Vec<_> = self.taken.iter().map(|(name, buffer)| (*name, buffer)).collect();
+        let group = pipeline.bind(context, &named, size_of::<PartUniform>() as u64)?;
+        let mut encoder = context.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = context.pass(&mut encoder);
+            pass.dispatch(pipeline, &group, &[0], workgroups, work);
+        }
+        context.submit(encoder, false)
+    }
+
+    /// Waits, and copies what lies under `name` into `out`.
+    pub fn read(&self, name: &str, out: &mut [f32]) -> Result<()> {
+        if let Some(buffer) = self.taken.get(name) {
+            out.copy_from_slice(&buffer.read::<f32>(&self.engine.context, 0, out.len())?);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Buffers<'_> {
+    fn drop(&mut self) {
+        self.engine.kept.put(self.taken.drain());
+    }
+}
+
+impl Refiner<f32> for GpuEngine {
+    fn consistency_residual(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        psf: &[f32],
+        target: &[f32],
+        hr_hsi: &[f32],
+        residual: &mut [f32],
+    ) -> Result<()> {
+        consistency_residual::consistency_residual(self, grid, strip, psf, target, hr_hsi, residual)
+    }
+
+    fn guided_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        guide: Guide,
+        weights: &[f32],
+        lr_msi: &[f32],
+        hr_msi: &[f32],
+        hr_hsi: &mut [f32],
+    ) -> Result<()> {
+        guided_update::guided_update(self, grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi)
+    }
+
+    fn bicubic_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        residual: &[f32],
+        hr_hsi: &mut [f32],
+    ) -> Result<()> {
+        bicubic_update::bicubic_update(self, grid, strip, residual, hr_hsi)
+    }
+
+    fn dct_denoise(
+        &self,
+        shape: PlaneShape,
+        stride: usize,
+        noisy: &[f32],
+        pilot: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        dct_denoise::dct_denoise(self, shape, stride, noisy, pilot, out)
+    }
+}
