@@ -169,6 +169,10 @@ pub struct ConfigOptions {
     /// Networks trained side by side and averaged
     #[arg(long)]
     pub members: Option<usize>,
+    /// Give outputs that die, and members that learn nothing, another start early in training [default: the
+    /// preset's; on for single-scene, whose outputs cannot die, off for the presets of the paper]
+    #[arg(long)]
+    pub revive: bool,
     /// Leave PSF and SRF at their start instead of learning them in the loop
     #[arg(long)]
     pub no_coordination: bool,
@@ -197,6 +201,7 @@ impl ConfigOptions {
         set(&mut config.training.steps, self.steps);
         set(&mut config.finetune.steps, self.finetune_steps);
         config.seed = self.seed.unwrap_or(config.seed);
+        config.training.revive |= self.revive;
         config.network.members = self.members.unwrap_or(config.network.members);
         if let Some(sensors) = sensors {
             sensors.apply(&mut config);

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::coordination::fuse::{Fused, StageTime};
 use crate::coordination::model::Model;
+use crate::coordination::revival::Revived;
 use crate::coordination::start::Known;
 use crate::coordination::training::{Epoch, History, rises};
 use crate::cube::strips::Strips;
@@ -122,6 +123,10 @@ pub struct Summary {
     pub registered: Option<[f64; 2]>,
     /// PSF and SRF.
     pub degradation: DegradationSummary,
+    /// Outputs and members that were given another start on the way.
+    pub revived: Vec<Revived>,
+    /// Outputs (member, band) that are zero at every LR pixel: their bands are lost.
+    pub dead_outputs: Vec<(usize, usize)>,
     /// The coordination loop.
     pub objective: ObjectiveSummary,
     /// Partial fine-tuning, where it ran.
@@ -304,6 +309,8 @@ impl Summary {
                 known.psf.is_some(),
                 known.srf.is_some(),
             ),
+            revived: fused.training.revived.clone(),
+            dead_outputs: fused.training.dead.clone(),
             objective: ObjectiveSummary::new(model, &fused.training, (config.training.steps / 20).max(1)),
             finetune: finetuned.then(|| {
                 ObjectiveSummary::new(model, &fused.finetuning, (config.finetune.steps / 10).max(1))
@@ -355,6 +362,23 @@ impl Summary {
         }
         text.push_str(&degradation_text(model, &self.degradation, wavelengths));
         text.push_str(&objective_text("coordination", &self.objective));
+        for revived in &self.revived {
+            let _ = writeln!(
+                text,
+                "step {}: {} dead outputs and {} members that had learned nothing were given another start",
+                revived.step,
+                revived.outputs.len(),
+                revived.members.len()
+            );
+        }
+        if !self.dead_outputs.is_empty() {
+            let _ = writeln!(
+                text,
+                "note: {} outputs are zero at every LR pixel, their ReLU never fires and their bands are lost; --revive gives \
+                 such outputs another start",
+                self.dead_outputs.len()
+            );
+        }
         if let Some(finetune) = &self.finetune {
             text.push_str(&objective_text("fine-tuning", finetune));
         }

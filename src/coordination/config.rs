@@ -117,6 +117,9 @@ pub struct TrainingConfig {
     pub beta: f64,
     /// Whether samples μ + σ ε are trained, as in the paper, or the mean alone.
     pub sampling: bool,
+    /// Whether outputs that die and members that learn nothing are given another start early in training.
+    #[serde(default)]
+    pub revive: bool,
 }
 
 /// The degradation θ.

@@ -12,6 +12,7 @@ use crate::coordination::config::{Config, FineTunePsf, Refine};
 use crate::coordination::model::Model;
 use crate::coordination::product::{Product, correct_strips, fits, with_observed};
 use crate::coordination::registration::registered_estimate;
+use crate::coordination::revival::{CHECKS, Witnesses};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, start};
 use crate::coordination::training::{Coordination, History, Progress, coordinate, fine_tune};
@@ -337,9 +338,17 @@ pub fn train_in_epochs(
         start: &start,
     };
     let mut history = History::default();
+    let part = |part: f64| (part * f64::from(last)).ceil() as u32;
+    let checks = CHECKS.map(part);
+    let mut epoch = History::default();
+    let mut epoch_end = model.step.saturating_add(length.max(1)).min(last);
     while model.step < last {
         let mut reached = model.step;
-        let end = model.step.saturating_add(length.max(1)).min(last);
+        let mut end = epoch_end;
+        if training.revive {
+            let next = checks.into_iter().filter(|&step| step > model.step).min();
+            end = end.min(next.unwrap_or(last));
+        }
         let result = coordinate(
             trainer.as_mut(),
             &task,
@@ -354,9 +363,32 @@ pub fn train_in_epochs(
             model.state = trainer.state()?;
             model.step = reached;
         }
-        let epoch = result?;
-        at_end(model, &epoch)?;
-        history.steps.extend(epoch.steps);
+        epoch.steps.extend(result?.steps);
+        if model.step == epoch_end {
+            at_end(model, &epoch)?;
+            history.steps.append(&mut epoch.steps);
+            epoch_end = model.step.saturating_add(length.max(1)).min(last);
+        }
+        let look = training.revive && checks.contains(&model.step);
+        if !look && model.step < last {
+            continue;
+        }
+        let witnesses = Witnesses::new(&model.architecture, model.geometry, &model.psf(), &data.set);
+        if look && model.step < last {
+            let revived = witnesses.revive(
+                &model.architecture,
+                model.config.network.initialisation,
+                &mut model.state,
+                (model.config.seed, model.step),
+                checks.last() == Some(&model.step),
+            );
+            if !revived.is_empty() {
+                trainer = engine.trainer(&problem, &data.set, model.state.clone())?;
+                history.revived.push(revived);
+            }
+        } else {
+            history.dead = witnesses.dead(&model.architecture, &model.state);
+        }
     }
     Ok(history)
 }

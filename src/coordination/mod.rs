@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod model;
 pub mod product;
 pub mod registration;
+pub mod revival;
 pub mod scene;
 pub mod start;
 pub mod training;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::coordination::batches::Batches;
 use crate::coordination::config::{DegradationConfig, FineTuneConfig, Guide, TrainingConfig};
+use crate::coordination::revival::Revived;
 use crate::engine::{StepLosses, StepPlan, Trainer};
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -26,6 +27,10 @@ pub type Progress<'a> = dyn FnMut(u32, u32, &StepLosses) + 'a;
 pub struct History {
     /// Every step's losses, in order.
     pub steps: Vec<StepLosses>,
+    /// What was given another start on the way.
+    pub revived: Vec<Revived>,
+    /// Outputs (member, band) that are zero at every LR pixel at the end: their bands are lost.
+    pub dead: Vec<(usize, usize)>,
 }
 
 /// The objective L_θ + L_φ over one stretch of steps.
@@ -294,6 +299,7 @@ mod tests {
                     network: vec![2.0 + 20.0 / f64::from(step + 20) + 0.1 * noise()],
                 })
                 .collect(),
+            ..History::default()
         };
         let epochs = |history: &History| history.epochs(50, [0.0; 3], 1.0);
         let error = epochs(&history)[30].error;
