@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::{Error, Result};
 use crate::interrupt::Temporary;
@@ -117,7 +117,9 @@ pub(crate) fn prepare(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Res
 
 /// A file that is being written under a temporary name; dropped before its end, it is gone.
 pub(crate) struct Partial {
-    file: BufWriter<NamedTempFile>,
+    // Apart from each other, because errors of a `NamedTempFile` name the temporary file.
+    file: BufWriter<File>,
+    path: TempPath,
     target: PathBuf,
     remembered: Temporary,
 }
@@ -133,10 +135,11 @@ impl Partial {
     /// # Errors
     /// [`Error::Input`] if the folder cannot take files.
     pub(crate) fn create(path: &Path) -> Result<Partial> {
-        let file = temporary(path)?;
+        let (file, temporary) = temporary(path)?.into_parts();
         Ok(Partial {
-            remembered: Temporary::remember(file.path()),
+            remembered: Temporary::remember(&temporary),
             file: BufWriter::new(file),
+            path: temporary,
             target: path.to_owned(),
         })
     }
@@ -156,9 +159,9 @@ impl Partial {
     pub(crate) fn finish(self) -> Result<Prepared> {
         let failed = |e: &io::Error| write_error(&self.target, e);
         let file = self.file.into_inner().map_err(|e| failed(e.error()))?;
-        file.as_file().sync_all().map_err(|e| failed(&e))?;
+        file.sync_all().map_err(|e| failed(&e))?;
         Ok(Prepared {
-            file,
+            file: NamedTempFile::from_parts(file, self.path),
             _remembered: self.remembered,
             target: self.target,
         })
