@@ -56,6 +56,11 @@ pub fn plan(
     Ok(plan)
 }
 
+/// Whether a run has not trained its network.
+fn untrained(row: &ResultRow) -> bool {
+    row.cell.paper.as_ref().is_some_and(|p| p.beta == 0.0)
+}
+
 /// PSNR, SAM, ERGAS and the distance of the PSF over each weight, means over scenes and seeds.
 pub fn figures(results: &Results) -> Vec<Figure> {
     type Value = Box<dyn Fn(&ResultRow) -> Option<f64>>;
@@ -77,7 +82,11 @@ pub fn figures(results: &Results) -> Vec<Figure> {
         series: WEIGHTS
             .iter()
             .map(|(name, _)| {
-                let rows: Vec<&ResultRow> = results.rows.iter().filter(|r| r.factor == *name).collect();
+                let rows: Vec<&ResultRow> = results
+                    .rows
+                    .iter()
+                    .filter(|r| r.factor == *name && !untrained(r))
+                    .collect();
                 let mut at: Vec<&str> = rows.iter().map(|r| r.value.as_str()).collect();
                 at.dedup();
                 let mean = |x: &&str| {
@@ -93,10 +102,23 @@ pub fn figures(results: &Results) -> Vec<Figure> {
             })
             .collect(),
     });
+    let start: Vec<String> = results
+        .rows
+        .iter()
+        .filter(|r| untrained(r))
+        .map(|r| format!("{:.1} dB", r.outcome.scores.psnr_db))
+        .collect();
+    let start = match &start[..] {
+        [] => String::new(),
+        found => format!(
+            " β = 0 leaves the network at its start ({}) and is left out of the curves, which it would flatten.",
+            found.join(", ")
+        ),
+    };
     vec![Figure {
         name: "hyperparameters".to_owned(),
         caption: format!(
-            "Each weight of the losses over 0 to 0.8, means over {} scene(s) and {} seed(s). C′ is the estimated PSF.",
+            "Each weight of the losses over 0 to 0.8, means over {} scene(s) and {} seed(s). C′ is the estimated PSF.{start}",
             results.scenes.len(),
             results.seeds
         ),

@@ -300,13 +300,21 @@ impl Results {
                     100.0 * SETTLED
                 ));
             }
-            if let Some(dead) = row.outcome.dead_bands.filter(|&n| n > 0) {
-                remarks.push(format!(
-                    "{what}: {dead} bands of the result are zero everywhere, their ReLU never fires"
-                ));
-            }
         }
-        remarks.dedup();
+        let dead: Vec<usize> = self
+            .rows
+            .iter()
+            .filter_map(|row| row.outcome.dead_bands)
+            .collect();
+        if let (Some(least), Some(most)) = (dead.iter().min(), dead.iter().max())
+            && *most > 0
+        {
+            let affected = dead.iter().filter(|&&n| n > 0).count();
+            remarks.push(format!(
+                "in {affected} of {} rows, {least} to {most} bands of the result are zero everywhere: their ReLU never fires",
+                dead.len()
+            ));
+        }
         remarks
     }
 
