@@ -34,6 +34,41 @@ fn response() -> Array2<f64> {
 const FUSE: &str = "fuse --hsi x.npy --msi y.npy --backend cpu --steps 30 --finetune-steps 5";
 
 #[test]
+fn a_standard_deviation_is_written_and_judged() {
+    let folder = pair();
+    let run = format!("{FUSE} --members 3 --reference z.npy --json --quiet");
+    let json = folder.good(&format!("{run} --out f.npy --save-std s.npy"));
+    let summary: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let image = read_cube(&folder.path("f.npy").to_string_lossy()).unwrap();
+    let deviation = read_cube(&folder.path("s.npy").to_string_lossy()).unwrap();
+    let truth = read_cube(&folder.path("z.npy").to_string_lossy()).unwrap();
+    assert_eq!(deviation.samples.dim(), image.samples.dim());
+    assert!(deviation.samples.iter().all(|&s| s.is_finite() && s > 0.0));
+    let within = |k: f32| {
+        let errors = image.samples.iter().zip(&truth.samples).zip(&deviation.samples);
+        let inside = errors.filter(|((z, t), s)| (*z - *t).abs() <= k * **s).count();
+        inside as f64 / image.samples.len() as f64
+    };
+    // A sample whose error lies on the bound may count either way after the file's rounding: none or one of 4,320.
+    for (name, k) in [("within_1", 1.0), ("within_2", 2.0)] {
+        let found = summary["calibration"][name].as_f64().unwrap();
+        assert!((found - within(k)).abs() < 3e-4, "{name}: {found}, {}", within(k));
+    }
+    // The image is the same without.
+    folder.good(&format!("{run} --out g.npy"));
+    assert_eq!(
+        image.samples,
+        read_cube(&folder.path("g.npy").to_string_lossy())
+            .unwrap()
+            .samples
+    );
+    let alone = folder.refused(&format!("{FUSE} --members 1 --out h.npy --save-std t.npy"));
+    assert!(alone.contains("members"), "{alone}");
+    let same = folder.refused(&format!("{FUSE} --out h.npy --save-std h.npy"));
+    assert!(same.contains("one file"), "{same}");
+}
+
+#[test]
 fn fuse_writes_the_image_the_sensors_and_a_report() {
     let folder = pair();
     let json = folder.good(&format!(

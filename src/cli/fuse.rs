@@ -13,6 +13,7 @@ use super::options::{
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
+use crate::coordination::deviation::{self, Deviation};
 use crate::coordination::fuse::{fuse, split_off};
 use crate::coordination::product::{FusedImage, Product};
 use crate::coordination::scene::Scene;
@@ -47,6 +48,10 @@ pub struct Fuse {
     /// Write the PSF (psf.npy, K x K) and SRF (srf.npy, B x b) that were used into this folder
     #[arg(long, value_name = "DIR")]
     save_degradation: Option<PathBuf>,
+    /// Write a standard deviation for every sample of the result into this file, in the HSI's unit; with --reference
+    /// the summary says how many errors lie within it
+    #[arg(long, value_name = "FILE")]
+    save_std: Option<PathBuf>,
     /// True high-resolution hyperspectral image: adds metrics beside bicubic interpolation's
     #[arg(long, value_name = "FILE")]
     reference: Option<String>,
@@ -91,7 +96,23 @@ impl Fuse {
             memory,
         };
         let (rows, columns, _) = scene.hr_msi.dim();
-        target.check((rows, columns, scene.lr_hsi.dim().2))?;
+        let shape = (rows, columns, scene.lr_hsi.dim().2);
+        target.check(shape)?;
+        let std_target = self.save_std.as_deref().map(|path| Target {
+            path,
+            ..target.clone()
+        });
+        if let Some(target) = &std_target {
+            if target.path == out {
+                return Err(Error::input(format!(
+                    "{}: --out and --save-std name one file",
+                    out.display()
+                )));
+            }
+            deviation::check(config.network.members, config.training.sampling)?;
+            io::check_cube_writable(target.path)?;
+            target.check(shape)?;
+        }
         let reference = self
             .reference
             .as_deref()
@@ -118,6 +139,16 @@ impl Fuse {
         for lost in io::metadata_lost(out, image.metadata()) {
             output.say(&format!("note: {} cannot hold {lost}", out.display()));
         }
+        let deviation = std_target.as_ref().map(|target| {
+            let deviation = Deviation::new(engine.as_ref(), &fused, Metadata::of_fusion(&hsi, &msi));
+            stages.run("deviation", |w| {
+                write_strips(target, &deviation, &mut |done, total| {
+                    w.progress(done, total, None)
+                })
+            })?;
+            Ok::<_, Error>(deviation)
+        });
+        let deviation = deviation.transpose()?;
         // What is not in memory is read back from the file and not made a third time.
         let written = match &fused.product {
             Product::Whole(_) => None,
@@ -133,6 +164,9 @@ impl Fuse {
             let (metrics, bicubic) = stages.run("metrics", |_| compare(reference, result, hsi, scale))?;
             log.scores(fused.model.step, "fused", &metrics);
             log.scores(fused.model.step, "bicubic", &bicubic);
+            if let Some(deviation) = &deviation {
+                summary.calibration = Some(deviation.calibration(reference, result)?);
+            }
             summary.metrics = Some(metrics);
             summary.bicubic = Some(bicubic);
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::coordination::deviation::Calibration;
 use crate::coordination::fuse::{Fused, StageTime};
 use crate::coordination::model::Model;
 use crate::coordination::revival::Revived;
@@ -135,6 +136,8 @@ pub struct Summary {
     pub refinement: Option<RefinementReport>,
     /// Metrics of the result, where a reference was given.
     pub metrics: Option<Scores>,
+    /// How well `--save-std` holds, where it and a reference were given.
+    pub calibration: Option<Calibration>,
     /// Metrics of bicubic interpolation of the HSI, likewise.
     pub bicubic: Option<Scores>,
     /// Time of each stage.
@@ -317,6 +320,7 @@ impl Summary {
             }),
             refinement: fused.refinement.clone(),
             metrics: None,
+            calibration: None,
             bicubic: None,
             stages: Vec::new(),
             seconds: 0.0,
@@ -387,6 +391,15 @@ impl Summary {
         }
         if let (Some(metrics), Some(bicubic)) = (&self.metrics, &self.bicubic) {
             text.push_str(&metrics_text(metrics, bicubic));
+        }
+        if let Some(calibration) = &self.calibration {
+            let _ = writeln!(
+                text,
+                "standard deviation: {:.1} % of the samples are within 1 sigma of the reference, {:.1} % within 2 (of normal errors \
+                 68.3 % and 95.4 %)",
+                100.0 * calibration.within_1,
+                100.0 * calibration.within_2
+            );
         }
         let stages: Vec<String> = self
             .stages

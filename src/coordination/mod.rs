@@ -6,6 +6,7 @@ pub mod batches;
 pub mod checkpoint;
 pub mod config;
 pub mod control;
+pub mod deviation;
 pub mod fuse;
 pub mod manifest;
 pub mod model;
