@@ -3,7 +3,7 @@
 //! Members that started apart and were trained alike agree where the data fix the answer and disagree where they do
 //! not, so the spread of their means, with the σ that the network itself states where samples were trained, tells
 //! where errors are large. What all members have wrong alike their spread does not see; on the CAVE scenes at ×8 and
-//! ×32 the error is 1.5 to 2.4 times the spread, refined or not, and [`SHARED_ERROR`] stands for that.
+//! ×32 the error is 1.5 to 2.4 times the spread, refined or not, and a factor of 2 stands for that.
 
 use std::cell::RefCell;
 use std::ops::Range;

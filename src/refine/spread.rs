@@ -217,7 +217,7 @@ impl Products {
 
 /// α of every LR pixel (n × B, row-major) by conjugate gradients, many bands side by side; 0 at pixels not usable.
 ///
-/// Vectors are in single precision, far finer than [`TOLERANCE`], and their products are summed in double.
+/// Vectors are in single precision, far finer than the system is solved to, and their products are summed in double.
 pub fn weights(lattice: &Lattice, guide: Guide, residuals: &[f32]) -> Vec<f32> {
     let n = lattice.usable.len();
     let bands = residuals.len() / n;

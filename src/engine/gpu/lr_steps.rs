@@ -5,7 +5,7 @@
 //! stays on one multiprocessor: 128 multiply-adds a cycle at 1.9 GHz on an H200, of which the loads (six of 16 bytes for 32
 //! multiply-adds of four) leave a third, 80 G/s. Two dispatches a step, with the barriers between them and what the host
 //! spends on recording them, cost some 10 to 20 µs however small they are, and spread over the whole card. So one workgroup wins
-//! below about 1.5 M multiply-adds and stays near up to twice as many: [`MOST`]. The 64 LR pixels of `member_step` (six
+//! below about 1.5 M multiply-adds and stays near up to twice as many. The 64 LR pixels of `member_step` (six
 //! layers of 24) are 0.8 M, CAVE's fine-tuning on 256 is 1.4 M, both here; `member_step` at 256 is 3 M: one workgroup needs its
 //! goal of 0.04 ms for the products alone, and eight members would use eight of 132 multiprocessors, so that goes
 //! to `lr_network` and `network_update`, whose 256 workgroups share it out.
