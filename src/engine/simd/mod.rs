@@ -30,7 +30,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::engine::cpu;
 use crate::engine::profile::{Clock, Instruments, Limits, Profile, Recorder};
-use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
+use crate::engine::refinement::{Guide, RefinementGrid, Refiner, Strip};
 use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -180,19 +180,6 @@ impl Engine<f32> for SimdEngine {
 /// The guided update takes most of refinement's time and has a kernel of its own; the twins of the others run on all
 /// threads and wait for memory.
 impl Refiner<f32> for SimdEngine {
-    fn consistency_residual(
-        &self,
-        grid: &RefinementGrid,
-        strip: Strip,
-        psf: &[f32],
-        target: &[f32],
-        hr_hsi: &[f32],
-        residual: &mut [f32],
-    ) -> Result<()> {
-        cpu::consistency_residual::consistency_residual(grid, strip, psf, target, hr_hsi, residual);
-        Ok(())
-    }
-
     fn guided_update(
         &self,
         grid: &RefinementGrid,
@@ -204,29 +191,6 @@ impl Refiner<f32> for SimdEngine {
         hr_hsi: &mut [f32],
     ) -> Result<()> {
         guided_update::guided_update(self.arch, grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi);
-        Ok(())
-    }
-
-    fn bicubic_update(
-        &self,
-        grid: &RefinementGrid,
-        strip: Strip,
-        residual: &[f32],
-        hr_hsi: &mut [f32],
-    ) -> Result<()> {
-        cpu::bicubic_update::bicubic_update(grid, strip, residual, hr_hsi);
-        Ok(())
-    }
-
-    fn dct_denoise(
-        &self,
-        shape: PlaneShape,
-        stride: usize,
-        noisy: &[f32],
-        pilot: Option<&[f32]>,
-        out: &mut [f32],
-    ) -> Result<()> {
-        cpu::dct_denoise::dct_denoise(shape, stride, noisy, pilot, out);
         Ok(())
     }
 }
