@@ -22,7 +22,7 @@ use crate::refine::back_projection::subtract_interpolated;
 use crate::refine::gains::WienerGain;
 use crate::refine::noise::hsi_noise;
 use crate::refine::regression::{Regression, monomials};
-use crate::refine::spread::{Lattice, choose, second_share, weights};
+use crate::refine::spread::{Lattice, Predictor, weights};
 use crate::refine::{RefinementReport, decibels};
 use crate::sensor::psf::window_start;
 
@@ -188,7 +188,8 @@ pub fn correct(
         Prior::Made(make) => passes.residual(lr_hsi, make)?,
     };
     let lr_msi = passes.blurred()?;
-    correction.blend = passes.blend(lr_hsi, &lr_msi, &mut residual)?;
+    let predictor = Predictor::new(passes.lattice(&lr_msi));
+    correction.blend = passes.blend(&predictor, lr_hsi, &lr_msi, &mut residual)?;
     report.regression_share = correction.blend.as_ref().map_or(0.0, Blend::mean_share);
     let gain = WienerGain::new(used(&residual, usable, grid.bands), &sigma);
     let power = square(&residual);
@@ -207,7 +208,14 @@ pub fn correct(
     }
     report.signal_share = kept / power;
     report.directions = gain.directions();
-    correction.spread = passes.spread(&residual, lr_msi, report)?;
+    let guide = predictor.choose(&residual).map(|(guide, _)| guide);
+    report.reach = guide.map(|guide| guide.radius);
+    drop(predictor);
+    correction.spread = guide.map(|guide| Spread {
+        guide,
+        weights: weights(&passes.lattice(&lr_msi), guide, &residual),
+        lr_msi,
+    });
     if let Some(spread) = &correction.spread {
         let mut spread_rows = |rows: Range<usize>, out: &mut [f32]| -> Result<()> {
             spread.add(refiner, &grid, rows.start, observed.hr_msi, out)?;
@@ -433,7 +441,13 @@ impl<'a, 'o> Passes<'a, 'o> {
 
     /// Quadratic regression with the shares in the prior that suit the residuals, if it has any; `residual` becomes
     /// that of the blend.
-    fn blend(&self, lr_hsi: &[f32], lr_msi: &[f32], residual: &mut [f32]) -> Result<Option<Blend>> {
+    fn blend(
+        &self,
+        predictor: &Predictor,
+        lr_hsi: &[f32],
+        lr_msi: &[f32],
+        residual: &mut [f32],
+    ) -> Result<Option<Blend>> {
         let grid = &self.grid;
         let pairs = used(lr_msi, &self.usable, grid.msi_bands).zip(used(lr_hsi, &self.usable, grid.bands));
         if pairs.clone().count() < PIXELS_PER_MONOMIAL * monomials(grid.msi_bands) {
@@ -451,7 +465,8 @@ impl<'a, 'o> Passes<'a, 'o> {
             whole.apply(rows.start, hr_msi, out);
             Ok(())
         })?;
-        let shares: Vec<f32> = second_share(&self.lattice(lr_msi), residual, &own)
+        let shares: Vec<f32> = predictor
+            .second_share(residual, &own)
             .into_iter()
             .map(|share| share as f32)
             .collect();
@@ -462,25 +477,6 @@ impl<'a, 'o> Passes<'a, 'o> {
             *r += shares[i % grid.bands] * (o - *r);
         }
         Ok(Some(Blend { shares, ..whole }))
-    }
-
-    /// The guide and the weights with which `signal` (h×w×B) is spread, if that is worth it.
-    fn spread(
-        &self,
-        signal: &[f32],
-        lr_msi: Vec<f32>,
-        report: &mut RefinementReport,
-    ) -> Result<Option<Spread>> {
-        let lattice = self.lattice(&lr_msi);
-        let Some((guide, _)) = choose(&lattice, signal) else {
-            return Ok(None);
-        };
-        report.reach = Some(guide.radius);
-        Ok(Some(Spread {
-            guide,
-            weights: weights(&lattice, guide, signal),
-            lr_msi,
-        }))
     }
 
     /// (Y∗C)↓, h×w×b.

@@ -89,88 +89,113 @@ impl Lattice<'_> {
             f64::from(images[j / bands][sample[k] * bands + j % bands])
         })
     }
+}
 
-    /// For every guide that is tried, what `judge` says of the errors of predicting the rows of `images` (each n × B,
-    /// side by side) from all others, α_k / (K + νI)⁻¹_kk, of one sample after the other.
-    fn predictions<R: Send>(
+/// The guides that are tried, ready to predict LR pixels from their neighbours: made once for all residuals of a lattice.
+pub struct Predictor<'a> {
+    lattice: Lattice<'a>,
+    samples: Vec<Vec<usize>>,
+    /// (K + νI)⁻¹ on every sample for every guide; none where there are too few pixels to compare on.
+    guides: Vec<(Guide, Vec<DMatrix<f64>>)>,
+}
+
+impl<'a> Predictor<'a> {
+    /// Of a lattice.
+    pub fn new(lattice: Lattice<'a>) -> Self {
+        let samples = lattice.samples();
+        let mut guides = Vec::new();
+        if !samples.is_empty() && lattice.colour_variance > 0.0 {
+            guides.extend(RADII.iter().flat_map(|&radius| {
+                WIDTHS.iter().map(move |&width| Guide {
+                    radius,
+                    precision: 1.0 / (2.0 * width * width * lattice.colour_variance),
+                })
+            }));
+        }
+        let inverse = |guide: Guide, sample: &Vec<usize>| {
+            let n = sample.len();
+            let system = DMatrix::from_fn(n, n, |a, b| {
+                lattice.kernel(guide, sample[a], sample[b]) + if a == b { NUGGET } else { 0.0 }
+            });
+            Some(system.cholesky()?.inverse())
+        };
+        let inverses = guides.into_par_iter().filter_map(|guide| {
+            let inverses: Option<Vec<_>> = samples.iter().map(|sample| inverse(guide, sample)).collect();
+            Some((guide, inverses?))
+        });
+        Predictor {
+            guides: inverses.collect(),
+            lattice,
+            samples,
+        }
+    }
+
+    /// The rows of `images` (each n × B, side by side) that are predicted, of one sample after the other.
+    fn predicted(&self, images: &[&[f32]]) -> Vec<DMatrix<f64>> {
+        let parts = self
+            .samples
+            .iter()
+            .map(|sample| self.lattice.part(sample, images));
+        parts.collect()
+    }
+
+    /// For every guide, what `judge` says of the errors of predicting each of these rows from all others,
+    /// α_k / (K + νI)⁻¹_kk.
+    fn errors<R: Send>(
         &self,
-        images: &[&[f32]],
+        predicted: &[DMatrix<f64>],
         judge: impl Fn(&[DMatrix<f64>]) -> R + Sync,
     ) -> Vec<(Guide, R)> {
-        let samples = self.samples();
-        let rights = self.predicted(images);
-        if samples.is_empty() || self.colour_variance <= 0.0 {
-            return Vec::new();
-        }
-        let guides = RADII.iter().flat_map(|&radius| {
-            WIDTHS.iter().map(move |&width| Guide {
-                radius,
-                precision: 1.0 / (2.0 * width * width * self.colour_variance),
-            })
-        });
-        let guides: Vec<Guide> = guides.collect();
-        let predicted = guides.into_par_iter().filter_map(|guide| {
-            let errors = samples.iter().zip(&rights).map(|(sample, right)| {
-                let n = sample.len();
-                let system = DMatrix::from_fn(n, n, |a, b| {
-                    self.kernel(guide, sample[a], sample[b]) + if a == b { NUGGET } else { 0.0 }
-                });
-                let inverse = system.cholesky()?.inverse();
-                let mut error = &inverse * right;
+        let judged = self.guides.par_iter().map(|(guide, inverses)| {
+            let errors = inverses.iter().zip(predicted).map(|(inverse, right)| {
+                let mut error = inverse * right;
                 for (k, mut row) in error.row_iter_mut().enumerate() {
                     row /= inverse[(k, k)];
                 }
-                Some(error)
+                error
             });
-            let errors: Option<Vec<_>> = errors.collect();
-            Some((guide, judge(&errors?)))
+            (*guide, judge(&errors.collect::<Vec<_>>()))
         });
-        predicted.collect()
+        judged.collect()
     }
 
-    /// The rows that [`Lattice::predictions`] predicts.
-    fn predicted(&self, images: &[&[f32]]) -> Vec<DMatrix<f64>> {
-        self.samples()
-            .iter()
-            .map(|sample| self.part(sample, images))
-            .collect()
+    /// The guide that predicts LR pixels of `residuals` (n × B, row-major) best from their neighbours, and the error
+    /// of its prediction relative to predicting zero; `None` where no guide is worth it.
+    pub fn choose(&self, residuals: &[f32]) -> Option<(Guide, f64)> {
+        let square = |parts: &[DMatrix<f64>]| parts.iter().map(DMatrix::norm_squared).sum::<f64>();
+        let predicted = self.predicted(&[residuals]);
+        let power = square(&predicted);
+        if power <= 0.0 {
+            return None;
+        }
+        let errors = self.errors(&predicted, square).into_iter();
+        errors
+            .map(|(guide, error)| (guide, (error / power).sqrt()))
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .filter(|&(_, error)| error < WORTH)
     }
-}
 
-/// The guide that predicts LR pixels of `residuals` (n × B, row-major) best from their neighbours, and the error of
-/// its prediction relative to predicting zero; `None` where no guide is worth it.
-pub fn choose(lattice: &Lattice, residuals: &[f32]) -> Option<(Guide, f64)> {
-    let square = |parts: &[DMatrix<f64>]| parts.iter().map(DMatrix::norm_squared).sum::<f64>();
-    let power = square(&lattice.predicted(&[residuals]));
-    if power <= 0.0 {
-        return None;
+    /// Share of a second prior in a blend of two, for every band, from the residuals that each leaves (n × B,
+    /// row-major): those with which the blend's residual is predicted best from its neighbours, which is what decides
+    /// once it is spread. Prediction is linear in the residuals, so the best share is closed form for every guide. All
+    /// 0 where no guide is worth it: the residual itself is no judge between two that have both been fitted to it.
+    pub fn second_share(&self, first: &[f32], second: &[f32]) -> Vec<f64> {
+        let predicted = self.predicted(&[first, second]);
+        let bands = first.len() / self.lattice.usable.len();
+        let power = Products::of(&predicted);
+        let best = self
+            .errors(&predicted, Products::of)
+            .into_iter()
+            .filter_map(|(_, errors)| {
+                let shares: Vec<f64> = errors.iter().map(Products::best_share).collect();
+                let sum =
+                    |of: &[Products]| -> f64 { of.iter().zip(&shares).map(|(p, &s)| p.of_blend(s)).sum() };
+                let left = sum(&errors);
+                (left < WORTH * WORTH * sum(&power)).then_some((shares, left))
+            })
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        best.map_or_else(|| vec![0.0; bands], |(shares, _)| shares)
     }
-    let errors = lattice.predictions(&[residuals], square).into_iter();
-    errors
-        .map(|(guide, error)| (guide, (error / power).sqrt()))
-        .min_by(|a, b| a.1.total_cmp(&b.1))
-        .filter(|&(_, error)| error < WORTH)
-}
-
-/// Share of a second prior in a blend of two, for every band, from the residuals that each leaves (n × B, row-major):
-/// those with which the blend's residual is predicted best from its neighbours, which is what decides once it is
-/// spread. Prediction is linear in the residuals, so the best share is closed form for every guide. All 0 where no
-/// guide is worth it: the residual itself is no judge between two that have both been fitted to it.
-pub fn second_share(lattice: &Lattice, first: &[f32], second: &[f32]) -> Vec<f64> {
-    let images = [first, second];
-    let bands = first.len() / lattice.usable.len();
-    let power = Products::of(&lattice.predicted(&images));
-    let best = lattice
-        .predictions(&images, Products::of)
-        .into_iter()
-        .filter_map(|(_, errors)| {
-            let shares: Vec<f64> = errors.iter().map(Products::best_share).collect();
-            let sum = |of: &[Products]| -> f64 { of.iter().zip(&shares).map(|(p, &s)| p.of_blend(s)).sum() };
-            let left = sum(&errors);
-            (left < WORTH * WORTH * sum(&power)).then_some((shares, left))
-        })
-        .min_by(|a, b| a.1.total_cmp(&b.1));
-    best.map_or_else(|| vec![0.0; bands], |(shares, _)| shares)
 }
 
 /// ‖a‖², a·b and ‖b‖² of one band of two images.

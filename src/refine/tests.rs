@@ -4,7 +4,7 @@
 use ndarray::{Array2, Array3, s};
 
 use super::consistency::{Observed, Prior, correct};
-use super::spread::{Lattice, choose, second_share, weights};
+use super::spread::{Lattice, Predictor, weights};
 use super::*;
 use crate::cube::Cube;
 use crate::engine::Geometry;
@@ -260,15 +260,19 @@ fn guide_is_chosen_where_colour_or_place_predict() {
         .iter()
         .map(|&y| if y > 0.5 { 1.0 } else { -1.0 })
         .collect();
-    let (guide, error) = choose(&lattice, &by_colour).unwrap();
+    let (guide, error) = Predictor::new(lattice).choose(&by_colour).unwrap();
     assert!(error < 0.3, "{error}");
     // The narrowest width of colour: two classes two standard deviations apart.
     assert!((guide.precision - 1.0 / (2.0 * 0.25 * 0.0625)).abs() < 1e-9);
     let noise: Vec<f32> = (0..rows * columns)
         .map(|k| normals::<f32>(key(3), 0, 0, k as u32, 0)[0])
         .collect();
-    assert!(choose(&lattice, &noise).is_none());
-    assert!(choose(&lattice, &vec![0.0; rows * columns]).is_none());
+    assert!(Predictor::new(lattice).choose(&noise).is_none());
+    assert!(
+        Predictor::new(lattice)
+            .choose(&vec![0.0; rows * columns])
+            .is_none()
+    );
 }
 
 // One band of each prior's residual follows the colour, the other is noise: what remains after a spread is smaller
@@ -289,12 +293,13 @@ fn the_prior_whose_residual_is_predictable_gets_the_share() {
     let pairs = |of: &dyn Fn(usize) -> [f32; 2]| -> Vec<f32> { (0..rows * columns).flat_map(of).collect() };
     let first = pairs(&|k| [draw(k, 2), predictable(k)]);
     let second = pairs(&|k| [predictable(k), draw(k, 3)]);
-    let shares = second_share(&lattice, &first, &second);
+    let predictor = Predictor::new(lattice);
+    let shares = predictor.second_share(&first, &second);
     assert!(shares[0] > 0.9 && shares[1] < 0.1, "{shares:?}");
     let noise = pairs(&|k| [draw(k, 4), draw(k, 5)]);
     let other = pairs(&|k| [draw(k, 6), draw(k, 7)]);
-    assert_eq!(second_share(&lattice, &noise, &other), [0.0, 0.0]);
-    assert_eq!(second_share(&lattice, &first, &first), [0.0, 0.0]);
+    assert_eq!(predictor.second_share(&noise, &other), [0.0, 0.0]);
+    assert_eq!(predictor.second_share(&first, &first), [0.0, 0.0]);
 }
 
 // (K + νI) α = r to the stated 1e-4 of the squared norm, with a hole in the lattice.
