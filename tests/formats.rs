@@ -60,7 +60,6 @@ fn rich() -> Cube {
         wavelengths: Some(vec![400.0, 450.25, 500.0, 550.0, 2500.1]),
         fwhm: Some(vec![10.0, 10.5, 11.0, 9.75, 1e-3]),
         band_names: Some((0..5).map(|b| format!("band {b}")).collect()),
-        nodata: None,
         georeference: text(&[
             (
                 "map info",
@@ -69,6 +68,7 @@ fn rich() -> Cube {
             ("coordinate system string", "{PROJCS[\"UTM\",UNIT[\"m\",1]]}"),
         ]),
         extra: text(&[("bbl", "{1, 1, 0, 1, 1}"), ("sensor type", "AVIRIS")]),
+        ..Metadata::default()
     };
     cube
 }

@@ -50,6 +50,8 @@ pub struct Metadata {
     pub fwhm: Option<Vec<f64>>,
     /// Name of each band.
     pub band_names: Option<Vec<String>>,
+    /// `true` where the file says that the band is not to be used, one a band.
+    pub bad_bands: Option<Vec<bool>>,
     /// The value that stands for "no data" in the file, in the unit of the samples.
     pub nodata: Option<f64>,
     /// The pixel grid on the ground, format by format as text (ENVI: `map info`,

@@ -112,6 +112,11 @@ pub fn select(image: &dyn Strips, bands: &[usize]) -> Result<Cube> {
             .take()
             .filter(|names| names.len() == all)
             .map(|names| bands.iter().map(|&b| names[b].clone()).collect());
+        m.bad_bands = m
+            .bad_bands
+            .take()
+            .filter(|bad| bad.len() == all)
+            .map(|bad| bands.iter().map(|&b| bad[b]).collect());
     }
     Ok(cube)
 }
@@ -180,12 +185,14 @@ mod tests {
         }));
         cube.mask_value(17.0);
         cube.metadata.wavelengths = Some((0..200).map(f64::from).collect());
+        cube.metadata.bad_bands = Some((0..200).map(|b| b == 5).collect());
         // 32 MiB are 209 rows here.
         assert_eq!(ranges(&cube).collect::<Vec<_>>(), [0..209, 209..300]);
         let back = collect(&cube).unwrap();
         assert_eq!((&back.samples, &back.valid), (&cube.samples, &cube.valid));
         let some = select(&cube, &[5, 0]).unwrap();
         assert_eq!(some.metadata.wavelengths, Some(vec![5.0, 0.0]));
+        assert_eq!(some.metadata.bad_bands, Some(vec![true, false]));
         assert_eq!(some.samples[[299, 7, 0]], cube.samples[[299, 7, 5]]);
         assert!(select(&cube, &[200]).is_err());
         let cropped = Cropped {
