@@ -12,7 +12,7 @@ use crate::coordination::config::{Config, FineTunePsf, Refine};
 use crate::coordination::model::Model;
 use crate::coordination::product::{Product, correct_strips, fits, with_observed};
 use crate::coordination::registration::registered_estimate;
-use crate::coordination::revival::{CHECKS, Witnesses};
+use crate::coordination::revival::{Witnesses, checks, mortal};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, start};
 use crate::coordination::training::{Coordination, History, Progress, coordinate, fine_tune};
@@ -338,17 +338,16 @@ pub fn train_in_epochs(
         start: &start,
     };
     let mut history = History::default();
-    let part = |part: f64| (part * f64::from(last)).ceil() as u32;
-    let checks = CHECKS.map(part);
+    let checks = match training.revive {
+        true => checks(&model.architecture, last),
+        false => Vec::new(),
+    };
     let mut epoch = History::default();
     let mut epoch_end = model.step.saturating_add(length.max(1)).min(last);
     while model.step < last {
         let mut reached = model.step;
-        let mut end = epoch_end;
-        if training.revive {
-            let next = checks.into_iter().filter(|&step| step > model.step).min();
-            end = end.min(next.unwrap_or(last));
-        }
+        let next = checks.iter().find(|(step, _)| *step > model.step);
+        let end = next.map_or(epoch_end, |(step, _)| epoch_end.min(*step));
         let result = coordinate(
             trainer.as_mut(),
             &task,
@@ -369,28 +368,31 @@ pub fn train_in_epochs(
             history.steps.append(&mut epoch.steps);
             epoch_end = model.step.saturating_add(length.max(1)).min(last);
         }
-        let look = training.revive && checks.contains(&model.step);
-        if !look && model.step < last {
-            continue;
-        }
-        let witnesses = Witnesses::new(&model.architecture, model.geometry, &model.psf(), &data.set);
-        if look && model.step < last {
-            let revived = witnesses.revive(
+        let check = checks
+            .iter()
+            .find(|(step, _)| *step == model.step && *step < last);
+        if let Some(&(_, members_too)) = check {
+            let revived = witnesses(model, data).revive(
                 &model.architecture,
                 model.config.network.initialisation,
                 &mut model.state,
                 (model.config.seed, model.step),
-                checks.last() == Some(&model.step),
+                members_too,
             );
             if !revived.is_empty() {
                 trainer = engine.trainer(&problem, &data.set, model.state.clone())?;
                 history.revived.push(revived);
             }
-        } else {
-            history.dead = witnesses.dead(&model.architecture, &model.state);
         }
     }
+    if mortal(&model.architecture) && before < last {
+        history.dead = witnesses(model, data).dead(&model.architecture, &model.state);
+    }
     Ok(history)
+}
+
+fn witnesses(model: &Model, data: &TrainingData) -> Witnesses {
+    Witnesses::new(&model.architecture, model.geometry, &model.psf(), &data.set)
 }
 
 /// Partial fine-tuning of the decoders on a scene's LR pixels, with fresh moments.

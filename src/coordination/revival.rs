@@ -11,8 +11,9 @@ use crate::engine::cpu::network::{forward, linear_path};
 use crate::engine::{Geometry, TrainingSet, TrainingState};
 use crate::network::{Architecture, Branch, Initialisation, initial_parameters};
 
-/// Parts of the schedule after which outputs are looked at; most that die do so in the first steps.
-pub const CHECKS: [f64; 4] = [0.01, 0.03, 0.1, 0.2];
+/// Parts of the schedule after which outputs are looked at; most that die do so in the first steps. Members are judged
+/// at the last.
+const CHECKS: [f64; 4] = [0.01, 0.03, 0.1, 0.2];
 /// Most LR pixels that are looked at.
 const MOST_PIXELS: usize = 4096;
 
@@ -34,6 +35,24 @@ pub struct Revived {
     pub outputs: Vec<(usize, usize)>,
     /// Members that had learned nothing.
     pub members: Vec<usize>,
+}
+
+/// Whether an output of the mean decoders can die: whether they end in ReLU.
+pub fn mortal(architecture: &Architecture) -> bool {
+    let layout = architecture.layout();
+    layout
+        .branch(Branch::Mean)
+        .last()
+        .is_some_and(|layer| layer.slope == 0.0)
+}
+
+/// Steps of a schedule of `steps` after which a start is looked at, ascending, and whether members are judged there,
+/// too. Outputs that cannot die are not waited for.
+pub fn checks(architecture: &Architecture, steps: u32) -> Vec<(u32, bool)> {
+    let last = CHECKS.len() - 1;
+    let first = if mortal(architecture) { 0 } else { last };
+    let step = |k: usize| (CHECKS[k] * f64::from(steps)).ceil() as u32;
+    (first..=last).map(|k| (step(k), step(k) == step(last))).collect()
 }
 
 impl Revived {
@@ -183,12 +202,8 @@ impl Witnesses {
 
 /// Bands whose output ends in ReLU and is zero everywhere though their mean is not.
 fn dead_of(architecture: &Architecture, alive: &[bool], mean: &[f32]) -> Vec<usize> {
-    let layout = architecture.layout();
-    let cut = layout
-        .branch(Branch::Mean)
-        .last()
-        .is_some_and(|layer| layer.slope == 0.0);
-    let bands = (0..alive.len()).filter(|&band| cut && !alive[band] && mean[band] > 0.0);
+    let mortal = mortal(architecture);
+    let bands = (0..alive.len()).filter(|&band| mortal && !alive[band] && mean[band] > 0.0);
     bands.collect()
 }
 
@@ -227,6 +242,17 @@ mod tests {
         let found = Witnesses::new(&architecture(), geometry, &Array2::ones((1, 1)), &set);
         assert_eq!((&found.lr_msi, &found.lr_hsi), (&set.hr_msi, &set.lr_hsi));
         found
+    }
+
+    #[test]
+    fn only_outputs_that_can_die_are_waited_for() {
+        let mut architecture = architecture();
+        let all = [(1, false), (3, false), (10, false), (20, true)];
+        assert_eq!(checks(&architecture, 100), all);
+        assert_eq!(checks(&architecture, 3), [(1, true); 4]);
+        architecture.decoder_last = Activation::Leaky;
+        assert!(!mortal(&architecture));
+        assert_eq!(checks(&architecture, 100), [(20, true)]);
     }
 
     // A window of 3 with a 2x2 PSF at its first element, by hand: s = 1, K = 2 starts one before the block.
