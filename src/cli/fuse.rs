@@ -13,7 +13,7 @@ use super::options::{
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
-use crate::coordination::deviation::{self, Deviation};
+use crate::coordination::deviation::{self, Deviation, calibration};
 use crate::coordination::fuse::{fuse, split_off};
 use crate::coordination::product::{FusedImage, Product};
 use crate::coordination::scene::Scene;
@@ -139,16 +139,14 @@ impl Fuse {
         for lost in io::metadata_lost(out, image.metadata()) {
             output.say(&format!("note: {} cannot hold {lost}", out.display()));
         }
-        let deviation = std_target.as_ref().map(|target| {
+        if let Some(target) = &std_target {
             let deviation = Deviation::new(engine.as_ref(), &fused, Metadata::of_fusion(&hsi, &msi));
             stages.run("deviation", |w| {
                 write_strips(target, &deviation, &mut |done, total| {
                     w.progress(done, total, None)
                 })
             })?;
-            Ok::<_, Error>(deviation)
-        });
-        let deviation = deviation.transpose()?;
+        }
         // What is not in memory is read back from the file and not made a third time.
         let written = match &fused.product {
             Product::Whole(_) => None,
@@ -164,8 +162,10 @@ impl Fuse {
             let (metrics, bicubic) = stages.run("metrics", |_| compare(reference, result, hsi, scale))?;
             log.scores(fused.model.step, "fused", &metrics);
             log.scores(fused.model.step, "bicubic", &bicubic);
-            if let Some(deviation) = &deviation {
-                summary.calibration = Some(deviation.calibration(reference, result)?);
+            if let Some(target) = &std_target {
+                let name = target.path.to_string_lossy();
+                let deviation = io::open_image(&name, image.metadata().nodata, memory)?;
+                summary.calibration = Some(calibration(&deviation, reference, result)?);
             }
             summary.metrics = Some(metrics);
             summary.bicubic = Some(bicubic);

@@ -113,39 +113,42 @@ impl<'a> Deviation<'a> {
         }
         Ok(())
     }
+}
 
-    /// How many errors of `result` against `reference` lie within this deviation; masked samples are left out.
-    ///
-    /// # Errors
-    /// Those of the images.
-    pub fn calibration(&self, reference: &dyn Strips, result: &dyn Strips) -> Result<Calibration> {
-        let (mut within, mut count) = ([0usize; 2], 0usize);
-        strips::for_each(self, |first, deviation| {
-            let rows = first..first + deviation.rows();
-            let (truth, made) = (reference.rows(rows.clone())?, result.rows(rows)?);
-            for ((r, c, band), &sigma) in deviation.samples.indexed_iter() {
-                if !(deviation.is_valid(r, c) && truth.is_valid(r, c) && made.is_valid(r, c)) {
-                    continue;
-                }
-                let error = (truth.samples[[r, c, band]] - made.samples[[r, c, band]]).abs();
-                count += 1;
-                within[0] += usize::from(error <= sigma);
-                within[1] += usize::from(error <= 2.0 * sigma);
+/// How many errors of `result` against `reference` lie within `deviation`, all of one shape; masked samples are left out.
+///
+/// # Errors
+/// Those of the images.
+pub fn calibration(
+    deviation: &dyn Strips,
+    reference: &dyn Strips,
+    result: &dyn Strips,
+) -> Result<Calibration> {
+    let (mut within, mut count) = ([0usize; 2], 0usize);
+    strips::for_each(deviation, |first, deviation| {
+        let rows = first..first + deviation.rows();
+        let (truth, made) = (reference.rows(rows.clone())?, result.rows(rows)?);
+        for ((r, c, band), &sigma) in deviation.samples.indexed_iter() {
+            if !(deviation.is_valid(r, c) && truth.is_valid(r, c) && made.is_valid(r, c)) {
+                continue;
             }
-            Ok(())
-        })?;
-        let share = |n: usize| n as f64 / count.max(1) as f64;
-        Ok(Calibration {
-            within_1: share(within[0]),
-            within_2: share(within[1]),
-        })
-    }
+            let error = (truth.samples[[r, c, band]] - made.samples[[r, c, band]]).abs();
+            count += 1;
+            within[0] += usize::from(error <= sigma);
+            within[1] += usize::from(error <= 2.0 * sigma);
+        }
+        Ok(())
+    })?;
+    let share = |n: usize| n as f64 / count.max(1) as f64;
+    Ok(Calibration {
+        within_1: share(within[0]),
+        within_2: share(within[1]),
+    })
 }
 
 impl Strips for Deviation<'_> {
     fn dim(&self) -> (usize, usize, usize) {
-        let (rows, columns, _) = self.fused.scene.hr_msi.dim();
-        (rows, columns, self.fused.scene.lr_hsi.dim().2)
+        self.fused.dim()
     }
 
     fn metadata(&self) -> &Metadata {

@@ -118,8 +118,7 @@ impl<'a> FusedImage<'a> {
 
 impl Strips for FusedImage<'_> {
     fn dim(&self) -> (usize, usize, usize) {
-        let (rows, columns, _) = self.fused.scene.hr_msi.dim();
-        (rows, columns, self.fused.scene.lr_hsi.dim().2)
+        self.fused.dim()
     }
 
     fn metadata(&self) -> &Metadata {
@@ -182,6 +181,12 @@ pub fn finish(mut samples: Array3<f32>, unit: f32, valid: ArrayView2<bool>, meta
 }
 
 impl Fused {
+    /// Rows, columns and bands of the result.
+    pub fn dim(&self) -> (usize, usize, usize) {
+        let (rows, columns, _) = self.scene.hr_msi.dim();
+        (rows, columns, self.scene.lr_hsi.dim().2)
+    }
+
     /// The whole result in the unit of the HSI, out of a run that held it ([`Product::Whole`]) or made again.
     ///
     /// # Errors
