@@ -1,7 +1,7 @@
 //! Option groups that several commands share: the pair of images, what is known of the sensors, the
 //! configuration, the device.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
@@ -184,19 +184,8 @@ impl ConfigOptions {
     /// # Errors
     /// [`Error::Input`] for a preset, file or value that does not fit.
     pub fn load(&self, default: &str, sensors: Option<&SensorOptions>) -> Result<Config> {
-        let overlay = match &self.config {
-            None => None,
-            Some(path) => {
-                let name = path.display().to_string();
-                let text = std::fs::read_to_string(path)
-                    .map_err(|e| Error::input(format!("{name}: {e}; --config takes a TOML file")))?;
-                Some((name, text))
-            }
-        };
-        let overlay = overlay
-            .as_ref()
-            .map(|(name, text)| (name.as_str(), text.as_str()));
-        let mut config = Config::load(self.preset.as_deref().unwrap_or(default), overlay)?;
+        let preset = self.preset.as_deref().unwrap_or(default);
+        let mut config = load_config(preset, self.config.as_deref())?;
         let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
         set(&mut config.training.steps, self.steps);
         set(&mut config.finetune.steps, self.finetune_steps);
@@ -210,6 +199,20 @@ impl ConfigOptions {
         config.check("command line")?;
         Ok(config)
     }
+}
+
+/// A preset with the TOML file of `--config` over it.
+///
+/// # Errors
+/// [`Error::Input`] for an unknown preset, a file that cannot be read or that says what is no configuration.
+pub fn load_config(preset: &str, file: Option<&Path>) -> Result<Config> {
+    let Some(path) = file else {
+        return Config::load(preset, None);
+    };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Error::input(format!("{name}: {e}; --config takes a TOML file")))?;
+    Config::load(preset, Some((&name, &text)))
 }
 
 /// Refinement and registration.

@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::Output;
 use super::experiment::{Delivery, Place, Run};
-use super::options::EngineOptions;
+use super::options::{EngineOptions, load_config};
 use crate::coordination::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::experiment::manifest::Reference;
 use crate::experiment::paper::{EPOCH, Observation};
 use crate::experiment::plan::Plan;
@@ -212,19 +212,7 @@ impl Table2 {
 impl Protocol {
     /// The configuration; without `tuning` there is no fine-tuning.
     fn configuration(&self, epochs: Option<u32>, tuning: Option<&Tuning>) -> Result<Config> {
-        let overlay = match &self.config {
-            None => None,
-            Some(path) => {
-                let name = path.display().to_string();
-                let text = std::fs::read_to_string(path)
-                    .map_err(|e| Error::input(format!("{name}: {e}; --config takes a TOML file")))?;
-                Some((name, text))
-            }
-        };
-        let overlay = overlay
-            .as_ref()
-            .map(|(name, text)| (name.as_str(), text.as_str()));
-        let mut config = Config::load(&self.preset, overlay)?;
+        let mut config = load_config(&self.preset, self.config.as_deref())?;
         config.seed = self.seed.unwrap_or(config.seed);
         if let Some(epochs) = self.epochs.or(epochs) {
             config.training.steps = epochs * EPOCH;
