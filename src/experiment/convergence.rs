@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::experiment::manifest::Reference;
 use crate::experiment::paper::{Observation, Paper, setting};
 use crate::experiment::plan::Plan;
-use crate::experiment::table::{ResultRow, Results};
+use crate::experiment::table::{ResultRow, Results, SceneLine};
 use crate::experiment::trace::{Point, Trace};
 use crate::metrics::Scores;
 use crate::report::chart::{Chart, Series};
@@ -82,6 +82,13 @@ pub(super) fn traced(results: &Results) -> impl Iterator<Item = (&ResultRow, &Tr
         .iter()
         .filter(|row| row.cell.setting.seed == results.seed);
     first.filter_map(|row| Some((row, row.outcome.trace.as_ref()?)))
+}
+
+/// [`traced`] of one scene.
+pub(super) fn traced_of<'a>(results: &'a Results, scene: &SceneLine) -> Vec<(&'a ResultRow, &'a Trace)> {
+    let of_scene =
+        |row: &ResultRow| (&row.cell.setting.scene, &row.cell.setting.sensor) == (&scene.name, &scene.sensor);
+    traced(results).filter(|(row, _)| of_scene(row)).collect()
 }
 
 /// Scale, PSF and seed of a row.

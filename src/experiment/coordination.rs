@@ -5,7 +5,7 @@
 
 use crate::coordination::config::{Config, Guide};
 use crate::error::Result;
-use crate::experiment::convergence::{EPOCHS, conditions, metric_charts, over_epochs, strip, traced};
+use crate::experiment::convergence::{EPOCHS, conditions, metric_charts, over_epochs, strip, traced_of};
 use crate::experiment::manifest::Reference;
 use crate::experiment::paper::{Observation, Paper, setting};
 use crate::experiment::plan::Plan;
@@ -48,11 +48,7 @@ pub fn plan(
 pub fn figures(results: &Results) -> Vec<Figure> {
     let mut figures = Vec::new();
     for scene in &results.scenes {
-        let runs: Vec<_> = traced(results)
-            .filter(|(row, _)| {
-                (&row.cell.setting.scene, &row.cell.setting.sensor) == (&scene.name, &scene.sensor)
-            })
-            .collect();
+        let runs = traced_of(results, scene);
         let Some((first, _)) = runs.first() else { continue };
         let what = format!("{}, {}", scene.name, conditions(first));
         let named: Vec<_> = runs

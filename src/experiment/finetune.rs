@@ -3,7 +3,7 @@
 
 use crate::coordination::config::{Config, FineTunePsf, Guide};
 use crate::error::Result;
-use crate::experiment::convergence::{METRICS, conditions, traced};
+use crate::experiment::convergence::{METRICS, conditions, traced_of};
 use crate::experiment::manifest::Reference;
 use crate::experiment::paper::{Observation, Paper, setting};
 use crate::experiment::plan::Plan;
@@ -53,11 +53,7 @@ pub fn plan(
 pub fn figures(results: &Results) -> Vec<Figure> {
     let mut figures = Vec::new();
     for scene in &results.scenes {
-        let runs: Vec<_> = traced(results)
-            .filter(|(row, _)| {
-                (&row.cell.setting.scene, &row.cell.setting.sensor) == (&scene.name, &scene.sensor)
-            })
-            .collect();
+        let runs = traced_of(results, scene);
         let Some((first, _)) = runs.first() else { continue };
         let charts = METRICS.map(|(title, label, value)| Chart {
             title: title.to_owned(),
