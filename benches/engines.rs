@@ -4,6 +4,7 @@
 //! Sizes are a tenth of the CAVE protocol's, because the twins are written to be read and not to be fast.
 
 use divan::Bencher;
+use hsr_gpu::coordination::config::Config;
 use hsr_gpu::engine::cpu::degradation::{Degradation, degradation};
 use hsr_gpu::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
 use hsr_gpu::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
@@ -13,7 +14,7 @@ use hsr_gpu::engine::refinement::{Guide, RefinementGrid, Strip};
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::engine::workload::{Workload, samples, start};
 use hsr_gpu::engine::{Engine, Geometry, Noise, Output, Precision, TrainingSet};
-use hsr_gpu::network::{Activation, Architecture};
+use hsr_gpu::network::Architecture;
 use hsr_gpu::sensor::psf;
 use ndarray::{Array3, ArrayView3};
 
@@ -33,22 +34,15 @@ fn engine(name: &str) -> Box<dyn Engine<f32>> {
     }
 }
 
+fn preset() -> Architecture {
+    let config = Config::load("cave", None).expect("the preset is part of the program");
+    config.architecture(31, 3).expect("its network fits three bands")
+}
+
 /// The `cave` network on 51 LR pixels; with their HR pixels where `hr_windows` is not 0.
 fn cave(hr_windows: usize, frozen_encoder: bool) -> Workload {
     Workload {
-        architecture: Architecture {
-            bands: 31,
-            msi_bands: 3,
-            encoder: vec![4, 8, 16, 24, 16],
-            concatenate: true,
-            mean: vec![24],
-            std: vec![24],
-            slope: 0.2,
-            encoder_last: Activation::Leaky,
-            decoder_last: Activation::Relu,
-            members: 1,
-            linear_path: false,
-        },
+        architecture: preset(),
         scale: 32,
         windows: 51,
         lr_pixels: 51,

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use hsr_gpu::coordination::config::Config;
 use hsr_gpu::engine::cpu::CpuEngine;
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::engine::{
@@ -36,19 +37,7 @@ struct Case {
 }
 
 fn cave() -> Architecture {
-    Architecture {
-        bands: 31,
-        msi_bands: 3,
-        encoder: vec![4, 8, 16, 24, 16],
-        concatenate: true,
-        mean: vec![24],
-        std: vec![24],
-        slope: 0.2,
-        encoder_last: Activation::Leaky,
-        decoder_last: Activation::Relu,
-        members: 1,
-        linear_path: false,
-    }
+    Config::load("cave", None).unwrap().architecture(31, 3).unwrap()
 }
 
 fn cases() -> Vec<Case> {
