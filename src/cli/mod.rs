@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::interrupt;
 
+mod batch;
 mod bench;
 mod convert;
 mod demo;
@@ -92,6 +93,7 @@ impl Output {
 enum Command {
     Demo(demo::Demo),
     Fuse(fuse::Fuse),
+    Batch(batch::Batch),
     Estimate(estimate::Estimate),
     Train(train::Train),
     #[command(name = "finetune")]
@@ -150,6 +152,7 @@ impl Command {
         match self {
             Command::Demo(command) => command.run(output),
             Command::Fuse(command) => command.run(output),
+            Command::Batch(command) => command.run(output),
             Command::Estimate(command) => command.run(output),
             Command::Train(command) => command.run(output),
             Command::FineTune(command) => command.run(output),

@@ -172,6 +172,18 @@ fn best_hardware(adapters: &[wgpu::Adapter]) -> Option<usize> {
     ranked.min().map(|(_, i)| i)
 }
 
+/// Every hardware GPU, each once: where several backends list one, that of the adapter which would be chosen counts.
+pub fn hardware_adapters() -> Vec<AdapterSummary> {
+    let adapters = enumerate();
+    let Some(best) = best_hardware(&adapters) else {
+        return Vec::new();
+    };
+    let backend = adapters[best].get_info().backend;
+    let alike = |a: &wgpu::Adapter| hardware_rank(a).is_some() && a.get_info().backend == backend;
+    let found = adapters.iter().enumerate().filter(|(_, a)| alike(a));
+    found.map(|(index, adapter)| summary(index, adapter)).collect()
+}
+
 /// The hardware GPU that [`AdapterChoice::Hardware`] would take, if there is one: what `--backend auto` asks.
 pub fn hardware_adapter() -> Option<AdapterSummary> {
     let adapters = enumerate();

@@ -39,7 +39,7 @@ mod trainer;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
-pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_adapter};
+pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_adapter, hardware_adapters};
 pub use pipeline::{Options, Pipelines};
 
 use crate::engine::profile::{Clock, Instruments, Limits, Profile};

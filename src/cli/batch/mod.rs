@@ -1,0 +1,376 @@
+//! `batch`: many scenes, one `fuse` each.
+//!
+//! A scene is a process of its own, so that what befalls one (memory, a driver) befalls no other, and so that several
+//! GPUs work side by side. What is done is told by files alone: shards of one batch need nothing in common but the
+//! folder of results.
+
+mod plan;
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use serde::Serialize;
+
+use self::plan::{Files, Record, Scene, Shard, Specification, scenes};
+use super::Output;
+use super::fuse::Fuse;
+use super::summary::make_folder;
+use crate::error::{Error, Result};
+use crate::interrupt::{self, Keeping, Shield};
+use crate::io;
+
+/// Time between two looks at scenes that run.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Fuse many scenes, one after the other or spread over GPUs and over the jobs of a cluster
+///
+/// Finished scenes are skipped, failed ones do not stop the others and are tried again by the same command. Results
+/// are DIR/NAME.npy and, with how they were made and what fuse says of them, DIR/NAME.json.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  hsr-gpu batch scenes.txt --out results\n  \
+    hsr-gpu batch scenes.txt --out results --shard auto -- --members 4 --max-memory 4GiB")]
+pub struct Batch {
+    /// Text file with one scene a line: HSI,MSI[,name=NAME][,reference=FILE], paths relative to its own folder
+    #[arg(value_name = "MANIFEST")]
+    manifest: PathBuf,
+    /// Folder for the results
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Format of the results by its ending
+    #[arg(long, value_name = "ENDING", default_value = "npy")]
+    format: String,
+    /// Part of the scenes that this process takes: I/N, or auto in a job of a Slurm array or an indexed Kubernetes job
+    #[arg(long, value_name = "I/N|auto")]
+    shard: Option<Shard>,
+    /// GPU adapters, a scene at a time on each: numbers or parts of names with commas between, or all hardware adapters
+    #[arg(long, value_name = "LIST|all")]
+    adapter: Option<String>,
+    /// Fuse finished scenes anew
+    #[arg(long)]
+    fresh: bool,
+    /// Options of fuse for all scenes, after --
+    #[arg(last = true, value_name = "FUSE OPTIONS")]
+    fuse: Vec<String>,
+}
+
+/// Parses the options of `fuse` by themselves.
+#[derive(Debug, Parser)]
+#[command(name = "fuse")]
+struct FuseAlone {
+    #[command(flatten)]
+    _fuse: Fuse,
+}
+
+/// What became of a scene.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Status {
+    /// Fused now.
+    Fused,
+    /// Found finished.
+    Skipped,
+    /// Its line of error.
+    Failed(String),
+}
+
+/// A scene's line of the summary.
+#[derive(Debug, Clone, Serialize)]
+struct Line {
+    name: String,
+    status: Status,
+    /// Seconds of its fusion, where there is a result.
+    seconds: Option<f64>,
+    /// Peak signal-to-noise ratio in dB, where it has a reference.
+    psnr_db: Option<f64>,
+}
+
+/// What became of a batch or of a shard of it.
+#[derive(Debug, Serialize)]
+struct Summary {
+    fused: usize,
+    skipped: usize,
+    failed: usize,
+    scenes: Vec<Line>,
+}
+
+impl Batch {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a manifest or options that are wrong, [`Error::Failed`] where scenes have failed.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let all = scenes(&self.manifest)?;
+        let adapters = self.adapters()?;
+        make_folder(&self.out)?;
+        for scene in &all {
+            io::check_cube_writable(Files::new(&self.out, &scene.name, &self.format).result)?;
+            self.check_options(scene)?;
+        }
+        let program = std::env::current_exe()
+            .map_err(|e| Error::failed(format!("cannot find this program to run it again: {e}")))?;
+        let own = |place: usize| self.shard.is_none_or(|shard| shard.takes(place));
+        let mine: Vec<Scene> = all
+            .into_iter()
+            .enumerate()
+            .filter_map(|(k, s)| own(k).then_some(s))
+            .collect();
+        let lines = self.work(&program, &mine, &adapters, output)?;
+        let count = |of: fn(&Status) -> bool| lines.iter().filter(|l| of(&l.status)).count();
+        let summary = Summary {
+            fused: count(|s| matches!(s, Status::Fused)),
+            skipped: count(|s| matches!(s, Status::Skipped)),
+            failed: count(|s| matches!(s, Status::Failed(_))),
+            scenes: lines,
+        };
+        output.result(&summary, &summary.text())?;
+        match summary.failed {
+            0 => Ok(()),
+            failed => Err(Error::failed(format!(
+                "{failed} of {} scenes failed; the same command tries them again",
+                summary.scenes.len()
+            ))),
+        }
+    }
+
+    /// One adapter's name a process at a time; one of no name where fuse is to choose.
+    fn adapters(&self) -> Result<Vec<Option<String>>> {
+        match self.adapter.as_deref() {
+            None => Ok(vec![None]),
+            Some("all") => all_adapters(),
+            Some(list) => Ok(list.split(',').map(|name| Some(name.trim().to_owned())).collect()),
+        }
+    }
+
+    /// Whether `fuse` would take these options.
+    fn check_options(&self, scene: &Scene) -> Result<()> {
+        let words = ["fuse", "--out", "result.npy"].map(str::to_owned).into_iter();
+        let words = words
+            .chain(scene.options.iter().cloned())
+            .chain(self.fuse.iter().cloned());
+        FuseAlone::try_parse_from(words).map(drop).map_err(|e| {
+            let text = e.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            Error::input(format!("options of fuse: {line}; see hsr-gpu fuse --help"))
+        })
+    }
+
+    /// Fuses what is not done, a process an adapter.
+    fn work(
+        &self,
+        program: &Path,
+        scenes: &[Scene],
+        adapters: &[Option<String>],
+        output: &Output,
+    ) -> Result<Vec<Line>> {
+        let _shield = Shield::hold();
+        let _keeping = Keeping::say(
+            "interrupted; finished scenes are kept, and the same command goes on with the others".to_owned(),
+        );
+        let queue = Mutex::new((0..scenes.len()).collect::<VecDeque<_>>());
+        let next = || queue.lock().ok()?.pop_front();
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for adapter in adapters {
+                let (next, done) = (&next, &done);
+                scope.spawn(move || {
+                    while let Some(k) = next().filter(|_| interrupt::check().is_ok()) {
+                        let scene = &scenes[k];
+                        let line = self.one(program, scene, adapter.as_deref(), output);
+                        if let Ok(mut done) = done.lock() {
+                            done.push((k, line.clone()));
+                            output.say(&format!("{} of {}: {}", done.len(), scenes.len(), line.text()));
+                        }
+                    }
+                });
+            }
+        });
+        interrupt::check()?;
+        let mut lines = done.into_inner().unwrap_or_default();
+        lines.sort_by_key(|(k, _)| *k);
+        Ok(lines.into_iter().map(|(_, line)| line).collect())
+    }
+
+    /// Fuses one scene, if that is not done.
+    fn one(&self, program: &Path, scene: &Scene, adapter: Option<&str>, output: &Output) -> Line {
+        let files = Files::new(&self.out, &scene.name, &self.format);
+        let specification = Specification {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            fields: scene.fields.clone(),
+            options: self.fuse.clone(),
+        };
+        if let Some(record) = files.done(scene, &specification).filter(|_| !self.fresh) {
+            return Line::new(scene, Status::Skipped, Some(&record));
+        }
+        let mut process = Process::new(program);
+        process
+            .arg("fuse")
+            .args(&scene.options)
+            .arg("--out")
+            .arg(&files.result)
+            .args(&self.fuse);
+        process
+            .args(adapter.map(|name| format!("--adapter={name}")))
+            .arg("--json");
+        if output.quiet {
+            process.arg("--quiet");
+        }
+        let fused = fuse(process, |line| output.say(&format!("{}: {line}", scene.name)));
+        let recorded = fused.and_then(|summary| {
+            let record = Record {
+                specification,
+                summary,
+            };
+            let text =
+                serde_json::to_vec(&record).map_err(|e| Error::failed(format!("record as JSON: {e}")))?;
+            io::replace(&files.record, |file| file.write_all(&text))?;
+            Ok(record)
+        });
+        match recorded {
+            Ok(record) => Line::new(scene, Status::Fused, Some(&record)),
+            Err(e) => Line::new(scene, Status::Failed(e.to_string()), None),
+        }
+    }
+}
+
+/// Runs a `fuse --json`; gives what it printed. Its lines of progress go to `say`; after Ctrl-C it is told to end.
+fn fuse(mut process: Process, say: impl Fn(&str) + Sync) -> Result<serde_json::Value> {
+    process
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    // A group of its own: Ctrl-C on a terminal reaches it once, from here.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut process, 0);
+    let failed = |e: std::io::Error| Error::failed(format!("cannot run fuse: {e}"));
+    let mut child = process.spawn().map_err(failed)?;
+    let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(Error::failed("cannot run fuse: it has no output"));
+    };
+    let (status, text, last) = std::thread::scope(|scope| {
+        let text = scope.spawn(move || {
+            let mut text = Vec::new();
+            stdout.read_to_end(&mut text).map(|_| text)
+        });
+        let last = scope.spawn(|| {
+            // A line is told when the next is there: the last of a failed run is its error.
+            let mut last = String::new();
+            for line in BufReader::new(stderr).lines().map_while(std::io::Result::ok) {
+                let before = std::mem::replace(&mut last, line);
+                if !before.is_empty() {
+                    say(&before);
+                }
+            }
+            last
+        });
+        (wait(&mut child), text.join(), last.join().unwrap_or_default())
+    });
+    let status = status.map_err(failed)?;
+    if !status.success() {
+        let line = last.strip_prefix("hsr-gpu: ").unwrap_or(&last);
+        return Err(Error::failed(match line.is_empty() {
+            true => format!("ended without a word ({status})"),
+            false => line.to_owned(),
+        }));
+    }
+    if !last.is_empty() {
+        say(&last);
+    }
+    let text = text
+        .map_err(|_| Error::failed("cannot read what fuse printed"))?
+        .map_err(failed)?;
+    serde_json::from_slice(&text).map_err(|e| Error::failed(format!("what fuse printed: {e}")))
+}
+
+/// Waits for the end of a process; after Ctrl-C tells it to end and waits on, so that it can keep what it has.
+fn wait(child: &mut Child) -> std::io::Result<ExitStatus> {
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if !told && interrupt::check().is_err() {
+            told = true;
+            end(child)?;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Asks a process to end.
+#[cfg(unix)]
+fn end(child: &mut Child) -> std::io::Result<()> {
+    use rustix::process::{Pid, Signal, kill_process};
+    // A process identifier fits; one that is gone needs no signal.
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    id.map_or(Ok(()), |id| kill_process(id, Signal::TERM).map_err(Into::into))
+}
+
+/// Ends a process: there is no asking here.
+#[cfg(not(unix))]
+fn end(child: &mut Child) -> std::io::Result<()> {
+    child.kill()
+}
+
+/// Every hardware adapter.
+#[cfg(feature = "gpu")]
+fn all_adapters() -> Result<Vec<Option<String>>> {
+    let hardware = crate::engine::gpu::hardware_adapters().into_iter();
+    let found: Vec<_> = hardware.map(|a| Some(a.index.to_string())).collect();
+    match found.is_empty() {
+        false => Ok(found),
+        true => Err(Error::input(
+            "--adapter all: this machine has no hardware adapter; leave it out to compute on the CPU",
+        )),
+    }
+}
+
+/// There are none in this build.
+#[cfg(not(feature = "gpu"))]
+fn all_adapters() -> Result<Vec<Option<String>>> {
+    Err(Error::input(
+        "--adapter all: this build has no GPU engine (--no-default-features); leave it out to compute on the CPU",
+    ))
+}
+
+impl Line {
+    fn new(scene: &Scene, status: Status, record: Option<&Record>) -> Self {
+        let summary = record.map(|record| &record.summary);
+        Line {
+            name: scene.name.clone(),
+            status,
+            seconds: summary.and_then(|s| s["seconds"].as_f64()),
+            psnr_db: summary.and_then(|s| s["metrics"]["psnr_db"].as_f64()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let what = match &self.status {
+            Status::Fused => "fused",
+            Status::Skipped => "was done",
+            Status::Failed(line) => return format!("{} failed: {line}", self.name),
+        };
+        let psnr = self.psnr_db.map_or(String::new(), |db| format!(", {db:.2} dB"));
+        let seconds = self.seconds.map_or(String::new(), |s| format!(" in {s:.1} s"));
+        format!("{} {what}{seconds}{psnr}", self.name)
+    }
+}
+
+impl Summary {
+    fn text(&self) -> String {
+        let mut text: String = self.scenes.iter().map(|line| line.text() + "\n").collect();
+        text += &format!(
+            "{} scenes: {} fused now, {} done before, {} failed\n",
+            self.scenes.len(),
+            self.fused,
+            self.skipped,
+            self.failed
+        );
+        text
+    }
+}

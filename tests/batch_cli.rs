@@ -1,0 +1,153 @@
+//! `batch`: many scenes, shards of them, failures, and what is taken up again.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Folder, scene};
+
+/// So little that a scene takes a fraction of a second.
+const OPTIONS: &str = "--backend cpu --steps 6 --members 1 --finetune-steps 2";
+
+/// A folder with `count` scenes of 4x4 and 16x16 pixels and a manifest of them.
+fn scenes(count: usize) -> Folder {
+    let folder = Folder::new();
+    let mut manifest = String::new();
+    for k in 0..count {
+        let mut hsi = scene(4, 4, 6);
+        let mut msi = scene(16, 16, 2);
+        let own = |x: f32| x * (1.0 + k as f32 / 40.0);
+        hsi.samples.mapv_inplace(own);
+        msi.samples.mapv_inplace(own);
+        folder.cube(&format!("x{k}.npy"), &hsi);
+        folder.cube(&format!("y{k}.npy"), &msi);
+        manifest += &format!("x{k}.npy,y{k}.npy,name=scene-{k}\n");
+    }
+    fs::write(folder.path("scenes.txt"), manifest).unwrap();
+    folder
+}
+
+fn summary(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn shards_make_what_one_run_makes() {
+    let folder = scenes(20);
+    let batch =
+        |out: &str, shard: &str| format!("batch scenes.txt --out {out} {shard} --json --quiet -- {OPTIONS}");
+    let whole = summary(&folder.good(&batch("whole", "")));
+    assert_eq!((&whole["fused"], &whole["failed"]), (&20.into(), &0.into()));
+    for i in [1, 2, 4] {
+        let part = summary(&folder.good(&batch("parts", &format!("--shard {i}/4"))));
+        assert_eq!(part["fused"], 5, "{part}");
+    }
+    // The third is killed as soon as it has a result, and started again.
+    let mut killed = Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
+        .args(batch("parts", "--shard 3/4").split_whitespace())
+        .current_dir(folder.path(""))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while !folder.path("parts/scene-2.json").exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no result in a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let again = summary(&folder.good(&batch("parts", "--shard 3/4")));
+    let number = |key: &str| again[key].as_u64().unwrap();
+    assert_eq!(number("fused") + number("skipped"), 5, "{again}");
+    assert!(number("skipped") >= 1, "{again}");
+    for k in 0..20 {
+        let result = |out: &str| fs::read(folder.path(&format!("{out}/scene-{k}.npy"))).unwrap();
+        assert!(result("whole") == result("parts"), "scene {k}");
+    }
+}
+
+#[test]
+fn a_failed_scene_stops_no_other_and_is_tried_again() {
+    let folder = scenes(3);
+    let kept = fs::read(folder.path("x1.npy")).unwrap();
+    fs::write(folder.path("x1.npy"), &kept[..200]).unwrap();
+    let batch = format!("batch scenes.txt --out out --json --quiet -- {OPTIONS}");
+    let out = folder.run(&batch);
+    let errors = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("1 of 3 scenes failed"), "{errors}");
+    let found = summary(&String::from_utf8(out.stdout).unwrap());
+    assert_eq!((&found["fused"], &found["failed"]), (&2.into(), &1.into()));
+    let reason = found["scenes"][1]["status"]["failed"].as_str().unwrap();
+    assert!(reason.contains("x1.npy"), "{reason}");
+    assert!(!folder.path("out/scene-1.npy").exists() && !folder.path("out/scene-1.json").exists());
+
+    fs::write(folder.path("x1.npy"), &kept).unwrap();
+    let found = summary(&folder.good(&batch));
+    assert_eq!((&found["fused"], &found["skipped"]), (&1.into(), &2.into()));
+    // Other options, or an input that has changed since, are another result.
+    let found = summary(&folder.good(&format!("{batch} --seed 5")));
+    assert_eq!(found["fused"], 3);
+    let later = std::time::SystemTime::now() + Duration::from_secs(5);
+    fs::File::options()
+        .write(true)
+        .open(folder.path("y2.npy"))
+        .unwrap()
+        .set_modified(later)
+        .unwrap();
+    let found = summary(&folder.good(&format!("{batch} --seed 5")));
+    assert_eq!((&found["fused"], &found["skipped"]), (&1.into(), &2.into()));
+}
+
+#[test]
+fn scenes_run_side_by_side_on_the_adapters_that_are_named() {
+    let folder = scenes(2);
+    // Two of no such name: both scenes are tried, each by its own process.
+    let out = folder.run(&format!(
+        "batch scenes.txt --out out --json --quiet --adapter no-such,nor-this -- {}",
+        OPTIONS.replace("--backend cpu ", "")
+    ));
+    assert_eq!(out.status.code(), Some(1));
+    let found = summary(&String::from_utf8(out.stdout).unwrap());
+    let reasons: String = (0..2)
+        .map(|k| found["scenes"][k]["status"]["failed"].as_str().unwrap())
+        .collect();
+    assert!(
+        reasons.contains("no-such") && reasons.contains("nor-this"),
+        "{reasons}"
+    );
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_before_anything_is_fused() {
+    let folder = scenes(2);
+    for (arguments, part) in [
+        ("batch missing.txt --out out", "missing.txt"),
+        ("batch scenes.txt --out out --shard 3/2", "I from 1 to N"),
+        ("batch scenes.txt --out out --shard auto", "no job of an array"),
+        ("batch scenes.txt --out out --format xyz", "ending"),
+        (
+            "batch scenes.txt --out out -- --no-such-option",
+            "options of fuse",
+        ),
+        (
+            "batch scenes.txt --out out -- --out elsewhere.npy",
+            "options of fuse",
+        ),
+    ] {
+        let error = folder.refused(arguments);
+        assert!(error.contains(part), "{arguments}: {error}");
+    }
+    fs::write(folder.path("scenes.txt"), "x0.npy,y0.npy,name=../../up\n").unwrap();
+    assert!(
+        folder
+            .refused("batch scenes.txt --out out")
+            .contains("no name for files")
+    );
+    let made = folder.path("out").read_dir().map_or(0, Iterator::count);
+    assert_eq!(made, 0);
+}
