@@ -4,15 +4,19 @@
 //! input, 130 interrupted.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::journal::Journal;
 use crate::error::{Error, Result};
 use crate::interrupt;
 
 mod batch;
 mod bench;
+mod completions;
 mod convert;
 mod demo;
 #[cfg(feature = "gpu")]
@@ -25,7 +29,9 @@ mod fuse;
 mod infer;
 mod info;
 mod input;
+mod journal;
 mod log;
+mod manual;
 mod options;
 mod page;
 mod profile;
@@ -50,7 +56,7 @@ struct Cli {
 }
 
 /// How results and progress are shown; common to all commands.
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Output {
     /// Print the result as JSON on standard output
     #[arg(long, global = true)]
@@ -58,6 +64,14 @@ pub struct Output {
     /// No progress on standard error
     #[arg(long, global = true)]
     pub quiet: bool,
+    /// Progress as JSON on standard error, an object a line, for programs
+    #[arg(long, global = true, conflicts_with = "quiet")]
+    pub json_progress: bool,
+    /// Append what the run says, with the time, to this file
+    #[arg(long, global = true, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    #[arg(skip)]
+    journal: Option<Arc<Journal>>,
 }
 
 impl Output {
@@ -82,9 +96,26 @@ impl Output {
 
     /// Says one line of progress on standard error unless `--quiet`.
     pub fn say(&self, line: &str) {
-        if !self.quiet {
+        self.note(line);
+        if self.json_progress {
+            self.event(&serde_json::json!({"event": "note", "text": line}));
+        } else if !self.quiet {
             // Nothing sensible is left to do when even standard error is gone.
             let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    }
+
+    /// Reports progress to a program, under `--json-progress`.
+    pub fn event(&self, event: &serde_json::Value) {
+        if self.json_progress {
+            let _ = writeln!(std::io::stderr().lock(), "{event}");
+        }
+    }
+
+    /// Appends a line to the log file, where there is one.
+    pub fn note(&self, line: &str) {
+        if let Some(journal) = &self.journal {
+            journal.write(line);
         }
     }
 }
@@ -111,17 +142,28 @@ enum Command {
     #[cfg(feature = "gpu")]
     Verify(verify::Verify),
     Render(render::Render),
+    Completions(completions::Completions),
+    Manual(manual::Manual),
 }
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let Cli { mut output, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return misuse(&e),
     };
-    match interrupt::install().and_then(|()| cli.command.run(&cli.output)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let journal = output.log_file.as_deref().map(Journal::open).transpose();
+    let ready = journal.and_then(|journal| {
+        output.journal = journal.map(Arc::new);
+        interrupt::install()
+    });
+    match ready.and_then(|()| command.run(&output)) {
+        Ok(()) => {
+            output.note("end");
+            ExitCode::SUCCESS
+        }
         Err(e) => {
+            output.note(&format!("end with exit code {}: {e}", e.exit_code()));
             let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {e}");
             ExitCode::from(e.exit_code())
         }
@@ -169,6 +211,8 @@ impl Command {
             #[cfg(feature = "gpu")]
             Command::Verify(command) => command.run(output),
             Command::Render(command) => command.run(output),
+            Command::Completions(command) => command.run(output),
+            Command::Manual(command) => command.run(output),
         }
     }
 }

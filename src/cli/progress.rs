@@ -1,9 +1,15 @@
-//! Progress of long work on standard error: a bar with the time left on a terminal, a line a long stage elsewhere.
+//! Progress of long work on standard error: a bar with the time left on a terminal, a line a long stage elsewhere, and
+//! under `--json-progress` objects for a program:
+//!
+//! `{"event":"begin","stage":"train"}`, `{"event":"progress","stage":"train","done":120,"total":2000,"seconds_left":1.2,
+//! "loss":0.01}` a few times a second, `{"event":"end","stage":"train","seconds":1.3}`, and `{"event":"note","text":…}`.
+//! An experiment has `{"event":"cells","done":3,"total":12,"next":…}` before each cell.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 
 use super::Output;
 use crate::coordination::fuse::{StageTime, Watcher, stage};
@@ -13,6 +19,8 @@ use crate::experiment::runner::Observer;
 
 /// Seconds from which on a finished stage is worth a line of its own.
 const WORTH_A_LINE: f64 = 0.5;
+/// Time between two events of progress.
+const EVENT: Duration = Duration::from_millis(250);
 
 /// Shows stages and keeps the times of those that a command runs itself.
 pub struct Stages {
@@ -26,8 +34,9 @@ impl Stages {
     pub fn new(output: &Output) -> Self {
         Stages {
             display: Display {
-                output: *output,
+                output: output.clone(),
                 bar: ProgressBar::hidden(),
+                events: Events::default(),
             },
             times: Vec::new(),
         }
@@ -54,10 +63,54 @@ impl Stages {
 struct Display {
     output: Output,
     bar: ProgressBar,
+    events: Events,
+}
+
+/// The stage that events are about.
+struct Events {
+    stage: &'static str,
+    began: Instant,
+    last: Option<Instant>,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Events::begin("")
+    }
+}
+
+impl Events {
+    fn begin(stage: &'static str) -> Self {
+        Events {
+            stage,
+            began: Instant::now(),
+            last: None,
+        }
+    }
+
+    /// The event of so much work, if it is time for one.
+    fn progress(&mut self, done: usize, total: usize, loss: Option<f64>) -> Option<serde_json::Value> {
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now - last < EVENT) {
+            return None;
+        }
+        self.last = Some(now);
+        let each = (now - self.began).as_secs_f64() / done.max(1) as f64;
+        Some(json!({
+            "event": "progress",
+            "stage": self.stage,
+            "done": done,
+            "total": total,
+            "seconds_left": each * total.saturating_sub(done) as f64,
+            "loss": loss,
+        }))
+    }
 }
 
 impl Watcher for Display {
     fn begin(&mut self, stage: &'static str) {
+        self.events = Events::begin(stage);
+        self.output.event(&json!({"event": "begin", "stage": stage}));
         self.bar = ProgressBar::with_draw_target(None, target(&self.output));
         self.bar.set_prefix(stage);
         // The template is a constant; were it wrong, the plain style would do.
@@ -72,16 +125,26 @@ impl Watcher for Display {
     fn progress(&mut self, done: usize, total: usize, losses: Option<&StepLosses>) {
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
-        if let Some(losses) = losses {
-            let mean = losses.network.iter().sum::<f64>() / losses.network.len().max(1) as f64;
-            self.bar.set_message(format!("L1 {mean:.5}"));
+        let loss = losses.map(|l| l.network.iter().sum::<f64>() / l.network.len().max(1) as f64);
+        if let Some(loss) = loss {
+            self.bar.set_message(format!("L1 {loss:.5}"));
+        }
+        if self.output.json_progress
+            && let Some(event) = self.events.progress(done, total, loss)
+        {
+            self.output.event(&event);
         }
     }
 
     fn end(&mut self, time: &StageTime) {
         self.bar.finish_and_clear();
-        if time.seconds >= WORTH_A_LINE {
-            self.output.say(&format!("{}: {:.2} s", time.stage, time.seconds));
+        let line = format!("{}: {:.2} s", time.stage, time.seconds);
+        if self.output.json_progress {
+            self.output
+                .event(&json!({"event": "end", "stage": time.stage, "seconds": time.seconds}));
+            self.output.note(&line);
+        } else if time.seconds >= WORTH_A_LINE {
+            self.output.say(&line);
         }
     }
 }
@@ -95,7 +158,7 @@ impl Drop for Display {
 
 /// A bar goes to a terminal, and nowhere else.
 fn target(output: &Output) -> ProgressDrawTarget {
-    if !output.quiet && std::io::stderr().is_terminal() {
+    if !output.quiet && !output.json_progress && std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()
@@ -121,7 +184,7 @@ impl Cells {
             bar.set_style(style);
         }
         Cells {
-            output: *output,
+            output: output.clone(),
             bar,
             first: None,
             left: String::new(),
@@ -146,8 +209,11 @@ impl Observer for Cells {
                 )
             }
         };
+        self.output
+            .event(&json!({"event": "cells", "done": done, "total": total, "next": next}));
         match next {
             None => self.bar.finish_and_clear(),
+            Some(_) if self.output.json_progress => (),
             Some(name) if self.bar.is_hidden() => {
                 self.output
                     .say(&format!("{done} of {total} cells{}; {name}", self.left));

@@ -1,0 +1,31 @@
+//! `completions`: what a shell needs to complete commands and options.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::{Cli, Output};
+use crate::error::Result;
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  hsr-gpu completions bash > ~/.local/share/bash-completion/completions/hsr-gpu"
+)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completions {
+    /// Prints the script.
+    ///
+    /// # Errors
+    /// [`crate::Error::Failed`] if standard output cannot be written.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "hsr-gpu", &mut script);
+        let script = String::from_utf8_lossy(&script);
+        output.result(&script, &script)
+    }
+}

@@ -1,0 +1,47 @@
+//! `manual`: the help of every command as man pages.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+use clap_mangen::Man;
+
+use super::summary::make_folder;
+use super::{Cli, Output};
+use crate::error::{Error, Result};
+use crate::io::replace;
+
+/// Write the man pages, one a command
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hsr-gpu manual --out ~/.local/share/man/man1")]
+pub struct Manual {
+    /// Folder for hsr-gpu.1, hsr-gpu-fuse.1, …
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl Manual {
+    /// Writes the pages.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the folder cannot take them.
+    pub fn run(self, output: &Output) -> Result<()> {
+        make_folder(&self.out)?;
+        let mut program = Cli::command().disable_help_subcommand(true);
+        // Names of pages and the options that all commands share.
+        program.build();
+        let mut written = Vec::new();
+        let mut commands = vec![program];
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands().cloned());
+            let page = Man::new(command);
+            let path = self.out.join(page.get_filename());
+            let mut text = Vec::new();
+            page.render(&mut text)
+                .map_err(|e| Error::failed(format!("{}: {e}", path.display())))?;
+            replace(&path, |file| file.write_all(&text))?;
+            written.push(path.display().to_string());
+        }
+        written.sort();
+        output.result(&written, &written.join("\n"))
+    }
+}
