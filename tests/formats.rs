@@ -67,7 +67,8 @@ fn rich() -> Cube {
             ),
             ("coordinate system string", "{PROJCS[\"UTM\",UNIT[\"m\",1]]}"),
         ]),
-        extra: text(&[("bbl", "{1, 1, 0, 1, 1}"), ("sensor type", "AVIRIS")]),
+        bad_bands: Some(vec![false, false, true, false, false]),
+        extra: text(&[("sensor type", "AVIRIS")]),
         ..Metadata::default()
     };
     cube
@@ -126,7 +127,7 @@ fn envi_metadata_of_another_program() {
     assert_eq!(m.band_names.as_ref().unwrap()[4], "band 4");
     assert_eq!(m.nodata, Some(213.0));
     assert!(m.georeference["map info"].contains("4400000.0"));
-    assert!(m.extra.contains_key("bbl"));
+    assert_eq!(m.bad_bands, Some(vec![false, false, true, false, false]));
     // 213 stands at row 2, column 1, band 3 and nowhere else.
     assert_eq!(cube.masked_pixels(), 1);
     assert!(!cube.is_valid(2, 1));
@@ -218,6 +219,46 @@ fn envi_reads_every_type_interleave_and_byte_order() {
                     assert_eq!(cube.samples, expected, "{code} {interleave} {order}");
                 }
             }
+        }
+    }
+}
+
+/// Fields left out, names of every kind, any case: what a header leaves open is taken for granted, with one note.
+#[test]
+fn envi_headers_that_say_little() {
+    let expected = fixture_samples();
+    let bytes = |axes: [usize; 3]| -> Vec<u8> {
+        let stored = expected.view().permuted_axes(axes);
+        stored.iter().flat_map(|&x| (x as u16).to_le_bytes()).collect()
+    };
+    // Name of the data file and of its header, and the interleave that follows from the names.
+    for (data, header, axes) in [
+        ("scene", "scene.hdr", [2, 0, 1]),
+        ("scene.img", "scene.img.hdr", [2, 0, 1]),
+        ("scene.raw", "scene.hdr", [2, 0, 1]),
+        ("scene.DAT", "scene.HDR", [2, 0, 1]),
+        ("scene.bsq", "scene.hdr", [2, 0, 1]),
+        ("scene.bil", "scene.hdr", [0, 2, 1]),
+        ("scene.bip", "scene.bip.hdr", [0, 1, 2]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        fs::write(at(data), bytes(axes)).unwrap();
+        fs::write(
+            at(header),
+            "ENVI\nSAMPLES = 4\nLines=3\nbands  =5\nDATA TYPE=12\nWavelength={1,2,3,4,5}\n",
+        )
+        .unwrap();
+        for name in [data, header] {
+            let image = io::open_cube(&at(name), usize::MAX).unwrap();
+            assert_eq!(image.rows(0..3).unwrap().samples, expected, "{name}");
+            let [note] = image.notes() else {
+                panic!("{:?}", image.notes())
+            };
+            assert!(
+                note.contains("byte order") && note.contains("interleave") && note.contains("micrometres"),
+                "{note}"
+            );
         }
     }
 }

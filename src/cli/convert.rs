@@ -1,16 +1,16 @@
 //! `hsr-gpu convert`: an image from one file format or numeric type to another.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::Output;
+use crate::cube::SampleType;
+use crate::cube::bands::BandSelection;
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::Result;
-use crate::io::{self, Interleave, Target, write_strips};
+use crate::io::{self, Interleave, Reading, Target, write_strips};
 
 /// Convert an image to another file format, numeric type or interleave
 ///
@@ -32,6 +32,10 @@ pub struct Convert {
     /// Mask the pixels that hold this value in any band, and record it as the no-data value
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
+    /// Bands to take, in the order of the list: numbers from 0 and wavelengths, single or from-to, such as 0-99,110 or
+    /// 400nm-900nm [default: all]
+    #[arg(long, value_name = "LIST")]
+    bands: Option<BandSelection>,
 }
 
 /// What was written, for `--json`.
@@ -47,40 +51,6 @@ struct Written {
     lost: Vec<&'static str>,
 }
 
-/// The image to convert, masked and checked as it is read.
-struct Source<'a> {
-    name: &'a str,
-    image: &'a dyn Strips,
-    metadata: Metadata,
-    checked: bool,
-}
-
-impl Strips for Source<'_> {
-    fn dim(&self) -> (usize, usize, usize) {
-        self.image.dim()
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn sample_type(&self) -> SampleType {
-        self.image.sample_type()
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let first = rows.start;
-        let mut strip = self.image.rows(rows)?;
-        if let Some(value) = self.metadata.nodata {
-            strip.mask_value(value);
-        }
-        if self.checked {
-            strip.check_rows(self.name, first)?;
-        }
-        Ok(strip)
-    }
-}
-
 impl Convert {
     /// Reads, converts and writes.
     ///
@@ -90,25 +60,27 @@ impl Convert {
     /// [`crate::Error::Failed`] if writing fails.
     pub fn run(self, output: &Output) -> Result<()> {
         io::check_cube_writable(&self.output)?;
-        let image = io::open_cube(&self.input, usize::MAX)?;
+        let reading = Reading {
+            bands: self.bands.clone().unwrap_or(BandSelection::All),
+            nodata: self.nodata,
+            mask: None,
+            memory: usize::MAX,
+        };
+        let mut image = io::open_image_as(&self.input, &reading)?;
+        output.notes(&[&image]);
         let kind = self.sample_type.unwrap_or(image.sample_type());
-        let mut metadata = image.metadata().clone();
-        metadata.nodata = self.nodata.or(metadata.nodata);
-        let lost = io::metadata_lost(&self.output, &metadata);
+        // Floats may hold NaN on purpose; integers have no way to say it.
+        if matches!(kind, SampleType::F16 | SampleType::F32 | SampleType::F64) {
+            image = image.unchecked();
+        }
+        let lost = io::metadata_lost(&self.output, image.metadata());
         let target = Target {
             path: &self.output,
             sample_type: kind,
             interleave: self.interleave,
             memory: usize::MAX,
         };
-        let source = Source {
-            name: &self.input,
-            image: image.as_ref(),
-            metadata,
-            // Floats may hold NaN on purpose; integers have no way to say it.
-            checked: !matches!(kind, SampleType::F16 | SampleType::F32 | SampleType::F64),
-        };
-        let masked_pixels = write_strips(&target, &source, &mut |_, _| ())?;
+        let masked_pixels = write_strips(&target, &image, &mut |_, _| ())?;
         let name = self.output.display().to_string();
         if !lost.is_empty() {
             output.say(&format!("{name}: this format does not carry {}", lost.join(", ")));

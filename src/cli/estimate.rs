@@ -32,8 +32,8 @@ impl Estimate {
     /// [`crate::Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
         let mut stages = Stages::new(output);
-        let mut pair = stages.run("read", |_| self.pair.read())?;
-        let known = self.sensors.known(&pair.hsi, &pair.scene)?;
+        let mut pair = stages.run("read", |_| self.pair.read(output))?;
+        let known = self.sensors.known(&pair.hsi, &pair.msi_bands, &pair.scene)?;
         let mut config = Config::load("single-scene", None)?;
         self.sensors.apply(&mut config);
         let found = stages.run("estimate", |_| estimate_degradation(&config, &pair.scene, &known))?;

@@ -1,17 +1,14 @@
 //! `eval`: metrics of an estimate against its reference.
 
 use std::fmt::Write;
-use std::ops::Range;
 
 use clap::Args;
-use ndarray::{Array2, s};
 
 use super::Output;
-use super::options::MemoryOptions;
-use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata, SampleType};
+use super::input::open_matching;
+use super::options::{BandOptions, MemoryOptions};
 use crate::error::{Error, Result};
-use crate::io;
+use crate::io::{self, Reading};
 use crate::metrics::{Convention, Scores, evaluate};
 
 /// Compare an estimated image with its reference: PSNR, SAM, ERGAS, UIQI, SSIM, RMSE
@@ -34,12 +31,14 @@ pub struct Eval {
     /// Definitions of the metrics: strict, daem or all
     #[arg(long, default_value = "strict", value_parser = conventions)]
     convention: Conventions,
-    /// Matrix of rows x columns; pixels where it is zero are left out
+    /// Matrix or image of one band, rows x columns; pixels where it is zero are left out
     #[arg(long, value_name = "FILE")]
     mask: Option<String>,
     /// Value that stands for "no data" in either image
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
+    #[command(flatten)]
+    bands: BandOptions,
     #[command(flatten)]
     memory: MemoryOptions,
 }
@@ -64,21 +63,18 @@ impl Eval {
     /// # Errors
     /// [`Error::Input`] if a file cannot be read or the images cannot be compared.
     pub fn run(self, output: &Output) -> Result<()> {
-        let memory = self.memory.max_memory;
-        let reference = io::open_image(&self.reference, self.nodata, memory)?;
-        let estimate = io::open_image(&self.estimate, self.nodata, memory)?;
+        let reading = Reading {
+            bands: self.bands.selection(),
+            nodata: self.nodata,
+            mask: self.mask.clone(),
+            memory: self.memory.max_memory,
+        };
+        let reference = io::open_image_as(&self.reference, &reading)?;
+        let estimate = open_matching(&self.estimate, &reading, &reference)?;
+        output.notes(&[&reference, &estimate]);
         let pair = |e: Error| match e {
             Error::Input(m) => Error::input(format!("{} and {}: {m}", self.reference, self.estimate)),
             other => other,
-        };
-        let usable = self
-            .mask
-            .as_deref()
-            .map(|path| self.usable(path, reference.dim()))
-            .transpose()?;
-        let reference = Masked {
-            image: &reference,
-            usable,
         };
         let scores = self
             .convention
@@ -91,58 +87,6 @@ impl Eval {
             [one] => output.result(one, &table(&scores)),
             _ => output.result(&scores, &table(&scores)),
         }
-    }
-
-    /// The pixels that a mask file leaves in.
-    fn usable(&self, path: &str, (rows, columns, _): (usize, usize, usize)) -> Result<Array2<bool>> {
-        let mask = io::read_matrix(path)?;
-        if mask.dim() != (rows, columns) {
-            return Err(Error::input(format!(
-                "{path}: the mask is {} x {} and {} {rows} x {columns} pixels; they must agree",
-                mask.nrows(),
-                mask.ncols(),
-                self.reference,
-            )));
-        }
-        if let Some(((r, c), x)) = mask.indexed_iter().find(|(_, x)| x.is_nan()) {
-            return Err(Error::input(format!(
-                "{path}: {x} at row {r}, column {c} of the mask; use 0 for pixels to leave out and 1 for others"
-            )));
-        }
-        Ok(mask.mapv(|x| x != 0.0))
-    }
-}
-
-/// An image with pixels left out.
-struct Masked<'a> {
-    image: &'a dyn Strips,
-    /// `false` where a pixel is left out; rows × columns.
-    usable: Option<Array2<bool>>,
-}
-
-impl Strips for Masked<'_> {
-    fn dim(&self) -> (usize, usize, usize) {
-        self.image.dim()
-    }
-
-    fn metadata(&self) -> &Metadata {
-        self.image.metadata()
-    }
-
-    fn sample_type(&self) -> SampleType {
-        self.image.sample_type()
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let mut strip = self.image.rows(rows.clone())?;
-        if let Some(usable) = &self.usable {
-            let mut valid = usable.slice(s![rows, ..]).to_owned();
-            if let Some(own) = &strip.valid {
-                valid.zip_mut_with(own, |ok, &own| *ok &= own);
-            }
-            strip.valid = Some(valid);
-        }
-        Ok(strip)
     }
 }
 

@@ -84,7 +84,7 @@ impl FineTune {
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let mut model = checkpoint::load(&self.model)?;
-        let mut pair = stages.run("read", |_| self.pair.read())?;
+        let mut pair = stages.run("read", |_| self.pair.read(output))?;
         check_fits(&model, &name, &pair.scene)?;
         let engine = self.engine.open()?;
         if self.start_psf {

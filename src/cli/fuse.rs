@@ -86,8 +86,9 @@ impl Fuse {
         }
         let report = self.report.as_deref().map(page_path).transpose()?;
         let mut stages = Stages::new(output);
-        let Pair { hsi, msi, scene } = stages.run("read", |_| self.pair.read())?;
-        let known = self.sensors.known(&hsi, &scene)?;
+        let pair = stages.run("read", |_| self.pair.read(output))?;
+        let known = self.sensors.known(&pair.hsi, &pair.msi_bands, &pair.scene)?;
+        let Pair { hsi, msi, scene, .. } = pair;
         let memory = self.memory.max_memory;
         let target = Target {
             path: out,
@@ -193,7 +194,7 @@ impl Fuse {
 
     /// Opens the reference, which must have the shape of the result and finite samples.
     fn open_reference(&self, file: &str, scene: &Scene) -> Result<io::Image> {
-        let image = io::open_image(file, self.pair.nodata, self.memory.max_memory)?;
+        let image = self.pair.open_reference(file, self.memory.max_memory)?;
         let (rows, columns, _) = scene.hr_msi.dim();
         let (found, expected) = (image.dim(), (rows, columns, scene.lr_hsi.dim().2));
         if found == expected {

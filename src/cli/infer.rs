@@ -13,11 +13,12 @@ use crate::coordination::checkpoint;
 use crate::coordination::model::Model;
 use crate::coordination::product::finish;
 use crate::coordination::scene::calibrate_msi;
+use crate::cube::bands::BandSelection;
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::engine::{Engine, Output as Wanted};
 use crate::error::{Error, Result};
-use crate::io::{self, Target, write_strips};
+use crate::io::{self, Reading, Target, write_strips};
 
 /// Reconstruct a high-resolution hyperspectral image from a multispectral one with a trained model
 #[derive(Debug, Args)]
@@ -35,6 +36,12 @@ pub struct Infer {
     /// Value that stands for "no data" in the MSI
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
+    /// Bands of the MSI, in the order of the list: numbers from 0 and wavelengths, single or from-to [default: all]
+    #[arg(long, value_name = "LIST")]
+    msi_bands: Option<BandSelection>,
+    /// Pixels of the MSI to leave out: matrix or image of one band, 0 where a pixel is left out
+    #[arg(long, value_name = "FILE")]
+    msi_mask: Option<String>,
     /// Draw a sample from the first member's mean and standard deviation instead of the mean
     #[arg(long)]
     sample: bool,
@@ -115,7 +122,14 @@ impl Infer {
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let model = checkpoint::load(&self.model)?;
-        let msi = io::open_image(&self.msi, self.nodata, self.memory.max_memory)?;
+        let reading = Reading {
+            bands: self.msi_bands.clone().unwrap_or(BandSelection::All),
+            nodata: self.nodata,
+            mask: self.msi_mask.clone(),
+            memory: self.memory.max_memory,
+        };
+        let msi = io::open_image_as(&self.msi, &reading)?;
+        output.notes(&[&msi]);
         let msi_bands = msi.dim().2;
         if msi_bands != model.architecture.msi_bands {
             return Err(Error::input(format!(
@@ -133,9 +147,13 @@ impl Infer {
             wavelengths: model.wavelengths.clone(),
             ..Metadata::default()
         };
+        let mut metadata = Metadata::of_fusion(&bands, msi.metadata());
+        if self.msi_mask.is_some() {
+            metadata.nodata = metadata.nodata.or(Some(f64::NAN));
+        }
         let image = Inferred {
             engine: engine.as_ref(),
-            metadata: Metadata::of_fusion(&bands, msi.metadata()),
+            metadata,
             wanted: match self.sample {
                 true => Wanted::Sample {
                     seed: self.seed,

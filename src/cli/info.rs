@@ -41,6 +41,7 @@ struct Facts {
     wavelengths_nm: Option<Vec<f64>>,
     fwhm_nm: Option<Vec<f64>>,
     band_names: Option<Vec<String>>,
+    bad_bands: Option<Vec<usize>>,
     georeference: BTreeMap<String, String>,
     other_fields: BTreeMap<String, String>,
 }
@@ -87,6 +88,9 @@ impl Facts {
             wavelengths_nm: metadata.wavelengths,
             fwhm_nm: metadata.fwhm,
             band_names: metadata.band_names,
+            bad_bands: metadata
+                .bad_bands
+                .map(|bad| (0..bad.len()).filter(|&b| bad[b]).collect()),
             georeference: metadata.georeference,
             other_fields: metadata.extra,
         })
@@ -126,6 +130,10 @@ impl Facts {
         }
         if let Some(names) = &self.band_names {
             lines.push(("band names", shortened(&names.join(", "))));
+        }
+        if let Some(bad) = self.bad_bands.as_ref().filter(|bad| !bad.is_empty()) {
+            let list: Vec<String> = bad.iter().map(usize::to_string).collect();
+            lines.push(("bad bands", shortened(&list.join(", "))));
         }
         for (name, value) in self.georeference.iter().chain(&self.other_fields) {
             lines.push((name, shortened(value)));
@@ -167,6 +175,7 @@ impl Info {
     pub fn run(self, output: &Output) -> Result<()> {
         let format = io::format_of(&self.file)?.name();
         let image = io::open_cube(&self.file, usize::MAX)?;
+        output.notes(&[image.as_ref()]);
         let facts = Facts::of(self.file, format, image.as_ref(), self.nodata)?;
         output.result(&facts, &facts.text())
     }

@@ -3,9 +3,11 @@
 use ndarray::Array2;
 
 use crate::cube::Metadata;
+use crate::cube::bands::{BandSelection, TakenBands};
+use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
 use crate::io;
-pub use crate::io::read_image;
+use crate::io::{Image, Reading};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, srf_from_matrix};
 
 /// The kernel behind `spec`, sum 1: a named one of `size` × `size`, or a file's of the file's size; `None` for `blind`.
@@ -38,4 +40,26 @@ pub fn srf_response(spec: &SrfSpec, metadata: &Metadata, bands: usize) -> Result
         return srf_from_matrix(io::read_matrix(path)?, bands, path).map(Some);
     }
     spec.response(metadata.wavelengths.as_deref(), bands)
+}
+
+/// Opens an image that is to be compared with `other`: of the bands of `other`, where its file has as many as that of
+/// `other`; as it is, where bands have been left out of it already. The mask file is that of `other` alone.
+///
+/// # Errors
+/// As [`io::open_image_as`].
+pub fn open_matching(file: &str, reading: &Reading, other: &Image) -> Result<Image> {
+    let open = |bands| {
+        let reading = Reading {
+            bands,
+            mask: None,
+            ..reading.clone()
+        };
+        io::open_image_as(file, &reading)
+    };
+    let image = open(BandSelection::All)?;
+    let TakenBands { all, taken } = other.bands();
+    match image.dim().2 == all && taken.len() != all {
+        true => open(BandSelection::numbers(&taken)),
+        false => Ok(image),
+    }
 }

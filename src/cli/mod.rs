@@ -11,6 +11,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use self::journal::Journal;
+use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
 use crate::interrupt;
 
@@ -91,6 +92,13 @@ impl Output {
                 Err(Error::failed(format!("standard output: {e}")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Passes on what the readers of these images have to say.
+    pub fn notes(&self, images: &[&dyn Strips]) {
+        for note in images.iter().flat_map(|image| image.notes()) {
+            self.say(&format!("note: {note}"));
         }
     }
 

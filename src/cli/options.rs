@@ -4,15 +4,20 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use ndarray::Axis;
 
-use super::input::{psf_kernel, read_image, srf_response};
+use super::Output;
+use super::input::{open_matching, psf_kernel, srf_response};
 use crate::coordination::config::{Config, Refine, Register};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
+use crate::cube::bands::{BandSelection, TakenBands};
+use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata};
 use crate::engine::simd::SimdEngine;
 use crate::engine::{Engine, Precision};
 use crate::error::{Error, Result};
+use crate::io::{self, Image, Reading};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::estimate::PsfModel;
 
@@ -25,17 +30,49 @@ pub struct PairOptions {
     /// High-resolution multispectral or RGB image
     #[arg(long, value_name = "FILE")]
     pub msi: String,
-    /// Value that stands for "no data" in both images (nan for NaN); its pixels are left out and stay so
+    /// Value that stands for "no data" in both images (nan for NaN), besides those that the files name; pixels that hold
+    /// it in any band that is used are left out, and in the MSI stay so in the result
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     pub nodata: Option<f64>,
+    #[command(flatten)]
+    pub bands: BandOptions,
+    /// Bands of the MSI, in the order of the list: numbers from 0 and wavelengths as in --bands; the columns of --srf
+    /// follow where they are as many as the file's bands [default: all]
+    #[arg(long, value_name = "LIST")]
+    pub msi_bands: Option<BandSelection>,
+    /// Pixels of the HSI to leave out: matrix or image of one band, 0 where a pixel is left out. The result there comes
+    /// from the MSI alone
+    #[arg(long, value_name = "FILE")]
+    pub hsi_mask: Option<String>,
+    /// Pixels of the MSI to leave out, likewise; the result has no data there
+    #[arg(long, value_name = "FILE")]
+    pub msi_mask: Option<String>,
+}
+
+/// Which bands of a hyperspectral image are used.
+#[derive(Debug, Clone, Args)]
+pub struct BandOptions {
+    /// Bands of the HSI: numbers from 0 and wavelengths, single or from-to, such as 0-99,110 or 400nm-900nm; `all` takes
+    /// bad bands, too [default: all but those that the file marks as bad]
+    #[arg(long, value_name = "LIST")]
+    pub bands: Option<BandSelection>,
+}
+
+impl BandOptions {
+    /// What is asked for.
+    pub fn selection(&self) -> BandSelection {
+        self.bands.clone().unwrap_or_default()
+    }
 }
 
 /// Both images as a checked, scaled scene, and what else their files say.
 pub struct Pair {
-    /// Metadata of the HSI.
+    /// Metadata of the HSI, of the bands that are used.
     pub hsi: Metadata,
-    /// Metadata of the MSI.
+    /// Metadata of the MSI, likewise.
     pub msi: Metadata,
+    /// Bands of the MSI's file that are used.
+    pub msi_bands: TakenBands,
     /// The scene.
     pub scene: Scene,
 }
@@ -72,18 +109,47 @@ fn bytes(text: &str) -> std::result::Result<usize, String> {
 }
 
 impl PairOptions {
-    /// Reads and checks both images.
+    /// Reads and checks both images, and says what is unusual about them.
     ///
     /// # Errors
     /// [`Error::Input`] naming the file.
-    pub fn read(&self) -> Result<Pair> {
-        let hsi = self.read_hsi()?;
-        let msi = read_image(&self.msi, self.nodata)?;
-        Ok(Pair {
+    pub fn read(&self, output: &Output) -> Result<Pair> {
+        let (hsi, msi) = (self.open_hsi()?, self.open_msi()?);
+        let (msi_bands, mut unusual) = (msi.bands(), Vec::new());
+        let hsi = noticed(&self.hsi, &hsi, &mut unusual)?;
+        let msi = noticed(&self.msi, &msi, &mut unusual)?;
+        let pair = Pair {
             hsi: hsi.metadata.clone(),
             msi: msi.metadata.clone(),
+            msi_bands,
             scene: Scene::of(hsi, msi, &self.hsi, &self.msi)?,
-        })
+        };
+        unusual.iter().for_each(|line| output.say(line));
+        Ok(pair)
+    }
+
+    fn open_hsi(&self) -> Result<Image> {
+        io::open_image_as(
+            &self.hsi,
+            &Reading {
+                bands: self.bands.selection(),
+                nodata: self.nodata,
+                mask: self.hsi_mask.clone(),
+                memory: usize::MAX,
+            },
+        )
+    }
+
+    fn open_msi(&self) -> Result<Image> {
+        io::open_image_as(
+            &self.msi,
+            &Reading {
+                bands: self.msi_bands.clone().unwrap_or(BandSelection::All),
+                nodata: self.nodata,
+                mask: self.msi_mask.clone(),
+                memory: usize::MAX,
+            },
+        )
     }
 
     /// Reads the HSI alone, in its own unit.
@@ -91,8 +157,73 @@ impl PairOptions {
     /// # Errors
     /// [`Error::Input`] naming the file.
     pub fn read_hsi(&self) -> Result<Cube> {
-        read_image(&self.hsi, self.nodata)
+        whole(&self.open_hsi()?)
     }
+
+    /// Opens an image of the bands of the result: those of the HSI that are used, where its file has as many as the HSI's.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file.
+    pub fn open_reference(&self, file: &str, memory: usize) -> Result<Image> {
+        let reading = Reading {
+            nodata: self.nodata,
+            memory,
+            ..Reading::default()
+        };
+        open_matching(file, &reading, &self.open_hsi()?)
+    }
+}
+
+fn whole(image: &Image) -> Result<Cube> {
+    image.rows(0..image.dim().0)
+}
+
+/// Reads some bands of an image; what is unusual about it is added to `unusual`, one line each.
+///
+/// # Errors
+/// [`Error::Input`] naming the file.
+pub fn read_image(
+    file: &str,
+    bands: BandSelection,
+    nodata: Option<f64>,
+    unusual: &mut Vec<String>,
+) -> Result<Cube> {
+    let reading = Reading {
+        bands,
+        nodata,
+        memory: usize::MAX,
+        ..Reading::default()
+    };
+    noticed(file, &io::open_image_as(file, &reading)?, unusual)
+}
+
+/// The whole of an image; a line about what its header leaves open and one about what is seldom meant so.
+fn noticed(name: &str, image: &Image, unusual: &mut Vec<String>) -> Result<Cube> {
+    unusual.extend(image.notes().iter().map(|note| format!("note: {note}")));
+    let cube = whole(image)?;
+    let mut found = Vec::new();
+    let TakenBands { all, taken } = image.bands();
+    if taken.len() < all {
+        found.push(format!("{} of its {all} bands are used (--bands)", taken.len()));
+    }
+    let dead = cube.dead_bands();
+    if !dead.is_empty() && cube.rows() * cube.columns() - cube.masked_pixels() > 1 {
+        let list: Vec<String> = dead.iter().take(8).map(|&b| taken[b].to_string()).collect();
+        let more = if dead.len() > 8 { ", ..." } else { "" };
+        let which = if dead.len() == 1 { "band" } else { "bands" };
+        found.push(format!(
+            "one value everywhere in {which} {}{more}",
+            list.join(", ")
+        ));
+    }
+    match cube.negative_samples() {
+        0 => {}
+        n => found.push(format!("{n} samples are negative and kept so")),
+    }
+    if !found.is_empty() {
+        unusual.push(format!("note: {name}: {}", found.join("; ")));
+    }
+    Ok(cube)
 }
 
 /// What the user knows of the two sensors.
@@ -124,14 +255,18 @@ impl SensorOptions {
         config.degradation.centre &= !self.fixed_centre;
     }
 
-    /// The known PSF and SRF for a scene whose HSI says `hsi` of itself.
+    /// The known PSF and SRF for a scene whose HSI says `hsi` of itself and whose MSI is of `msi`. Where the response has
+    /// a column for each band of the MSI's file, columns follow the bands.
     ///
     /// # Errors
     /// [`Error::Input`] where a file holds no PSF or SRF for these images.
-    pub fn known(&self, hsi: &Metadata, scene: &Scene) -> Result<Known> {
+    pub fn known(&self, hsi: &Metadata, msi: &TakenBands, scene: &Scene) -> Result<Known> {
         let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
         let psf = psf_kernel(&self.psf, self.kernel.map(usize::from), scene.scale)?;
-        let srf = srf_response(&self.srf, hsi, bands)?;
+        let mut srf = srf_response(&self.srf, hsi, bands)?;
+        if let Some(all) = srf.as_ref().filter(|srf| srf.ncols() == msi.all) {
+            srf = Some(all.select(Axis(1), &msi.taken));
+        }
         if let Some(srf) = &srf
             && srf.ncols() != msi_bands
         {

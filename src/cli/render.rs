@@ -9,6 +9,7 @@ use ndarray::Array2;
 use super::Output;
 use super::options::MemoryOptions;
 use crate::cube::Cube;
+use crate::cube::bands::BandName;
 use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
 use crate::io;
@@ -72,28 +73,6 @@ pub struct Render {
     memory: MemoryOptions,
 }
 
-/// A band as the user names it.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum BandName {
-    Number(usize),
-    Nanometres(f64),
-}
-
-impl FromStr for BandName {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let wrong = || format!("'{text}' is no band: give a number from 0, or a wavelength such as 550nm");
-        match text.strip_suffix("nm") {
-            None => text.parse().map(BandName::Number).map_err(|_| wrong()),
-            Some(number) => match number.trim().parse() {
-                Ok(x) if f64::is_finite(x) && x > 0.0 => Ok(BandName::Nanometres(x)),
-                _ => Err(wrong()),
-            },
-        }
-    }
-}
-
 /// Three bands with commas between them.
 #[derive(Debug, Clone, Copy)]
 struct Rgb([BandName; 3]);
@@ -134,44 +113,9 @@ impl FromStr for Limits {
     }
 }
 
-impl BandName {
-    /// The band of an image that is meant.
-    fn find(self, image: &dyn Strips, file: &str) -> Result<usize> {
-        let (_, _, bands) = image.dim();
-        match self {
-            BandName::Number(n) if n < bands => Ok(n),
-            BandName::Number(n) => Err(Error::input(format!(
-                "{file}: no band {n}; it has {bands}, counted from 0"
-            ))),
-            BandName::Nanometres(wanted) => {
-                let centres = image
-                    .metadata()
-                    .wavelengths
-                    .as_deref()
-                    .filter(|w| w.len() == bands);
-                let Some(centres) = centres else {
-                    return Err(Error::input(format!(
-                        "{file}: has no wavelengths; give bands by number, 0 to {}",
-                        bands - 1
-                    )));
-                };
-                let (low, high) = centres
-                    .iter()
-                    .fold((f64::MAX, f64::MIN), |(a, b), &w| (a.min(w), b.max(w)));
-                // Half a band beyond the first and last centre still belongs to them.
-                let margin = 0.5 * (high - low) / (bands.max(2) - 1) as f64;
-                if wanted < low - margin || wanted > high + margin {
-                    return Err(Error::input(format!(
-                        "{file}: no band at {wanted} nm; its bands lie between {low} and {high} nm"
-                    )));
-                }
-                let distance = |i: &usize| (centres[*i] - wanted).abs();
-                Ok((0..bands)
-                    .min_by(|a, b| distance(a).total_cmp(&distance(b)))
-                    .unwrap_or(0))
-            }
-        }
-    }
+/// The band of an image that is meant.
+fn find(band: BandName, image: &dyn Strips, file: &str) -> Result<usize> {
+    band.find(image.metadata(), image.dim().2, file)
 }
 
 /// What was written, for `--json`.
@@ -310,12 +254,12 @@ impl Render {
             .find(|(_, image)| image.metadata().wavelengths.is_some())
             .unwrap_or(&all[all.len() - 1]);
         if let Some(band) = self.band {
-            return Ok(vec![band.find(*named, file)?]);
+            return Ok(vec![find(band, *named, file)?]);
         }
         Ok(match self.rgb {
             Some(Rgb(bands)) => bands
                 .iter()
-                .map(|band| band.find(*named, file))
+                .map(|&band| find(band, *named, file))
                 .collect::<Result<_>>()?,
             None => composite_bands(*named).to_vec(),
         })

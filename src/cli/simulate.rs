@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::options::MemoryOptions;
+use super::options::{BandOptions, MemoryOptions};
 use super::progress::Stages;
 use super::{Output, input};
 use crate::cube::strips::{Cropped, Strips};
 use crate::error::{Error, Result};
-use crate::io::{self, Target, write_strips};
+use crate::io::{self, Reading, Target, write_strips};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::observe::Observation;
 use crate::sensor::observe_strips::{Blurred, Noisy, Responded};
@@ -53,6 +53,8 @@ pub struct Simulate {
     /// Value that stands for "no data" in the reference
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
+    #[command(flatten)]
+    bands: BandOptions,
     /// Low-resolution hyperspectral image to write
     #[arg(long, value_name = "FILE")]
     out_hsi: PathBuf,
@@ -89,7 +91,14 @@ impl Simulate {
             ));
         }
         self.check_outputs()?;
-        let file = io::open_image(&self.hsi, self.nodata, self.memory.max_memory)?;
+        let reading = Reading {
+            bands: self.bands.selection(),
+            nodata: self.nodata,
+            mask: None,
+            memory: self.memory.max_memory,
+        };
+        let file = io::open_image_as(&self.hsi, &reading)?;
+        output.notes(&[&file]);
         let reference = Cropped {
             size: self.whole_blocks(&file, scale, output)?,
             image: &file,

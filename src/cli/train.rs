@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Output;
-use super::input::read_image;
 use super::log::Log;
-use super::options::{ConfigOptions, EngineOptions, SensorOptions};
+use super::options::{BandOptions, ConfigOptions, EngineOptions, SensorOptions, read_image};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
@@ -17,6 +16,7 @@ use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::start_on_scenes;
 use crate::cube::Metadata;
+use crate::cube::bands::{BandSelection, TakenBands};
 use crate::error::{Error, Result};
 use crate::interrupt::Shield;
 use crate::io;
@@ -40,6 +40,8 @@ pub struct Train {
     /// Value that stands for "no data" in the images
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
+    #[command(flatten)]
+    bands: BandOptions,
     #[command(flatten)]
     sensors: SensorOptions,
     #[command(flatten)]
@@ -79,7 +81,7 @@ impl Train {
         let out = self.out.as_deref().ok_or_else(|| missing("--out MODEL"))?;
         io::check_writable(out)?;
         let mut stages = Stages::new(output);
-        let (mut scenes, first) = stages.run("read", |_| self.read(list))?;
+        let (mut scenes, first) = stages.run("read", |_| self.read(list, output))?;
 
         let mut model = match &self.resume {
             Some(path) => {
@@ -151,16 +153,17 @@ impl Train {
     }
 
     /// All scenes of the manifest, which must agree in bands and scale, and what the first one's HSI says of itself.
-    fn read(&self, list: &std::path::Path) -> Result<(Vec<Scene>, Metadata)> {
+    fn read(&self, list: &std::path::Path, output: &Output) -> Result<(Vec<Scene>, Metadata)> {
         let mut scenes: Vec<Scene> = Vec::new();
-        let mut first = None;
+        let (mut first, mut unusual) = (None, Vec::new());
         for entry in manifest::read(list)? {
             let at = |e: Error| match e {
                 Error::Input(m) => Error::input(format!("{} line {}: {m}", list.display(), entry.line)),
                 other => other,
             };
-            let hsi = read_image(&entry.hsi, self.nodata).map_err(at)?;
-            let msi = read_image(&entry.msi, self.nodata).map_err(at)?;
+            let mut read = |file, bands| read_image(file, bands, self.nodata, &mut unusual).map_err(at);
+            let hsi = read(&entry.hsi, self.bands.selection())?;
+            let msi = read(&entry.msi, BandSelection::All)?;
             let metadata = hsi.metadata.clone();
             let scene = Scene::of(hsi, msi, &entry.hsi, &entry.msi).map_err(at)?;
             if let Some(other) = scenes.first() {
@@ -176,6 +179,7 @@ impl Train {
             first.get_or_insert(metadata);
             scenes.push(scene);
         }
+        unusual.iter().for_each(|line| output.say(line));
         first
             .map(|hsi| (scenes, hsi))
             .ok_or_else(|| Error::input("the manifest has no scene"))
@@ -188,7 +192,12 @@ impl Train {
         scenes: &mut [Scene],
         first: &Metadata,
     ) -> Result<Model> {
-        let known = self.sensors.known(first, &scenes[0])?;
+        let all = scenes[0].hr_msi.dim().2;
+        let msi = TakenBands {
+            all,
+            taken: (0..all).collect(),
+        };
+        let known = self.sensors.known(first, &msi, &scenes[0])?;
         let mut model = start_on_scenes(config, scenes, &known)?;
         model.wavelengths = first.wavelengths.clone();
         Ok(model)

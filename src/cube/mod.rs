@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, Array3};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, Axis};
 
 use crate::error::{Error, Result};
 
+pub mod bands;
 pub mod bicubic;
 pub mod demo_scene;
 pub mod strips;
@@ -69,6 +70,40 @@ impl Metadata {
             georeference: msi.georeference.clone(),
             nodata: hsi.nodata.or(msi.nodata),
             ..hsi.clone()
+        }
+    }
+
+    /// `true` if the file says that `band` is not to be used.
+    pub fn is_bad(&self, band: usize) -> bool {
+        self.bad_bands
+            .as_ref()
+            .is_some_and(|bad| bad.get(band) == Some(&true))
+    }
+
+    /// What is left for an image made of `bands` of the `all` bands that this describes: lists with an entry for each
+    /// band follow, further fields of the file that are such lists in braces too. Which bands a viewer shows first
+    /// (ENVI's `default bands`) is dropped.
+    pub fn of_bands(&self, bands: &[usize], all: usize) -> Metadata {
+        fn of<T: Clone>(list: &Option<Vec<T>>, bands: &[usize], all: usize) -> Option<Vec<T>> {
+            let list = list.as_ref().filter(|l| l.len() == all)?;
+            Some(bands.iter().filter_map(|&b| list.get(b).cloned()).collect())
+        }
+        let field = |(name, value): (&String, &String)| {
+            let inside = value.trim().strip_prefix('{').and_then(|v| v.strip_suffix('}'));
+            let entries = inside.map(|v| v.split(',').map(|e| e.trim().to_owned()).collect());
+            let value = match of(&entries, bands, all) {
+                Some(entries) if name != "description" => format!("{{{}}}", entries.join(", ")),
+                _ => value.clone(),
+            };
+            (name != "default bands").then(|| (name.clone(), value))
+        };
+        Metadata {
+            wavelengths: of(&self.wavelengths, bands, all),
+            fwhm: of(&self.fwhm, bands, all),
+            band_names: of(&self.band_names, bands, all),
+            bad_bands: of(&self.bad_bands, bands, all),
+            extra: self.extra.iter().filter_map(field).collect(),
+            ..self.clone()
         }
     }
 }
@@ -199,6 +234,61 @@ impl Cube {
         }
     }
 
+    /// The image made of `bands` of this one, in that order, with mask and the metadata of those bands.
+    ///
+    /// # Panics
+    /// If there is no such band; [`bands::BandSelection::resolve`] gives those there are.
+    pub fn of_bands(&self, bands: &[usize]) -> Cube {
+        Cube {
+            samples: self.samples.select(Axis(2), bands),
+            valid: self.valid.clone(),
+            metadata: self.metadata.of_bands(bands, self.bands()),
+            sample_type: self.sample_type,
+        }
+    }
+
+    /// Leaves the pixels out where `usable` (rows × columns) is `false`, besides those that are left out already.
+    pub fn mask_pixels(&mut self, usable: ArrayView2<bool>) {
+        match &mut self.valid {
+            Some(valid) => valid.zip_mut_with(&usable, |ok, &usable| *ok &= usable),
+            None => self.valid = Some(usable.to_owned()),
+        }
+    }
+
+    /// Bands whose usable pixels all hold one value: a detector that is dead or was never switched on.
+    pub fn dead_bands(&self) -> Vec<usize> {
+        let mut first: Option<Vec<f32>> = None;
+        let mut alive = vec![false; self.bands()];
+        for ((r, c), spectrum) in self.spectra() {
+            if !self.is_valid(r, c) {
+                continue;
+            }
+            let first = first.get_or_insert_with(|| spectrum.to_vec());
+            for ((alive, x), first) in alive.iter_mut().zip(spectrum).zip(first) {
+                *alive |= x != first;
+            }
+        }
+        (0..alive.len()).filter(|&b| !alive[b]).collect()
+    }
+
+    /// Number of negative samples of usable pixels.
+    pub fn negative_samples(&self) -> usize {
+        self.spectra()
+            .filter(|&((r, c), _)| self.is_valid(r, c))
+            .map(|(_, spectrum)| spectrum.iter().filter(|&&x| x < 0.0).count())
+            .sum()
+    }
+
+    /// Place (row, column) and spectrum of every pixel.
+    fn spectra(&self) -> impl Iterator<Item = ((usize, usize), ArrayView1<'_, f32>)> {
+        let columns = self.columns().max(1);
+        self.samples
+            .lanes(Axis(2))
+            .into_iter()
+            .enumerate()
+            .map(move |(k, spectrum)| ((k / columns, k % columns), spectrum))
+    }
+
     /// Largest sample over the usable pixels, or `None` if there is no usable pixel.
     pub fn max_valid(&self) -> Option<f32> {
         let mut max: Option<f32> = None;
@@ -208,5 +298,50 @@ impl Cube {
             }
         }
         max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_take_their_lists_along() {
+        let mut cube = Cube::new(Array3::from_shape_fn((2, 2, 3), |(r, c, b)| {
+            (100 * r + 10 * c + b) as f32
+        }));
+        cube.metadata.wavelengths = Some(vec![400.0, 500.0, 600.0]);
+        cube.metadata.bad_bands = Some(vec![false, true, false]);
+        for (name, value) in [
+            ("data gain values", "{1, 2, 3}"),
+            ("default bands", "{3, 2, 1}"),
+            ("sensor type", "X"),
+        ] {
+            cube.metadata.extra.insert(name.to_owned(), value.to_owned());
+        }
+        let some = cube.of_bands(&[2, 0]);
+        assert_eq!(some.samples[[1, 1, 0]], 112.0);
+        assert_eq!(some.metadata.wavelengths, Some(vec![600.0, 400.0]));
+        assert_eq!(some.metadata.bad_bands, Some(vec![false, false]));
+        assert_eq!(some.metadata.extra["data gain values"], "{3, 1}");
+        assert_eq!(some.metadata.extra["sensor type"], "X");
+        assert_eq!(some.metadata.extra.len(), 2);
+    }
+
+    #[test]
+    fn dead_bands_and_negative_samples_of_usable_pixels() {
+        let mut cube = Cube::new(Array3::from_shape_fn((2, 3, 3), |(r, c, b)| match b {
+            0 => 5.0,
+            1 => r as f32 - 0.5,
+            _ => c as f32,
+        }));
+        assert_eq!(cube.dead_bands(), [0]);
+        assert_eq!(cube.negative_samples(), 3);
+        // What moves in band 1 is masked away.
+        let upper = Array2::from_shape_fn((2, 3), |(r, _)| r == 0);
+        cube.mask_pixels(upper.view());
+        assert_eq!(cube.dead_bands(), [0, 1]);
+        cube.mask_pixels(upper.map(|ok| !ok).view());
+        assert_eq!((cube.masked_pixels(), cube.negative_samples()), (6, 0));
     }
 }

@@ -28,6 +28,11 @@ pub trait Strips {
     /// # Errors
     /// [`Error::Input`] or [`Error::Failed`] where they cannot be read or made.
     fn rows(&self, rows: Range<usize>) -> Result<Cube>;
+
+    /// What whoever reads the image should be told: what its file leaves open and what was taken for it.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// Rows of an image of this many columns and bands that are handled at once, at least one.
@@ -101,22 +106,7 @@ pub fn select(image: &dyn Strips, bands: &[usize]) -> Result<Cube> {
     cube.sample_type = image.sample_type();
     cube.metadata = image.metadata().clone();
     if !whole {
-        let m = &mut cube.metadata;
-        let of = |list: &Option<Vec<f64>>| -> Option<Vec<f64>> {
-            let list = list.as_ref().filter(|l| l.len() == all)?;
-            Some(bands.iter().map(|&b| list[b]).collect())
-        };
-        (m.wavelengths, m.fwhm) = (of(&m.wavelengths), of(&m.fwhm));
-        m.band_names = m
-            .band_names
-            .take()
-            .filter(|names| names.len() == all)
-            .map(|names| bands.iter().map(|&b| names[b].clone()).collect());
-        m.bad_bands = m
-            .bad_bands
-            .take()
-            .filter(|bad| bad.len() == all)
-            .map(|bad| bands.iter().map(|&b| bad[b]).collect());
+        cube.metadata = cube.metadata.of_bands(bands, all);
     }
     Ok(cube)
 }

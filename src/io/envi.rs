@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::array::shape_text;
+use super::array::{Layout, shape_text};
 use super::ending;
 use super::envi_header::{Header, Interleave};
 use super::file::{check_writable, open, read_error};
@@ -87,8 +87,14 @@ pub(crate) fn open_cube(path: &Path) -> Result<StripFile> {
             .ok_or_else(|| Error::input(format!("{}: no ENVI header (.hdr) beside it", path.display())))?,
     };
     let header = read_header(&header_path)?;
-    let count = header.layout.checked_count(&header_path, u64::MAX)? as u64;
-    let needed = (count * width(header.layout.kind) as u64).checked_add(header.offset);
+    let layout = Layout {
+        shape: header.dim.to_vec(),
+        kind: header.kind,
+        order: header.order,
+        first_axis_fastest: false,
+    };
+    let count = layout.checked_count(&header_path, u64::MAX)? as u64;
+    let needed = (count * width(header.kind) as u64).checked_add(header.offset);
 
     let data = match given_header {
         false => path.to_owned(),
@@ -121,7 +127,6 @@ pub(crate) fn open_cube(path: &Path) -> Result<StripFile> {
 
     let (file, length) = open(&data)?;
     if Some(length) != needed {
-        let layout = &header.layout;
         return Err(Error::input(format!(
             "{}: is {length} bytes long, but its header {} asks for {} ({} x {} bytes after {}); {}",
             data.display(),
@@ -137,19 +142,32 @@ pub(crate) fn open_cube(path: &Path) -> Result<StripFile> {
             }
         )));
     }
-    let axes = header.interleave.axes();
-    let mut dim = [0; 3];
-    for (&axis, &length) in axes.iter().zip(&header.layout.shape) {
-        dim[axis] = length;
-    }
+    let mut notes = header.notes;
+    let interleave = header.interleave.unwrap_or_else(|| {
+        let named = Interleave::from_name(&ending(&data));
+        let taken = named.unwrap_or(Interleave::Bsq);
+        if header.dim[2] > 1 {
+            let why = named.map_or("", |_| " as its data file is named");
+            notes.push(format!("no interleave, taken to be {}{why}", taken.name()));
+        }
+        taken
+    });
     let raw = RawLayout {
-        dim,
-        axes,
-        kind: header.layout.kind,
-        order: header.layout.order,
+        dim: header.dim,
+        axes: interleave.axes(),
+        kind: header.kind,
+        order: header.order,
         offset: header.offset,
     };
-    StripFile::new(&data, file, raw, header.metadata)
+    let notes = match notes.is_empty() {
+        true => notes,
+        false => vec![format!(
+            "{}: the header has {}",
+            header_path.display(),
+            notes.join("; ")
+        )],
+    };
+    Ok(StripFile::new(&data, file, raw, header.metadata)?.with_notes(notes))
 }
 
 /// Header and data file to write for a name with either ending.

@@ -2,14 +2,13 @@
 //! them go where in [`Metadata`]. The files themselves are in `envi`.
 //!
 //! Reading is tolerant as ENVI's own is: any case, any white space, fields in any order, values over
-//! several lines in braces, comment lines with `;`. Lists that do not fit the number of bands, and
-//! wavelengths in a unit that is no length, are kept as text.
+//! several lines in braces, comment lines with `;`. What is missing and can be taken for granted is, with a note.
+//! Lists that do not fit the number of bands, and wavelengths in a unit that is no length, are kept as text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::array::Layout;
-use super::samples::ByteOrder;
+use super::samples::{ByteOrder, width};
 use crate::cube::{Metadata, SampleType};
 
 /// First word of every ENVI header.
@@ -95,24 +94,32 @@ const GEOREFERENCE: [&str; 9] = [
 /// A header that has been read.
 #[derive(Debug)]
 pub(crate) struct Header {
-    /// Shape (in the order of the file), type and byte order of the data.
-    pub layout: Layout,
-    /// Order of the axes in the file.
-    pub interleave: Interleave,
+    /// Rows, columns and bands.
+    pub dim: [usize; 3],
+    /// Numeric type of the data.
+    pub kind: SampleType,
+    /// Byte order of the data.
+    pub order: ByteOrder,
+    /// Order of the axes in the file, where the header says it.
+    pub interleave: Option<Interleave>,
     /// Bytes before the first sample in the data file.
     pub offset: u64,
     /// Everything else.
     pub metadata: Metadata,
+    /// What the header leaves open and what was taken for it.
+    pub notes: Vec<String>,
 }
 
 /// Splits the text into fields: names in lower case with single blanks, values as they stand.
 fn fields(text: &str) -> std::result::Result<BTreeMap<String, String>, String> {
     let mut found = BTreeMap::new();
     let mut lines = text.lines();
-    if !lines
-        .next()
-        .is_some_and(|first| first.trim().eq_ignore_ascii_case("envi"))
-    {
+    if !lines.next().is_some_and(|first| {
+        first
+            .trim_start_matches('\u{feff}')
+            .trim()
+            .eq_ignore_ascii_case("envi")
+    }) {
         return Err("its first line is not ENVI".to_owned());
     }
     while let Some(line) = lines.next() {
@@ -226,17 +233,21 @@ impl Header {
             .find(|(c, _)| u64::from(*c) == code)
             .map(|(_, kind)| *kind)
             .ok_or_else(|| format!("data type {code} is unknown"))?;
+        let mut notes = Vec::new();
+        if width(kind) > 1 && values.get("byte order").is_none_or(Option::is_none) {
+            notes.push("no byte order, taken to be 0 (little-endian)".to_owned());
+        }
         let order = match number("byte order", Some(0))? {
             0 => ByteOrder::Little,
             1 => ByteOrder::Big,
             other => return Err(format!("byte order {other} is unknown; it is 0 or 1")),
         };
         let interleave = match values.get("interleave").and_then(Option::as_deref) {
-            None => Interleave::Bsq,
-            Some(name) => Interleave::from_name(name).ok_or_else(|| {
+            None => None,
+            Some(name) => Some(Interleave::from_name(name).ok_or_else(|| {
                 let shown: String = name.chars().take(20).collect();
                 format!("interleave {shown:?} is unknown; it is bsq, bil or bip")
-            })?,
+            })?),
         };
         if number("file compression", Some(0))? != 0 {
             return Err("the data file is compressed; save it uncompressed".to_owned());
@@ -251,29 +262,36 @@ impl Header {
                 ));
             }
         }
-        let shape = [lines, columns, bands];
         Ok(Header {
-            layout: Layout {
-                shape: interleave.axes().map(|axis| shape[axis]).to_vec(),
-                kind,
-                order,
-                first_axis_fastest: false,
-            },
+            dim: [lines, columns, bands],
+            kind,
+            order,
             interleave,
             offset,
-            metadata: metadata(fields, bands),
+            metadata: metadata(fields, bands, &mut notes),
+            notes,
         })
     }
 }
 
 /// Sorts the fields that do not concern the layout into [`Metadata`].
-fn metadata(mut fields: BTreeMap<String, String>, bands: usize) -> Metadata {
+fn metadata(mut fields: BTreeMap<String, String>, bands: usize, notes: &mut Vec<String>) -> Metadata {
     let mut metadata = Metadata::default();
     if let Some(value) = fields.get("wavelength").and_then(|v| numbers(v, bands)) {
-        let unit = match fields.get("wavelength units") {
-            Some(name) => unit_in_nanometres(name),
-            None if value.iter().all(|&x| x < 100.0) => Some(1e3),
-            None => Some(1.0),
+        let unit = match fields.get("wavelength units").map(|name| name.trim()) {
+            Some(name) if !name.is_empty() && !name.eq_ignore_ascii_case("unknown") => {
+                unit_in_nanometres(name)
+            }
+            _ => {
+                let (unit, name) = match value.iter().all(|&x| x < 100.0) {
+                    true => (1e3, "micrometres"),
+                    false => (1.0, "nanometres"),
+                };
+                notes.push(format!(
+                    "no unit of its wavelengths, taken to be {name} by their size"
+                ));
+                Some(unit)
+            }
         };
         if let Some(unit) = unit {
             metadata.wavelengths = Some(nanometres(&value, unit));
@@ -295,7 +313,14 @@ fn metadata(mut fields: BTreeMap<String, String>, bands: usize) -> Metadata {
             fields.remove("band names");
         }
     }
-    metadata.nodata = fields.get("data ignore value").and_then(|v| v.parse().ok());
+    if let Some(good) = fields.get("bbl").and_then(|v| numbers(v, bands)) {
+        metadata.bad_bands = Some(good.iter().map(|&x| x == 0.0).collect());
+        fields.remove("bbl");
+    }
+    metadata.nodata = fields
+        .get("data ignore value")
+        .and_then(|v| numbers(v, 1))
+        .map(|v| v[0]);
     if metadata.nodata.is_some() {
         fields.remove("data ignore value");
     }
@@ -370,6 +395,12 @@ pub(crate) fn write(
     if let Some(fwhm) = &metadata.fwhm {
         add("fwhm", braced(&mut fwhm.iter().map(f64::to_string)));
     }
+    if let Some(bad) = &metadata.bad_bands {
+        add(
+            "bbl",
+            braced(&mut bad.iter().map(|&bad| u8::from(!bad).to_string())),
+        );
+    }
     let written: Vec<String> = fields.iter().map(|(name, _)| name.clone()).collect();
     for (name, value) in &metadata.extra {
         let usable = !name.is_empty() && !name.contains(['=', '\n', '\r', ';']);
@@ -400,9 +431,11 @@ mod tests {
              map info = {{UTM, 1.000, 1.000, 2, 3}}\nbbl = {{1, 0}}\nsensor type = AVIRIS\n"
         ))
         .unwrap();
-        assert_eq!(header.layout.shape, [2, 2, 3]);
-        assert_eq!(header.layout.kind, SampleType::U16);
-        assert_eq!(header.layout.order, ByteOrder::Big);
+        assert_eq!(header.dim, [2, 3, 2]);
+        assert_eq!(header.interleave, Some(Interleave::Bil));
+        assert_eq!(header.kind, SampleType::U16);
+        assert_eq!(header.order, ByteOrder::Big);
+        assert_eq!(header.notes, [""; 0]);
         assert_eq!(header.offset, 16);
         let m = header.metadata;
         assert_eq!(m.wavelengths, Some(vec![450.0, 1100.0]));
@@ -413,9 +446,9 @@ mod tests {
         );
         assert_eq!(m.nodata, Some(-9999.0));
         assert_eq!(m.georeference["map info"], "{UTM, 1.000, 1.000, 2, 3}");
-        assert_eq!(m.extra["bbl"], "{1, 0}");
+        assert_eq!(m.bad_bands, Some(vec![false, true]));
         assert_eq!(m.extra["sensor type"], "AVIRIS");
-        assert_eq!(m.extra.len(), 2);
+        assert_eq!(m.extra.len(), 1);
     }
 
     #[test]
@@ -432,6 +465,22 @@ mod tests {
             of("wavelength = {400, 2500}\nwavelength units = Wavenumber"),
             None
         );
+        let unknown = "wavelength = {0.4, 2.5}\nwavelength units = Unknown";
+        assert_eq!(of(unknown), Some(vec![400.0, 2500.0]));
+        let notes = Header::parse(&format!("{BASE}{unknown}\n")).unwrap().notes;
+        assert!(notes[0].contains("micrometres"), "{notes:?}");
+    }
+
+    #[test]
+    fn what_is_missing_is_taken_for_granted_with_a_note() {
+        let header =
+            Header::parse("\u{feff}envi\nSAMPLES = 3\nLINES = 2\nBANDS = 2\nDATA TYPE = 12\n").unwrap();
+        assert_eq!((header.interleave, header.order), (None, ByteOrder::Little));
+        assert_eq!((header.dim, header.offset), ([2, 3, 2], 0));
+        assert_eq!(header.notes.len(), 1);
+        // A byte has no order.
+        let bytes = Header::parse("ENVI\nsamples = 3\nlines = 2\ndata type = 1\n").unwrap();
+        assert_eq!((bytes.dim, bytes.notes.len()), ([2, 3, 1], 0));
     }
 
     #[test]
@@ -473,8 +522,8 @@ mod tests {
         .metadata;
         let back = Header::parse(&write((2, 3, 2), kind, &metadata, Interleave::Bip)).unwrap();
         assert_eq!(back.metadata, metadata);
-        assert_eq!(back.interleave, Interleave::Bip);
-        assert_eq!(back.layout.shape, [2, 3, 2]);
+        assert_eq!(back.interleave, Some(Interleave::Bip));
+        assert_eq!(back.dim, [2, 3, 2]);
     }
 
     #[test]
@@ -489,6 +538,6 @@ mod tests {
             .insert("note".to_owned(), "x\nlines = 9".to_owned());
         metadata.extra.insert("lines".to_owned(), "9".to_owned());
         let back = Header::parse(&write((2, 3, 2), kind, &metadata, Interleave::Bsq)).unwrap();
-        assert_eq!(back.layout.shape, [2, 2, 3]);
+        assert_eq!(back.dim, [2, 3, 2]);
     }
 }

@@ -196,7 +196,7 @@ impl<'a> MatFile<'a> {
         cube.metadata.wavelengths = self.vector("wavelengths", cube.bands())?;
         cube.metadata.fwhm = self.vector("fwhm", cube.bands())?;
         if let Some(&[value]) = self.vector("nodata", 1)?.as_deref() {
-            cube.mask_value(value);
+            cube.metadata.nodata = Some(value);
         }
         Ok(cube)
     }

@@ -9,13 +9,12 @@
 //! the file before they ask for memory. Writers replace a file whole or not at all.
 
 use std::io::Read;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata, SampleType};
+use crate::cube::{Cube, Metadata};
 use crate::error::{Error, Result};
 
 mod array;
@@ -23,6 +22,7 @@ mod envi;
 mod envi_header;
 mod file;
 mod hdf5;
+mod image;
 mod mat;
 mod mat5;
 mod npy;
@@ -33,6 +33,7 @@ mod writer;
 
 pub use envi_header::Interleave;
 pub use file::{check_writable, replace};
+pub use image::{Image, Reading, open_image, open_image_as, read_image, read_mask};
 pub use npy::read_array;
 pub use samples::{parse_sample_type, sample_type_name};
 pub use writer::{CubeWriter, Target, write_strips};
@@ -146,8 +147,8 @@ fn detect(path: &Path) -> Result<Format> {
         "npy" => Ok(Format::Npy),
         "mat" => Ok(Format::Mat5),
         "hdr" => Ok(Format::Envi),
-        _ if envi::header_of(path).is_some() => Ok(Format::Envi),
         "csv" | "txt" => Ok(Format::Text),
+        _ if envi::header_of(path).is_some() => Ok(Format::Envi),
         known if envi::DATA_ENDINGS.contains(&known) => Err(Error::input(format!(
             "{}: no ENVI header (.hdr) beside it, so its layout is unknown",
             path.display()
@@ -167,15 +168,21 @@ pub fn format_of(spec: &str) -> Result<Format> {
     detect(&Spec::parse(spec).path)
 }
 
-/// Opens the image that a name means, `FILE`, or `FILE.mat:NAME` for one of several arrays, to be read in strips.
+/// Opens the image that a name means, `FILE`, or `FILE.mat:NAME` for one of several arrays, to be read in strips: all its
+/// bands, as the file has them.
 ///
 /// `.npy` and MATLAB arrays are rows x columns x bands, or rows x columns for one band. Pixels that hold
-/// the file's ignore value are masked. Samples may be NaN: [`Cube::check`] is where that is refused. A format that
-/// can only be read whole (MATLAB) is, if it takes no more than `memory` bytes.
+/// the file's ignore value in any band are masked. Samples may be NaN: [`Cube::check`] is where that is refused. A
+/// format that can only be read whole (MATLAB) is, if it takes no more than `memory` bytes.
 ///
 /// # Errors
 /// [`Error::Input`] with one line that names the file, what was found and what to do.
 pub fn open_cube(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
+    Ok(Box::new(image::Masked(open_samples(spec, memory)?)))
+}
+
+/// [`open_cube`] without a mask: which bands are looked at for no-data is not known yet.
+fn open_samples(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
     let spec = Spec::parse(spec);
     let array = spec.array.as_deref();
     Ok(match detect(&spec.path)? {
@@ -198,76 +205,6 @@ pub fn open_cube(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
 /// As [`open_cube`].
 pub fn read_cube(spec: &str) -> Result<Cube> {
     let image = open_cube(spec, usize::MAX)?;
-    image.rows(0..image.dim().0)
-}
-
-/// Opens an image whose strips mask `nodata` (the file's own no-data value if none is given) and are checked: a sample
-/// that is not finite is refused when it is met.
-///
-/// # Errors
-/// As [`open_cube`], and [`Error::Input`] for an image without pixels.
-pub fn open_image(spec: &str, nodata: Option<f64>, memory: usize) -> Result<Image> {
-    let strips = open_cube(spec, memory)?;
-    let (rows, columns, bands) = strips.dim();
-    if rows == 0 || columns == 0 || bands == 0 {
-        // The message of an empty image.
-        strips.rows(0..0)?.check(spec)?;
-    }
-    let mut metadata = strips.metadata().clone();
-    metadata.nodata = nodata.or(metadata.nodata);
-    Ok(Image {
-        name: spec.to_owned(),
-        strips,
-        metadata,
-    })
-}
-
-/// An image file that [`open_image`] opened.
-pub struct Image {
-    name: String,
-    strips: Box<dyn Strips>,
-    metadata: Metadata,
-}
-
-impl Image {
-    /// The image under other metadata: those that its format could not hold.
-    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
-        self.metadata = metadata;
-        self
-    }
-}
-
-impl Strips for Image {
-    fn dim(&self) -> (usize, usize, usize) {
-        self.strips.dim()
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn sample_type(&self) -> SampleType {
-        self.strips.sample_type()
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let first = rows.start;
-        let mut strip = self.strips.rows(rows)?;
-        if let Some(value) = self.metadata.nodata {
-            strip.mask_value(value);
-        }
-        strip.check_rows(&self.name, first)?;
-        strip.metadata = self.metadata.clone();
-        Ok(strip)
-    }
-}
-
-/// Reads an image, masks `nodata` (the file's own no-data value if none is given) and checks its samples.
-///
-/// # Errors
-/// [`Error::Input`] if the file cannot be read, is empty or holds a sample that is not finite.
-pub fn read_image(path: &str, nodata: Option<f64>) -> Result<Cube> {
-    let image = open_image(path, nodata, usize::MAX)?;
     image.rows(0..image.dim().0)
 }
 
@@ -401,6 +338,11 @@ pub fn metadata_lost(path: impl AsRef<Path>, m: &Metadata) -> Vec<&'static str> 
     check(m.fwhm.is_some(), &[Format::Envi, Format::Mat5], "FWHM");
     check(m.nodata.is_some(), &[Format::Envi, Format::Mat5], "no-data value");
     check(m.band_names.is_some(), &[Format::Envi], "band names");
+    check(
+        m.bad_bands.as_ref().is_some_and(|bad| bad.contains(&true)),
+        &[Format::Envi],
+        "marks of bad bands",
+    );
     check(!m.georeference.is_empty(), &[Format::Envi], "georeference");
     check(!m.extra.is_empty(), &[Format::Envi], "other header fields");
     lost

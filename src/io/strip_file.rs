@@ -41,6 +41,7 @@ pub(crate) struct StripFile {
     state: (u64, Option<SystemTime>),
     layout: RawLayout,
     metadata: Metadata,
+    notes: Vec<String>,
 }
 
 fn state(file: &File) -> std::io::Result<(u64, Option<SystemTime>)> {
@@ -60,7 +61,14 @@ impl StripFile {
             file: Mutex::new(file),
             layout,
             metadata,
+            notes: Vec::new(),
         })
+    }
+
+    /// With notes for whoever reads the image.
+    pub(crate) fn with_notes(mut self, notes: Vec<String>) -> Self {
+        self.notes = notes;
+        self
     }
 
     fn fill(&self, rows: &Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -150,9 +158,10 @@ impl Strips for StripFile {
         let mut cube = Cube::new(samples);
         cube.sample_type = self.layout.kind;
         cube.metadata = self.metadata.clone();
-        if let Some(value) = self.metadata.nodata {
-            cube.mask_value(value);
-        }
         Ok(cube)
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 }
