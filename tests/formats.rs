@@ -284,7 +284,12 @@ fn metadata_survive_envi_and_matlab() {
     );
     assert_eq!(
         io::metadata_lost(&path, &cube.metadata),
-        ["band names", "georeference", "other header fields"]
+        [
+            "band names",
+            "marks of bad bands",
+            "georeference",
+            "other header fields"
+        ]
     );
     assert!(io::metadata_lost("x.hdr", &cube.metadata).is_empty());
 }

@@ -39,7 +39,7 @@ fn info_says_what_is_in_a_file() {
         "400 to 600.5 nm",
         "1 of 12 pixels",
         "map info",
-        "bbl",
+        "bad bands",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

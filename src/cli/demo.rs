@@ -64,8 +64,7 @@ impl Demo {
         let (reference, hsi, msi, truth) = stages.run("simulate", |_| {
             let reference = demo_scene()?;
             let psf = true_psf().kernel(SCALE);
-            let wavelengths = reference.metadata.wavelengths.as_deref();
-            let srf = SrfSpec::LandsatOli6.response(wavelengths, reference.bands())?;
+            let srf = SrfSpec::landsat_oli6().response(&reference.metadata, reference.bands(), None)?;
             let hsi = blur_and_downsample(&reference, &psf, SCALE)?;
             // The response of a named sensor is always there; a blind one would be an empty image.
             let msi = apply_response(&reference, &srf.unwrap_or_default())?;

@@ -2,13 +2,12 @@
 
 use ndarray::Array2;
 
-use crate::cube::Metadata;
 use crate::cube::bands::{BandSelection, TakenBands};
 use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::io::{Image, Reading};
-use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, srf_from_matrix};
+use crate::sensor::catalogue::{PsfSpec, psf_from_matrix};
 
 /// The kernel behind `spec`, sum 1: a named one of `size` × `size`, or a file's of the file's size; `None` for `blind`.
 ///
@@ -28,18 +27,6 @@ pub fn psf_kernel(spec: &PsfSpec, kernel: Option<usize>, scale: usize) -> Result
         };
     }
     spec.kernel(kernel.unwrap_or(scale), [0.0; 2])
-}
-
-/// The response behind `spec` for an image of `bands` bands with these metadata (B×b, columns sum to 1); `None` for
-/// `blind`.
-///
-/// # Errors
-/// [`Error::Input`] if the file holds no SRF for this image, or the named sensor does not see its bands.
-pub fn srf_response(spec: &SrfSpec, metadata: &Metadata, bands: usize) -> Result<Option<Array2<f64>>> {
-    if let SrfSpec::File(path) = spec {
-        return srf_from_matrix(io::read_matrix(path)?, bands, path).map(Some);
-    }
-    spec.response(metadata.wavelengths.as_deref(), bands)
 }
 
 /// Opens an image that is to be compared with `other`: of the bands of `other`, where its file has as many as that of

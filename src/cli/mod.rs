@@ -38,6 +38,7 @@ mod page;
 mod profile;
 mod progress;
 mod render;
+mod sensors;
 mod simulate;
 mod summary;
 mod supplement;
@@ -152,6 +153,7 @@ enum Command {
     Render(render::Render),
     Completions(completions::Completions),
     Manual(manual::Manual),
+    Sensors(sensors::Sensors),
 }
 
 /// Runs the program on the process's arguments.
@@ -221,6 +223,7 @@ impl Command {
             Command::Render(command) => command.run(output),
             Command::Completions(command) => command.run(output),
             Command::Manual(command) => command.run(output),
+            Command::Sensors(command) => command.run(output),
         }
     }
 }

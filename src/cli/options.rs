@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use ndarray::Axis;
 
 use super::Output;
-use super::input::{open_matching, psf_kernel, srf_response};
+use super::input::{open_matching, psf_kernel};
 use crate::coordination::config::{Config, Refine, Register};
+use crate::coordination::response::srf_response;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::bands::{BandSelection, TakenBands};
@@ -233,7 +233,8 @@ pub struct SensorOptions {
     /// disk:RADIUS or line:LENGTH,ANGLE
     #[arg(long, default_value = "blind")]
     pub psf: PsfSpec,
-    /// Spectral response: blind, FILE (B x b), nikon-d700, or landsat-oli6
+    /// Spectral response: blind; a sensor (see `hsr-gpu sensors`), or some of its bands as in sentinel-2a:B2,B3,B4; or
+    /// FILE: B x b, or text with a first column `wavelength` (nm) and a response a band, which is resampled
     #[arg(long, default_value = "blind")]
     pub srf: SrfSpec,
     /// Side of the PSF in HR pixels [default: the ratio of the two grids]
@@ -263,15 +264,12 @@ impl SensorOptions {
     pub fn known(&self, hsi: &Metadata, msi: &TakenBands, scene: &Scene) -> Result<Known> {
         let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
         let psf = psf_kernel(&self.psf, self.kernel.map(usize::from), scene.scale)?;
-        let mut srf = srf_response(&self.srf, hsi, bands)?;
-        if let Some(all) = srf.as_ref().filter(|srf| srf.ncols() == msi.all) {
-            srf = Some(all.select(Axis(1), &msi.taken));
-        }
+        let srf = srf_response(&self.srf, hsi, bands, Some(msi))?;
         if let Some(srf) = &srf
             && srf.ncols() != msi_bands
         {
             return Err(Error::input(format!(
-                "--srf {}: a response of {} bands, but the MSI has {msi_bands}",
+                "--srf {}: a response of {} bands, but {msi_bands} of the MSI are used; choose among them with --msi-bands, or name the sensor's bands as in sentinel-2a:B2,B3",
                 self.srf,
                 srf.ncols()
             )));

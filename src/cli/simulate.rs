@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::options::{BandOptions, MemoryOptions};
 use super::progress::Stages;
 use super::{Output, input};
+use crate::coordination::response::srf_response;
 use crate::cube::strips::{Cropped, Strips};
 use crate::error::{Error, Result};
 use crate::io::{self, Reading, Target, write_strips};
@@ -32,7 +33,8 @@ pub struct Simulate {
     /// radians), disk:RADIUS (defocus) or line:LENGTH,ANGLE (motion)
     #[arg(long)]
     psf: PsfSpec,
-    /// Spectral response: FILE (B x b), nikon-d700 (blue, green, red), or landsat-oli6
+    /// Spectral response: a sensor (see `hsr-gpu sensors`), some of its bands as in sentinel-2a:B2,B3,B4, or FILE: B x b, or
+    /// text with a first column `wavelength` (nm) and a response a band, which is resampled
     #[arg(long)]
     srf: SrfSpec,
     /// Ratio of the two pixel grids
@@ -106,9 +108,9 @@ impl Simulate {
         let psf = input::psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?
             .ok_or_else(|| Error::input("--psf blind: a simulation needs a PSF; give a file, paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE"))?;
         let (_, _, bands) = reference.dim();
-        let srf = input::srf_response(&self.srf, reference.metadata(), bands)?.ok_or_else(|| {
+        let srf = srf_response(&self.srf, reference.metadata(), bands, None)?.ok_or_else(|| {
             Error::input(
-                "--srf blind: a simulation needs a response; give a file, nikon-d700 or landsat-oli6",
+                "--srf blind: a simulation needs a response; give a file or a sensor (see hsr-gpu sensors)",
             )
         })?;
         let blurred = Blurred::new(&reference, &psf, scale)?;

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod model;
 pub mod product;
 pub mod registration;
+pub mod response;
 pub mod revival;
 pub mod scene;
 pub mod start;

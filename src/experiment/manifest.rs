@@ -5,11 +5,12 @@ use std::path::Path;
 use ndarray::{Array2, Array3, s};
 
 use crate::coordination::manifest::{lines, place};
+use crate::coordination::response::response_file;
 use crate::cube::demo_scene::demo_scene;
 use crate::cube::{Cube, SampleType};
 use crate::error::{Error, Result};
 use crate::io;
-use crate::sensor::catalogue::{SrfSpec, srf_from_matrix};
+use crate::sensor::catalogue::SrfSpec;
 
 /// What a line of a manifest holds.
 const EXPECTED: &str = "REFERENCE, REFERENCE,SRF or REFERENCE,msi:MSI";
@@ -158,7 +159,7 @@ fn add(crc: &mut flate2::Crc, words: impl Iterator<Item = u32>) {
 /// [`Error::Failed`] if the program was built with a broken asset.
 pub fn built_in() -> Result<Reference> {
     Reference::open("demo".to_owned(), Source::BuiltIn, |image| {
-        named_response(&SrfSpec::LandsatOli6, image)
+        named_response(&SrfSpec::landsat_oli6(), image)
     })
 }
 
@@ -169,7 +170,7 @@ pub fn built_in() -> Result<Reference> {
 /// As [`built_in`].
 pub fn built_in_binned() -> Result<Reference> {
     Reference::open("demo40".to_owned(), Source::BuiltInBinned, |image| {
-        named_response(&SrfSpec::LandsatOli6, image)
+        named_response(&SrfSpec::landsat_oli6(), image)
     })
 }
 
@@ -220,7 +221,7 @@ pub fn read(path: &Path) -> Result<Vec<Reference>> {
                 None => match text.parse()? {
                     SrfSpec::File(srf) => {
                         let srf = place(path, &srf);
-                        let response = srf_from_matrix(io::read_matrix(&srf)?, image.bands(), &srf)?;
+                        let response = response_file(&srf, &image.metadata, image.bands(), None)?;
                         Ok(MsiSource::Response(stem(&srf), response))
                     }
                     spec => named_response(&spec, image),
@@ -267,14 +268,14 @@ fn stem(file: &str) -> String {
 }
 
 fn named_response(spec: &SrfSpec, image: &Cube) -> Result<MsiSource> {
-    let response = spec.response(image.metadata.wavelengths.as_deref(), image.bands())?;
+    let response = spec.response(&image.metadata, image.bands(), None)?;
     response
         .map(|r| MsiSource::Response(spec.to_string(), r))
         .ok_or_else(|| Error::input("SRF blind: an experiment makes the MSI itself; name a sensor or a file"))
 }
 
 fn guessed_response(image: &Cube, file: &str) -> Result<MsiSource> {
-    [SrfSpec::LandsatOli6, SrfSpec::NikonD700]
+    [SrfSpec::landsat_oli6(), SrfSpec::nikon_d700()]
         .iter()
         .find_map(|spec| named_response(spec, image).ok())
         .ok_or_else(|| {

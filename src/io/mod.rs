@@ -36,6 +36,7 @@ pub use file::{check_writable, replace};
 pub use image::{Image, Reading, open_image, open_image_as, read_image, read_mask};
 pub use npy::read_array;
 pub use samples::{parse_sample_type, sample_type_name};
+pub use text::ResponseTable;
 pub use writer::{CubeWriter, Target, write_strips};
 
 /// The formats that are read; all but [`Format::Mat73`] are written, too.
@@ -227,6 +228,18 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
             "{}: is an image; a matrix is read from .npy, .mat, .csv or .txt",
             spec.path.display()
         ))),
+    }
+}
+
+/// Reads a spectral response: a text table with a first column `wavelength` as curves, anything else as [`read_matrix`]
+/// reads it.
+///
+/// # Errors
+/// As [`read_matrix`], and [`Error::Input`] for a table over wavelength that cannot be a response.
+pub fn read_response(spec: &str) -> Result<ResponseTable> {
+    match detect(&Spec::parse(spec).path)? {
+        Format::Text => text::read_response(Spec::parse(spec).whole_file()?),
+        _ => read_matrix(spec).map(ResponseTable::Matrix),
     }
 }
 

@@ -112,6 +112,7 @@ pub fn srf_curves(response: &Array2<f64>, wavelengths: Option<&[f64]>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cube::Metadata;
     use crate::sensor::catalogue::SrfSpec;
     use crate::sensor::psf::GaussianPsf;
 
@@ -142,7 +143,10 @@ mod tests {
 
     #[test]
     fn curves_show_their_peaks() {
-        let srf = SrfSpec::NikonD700.response(None, 31).unwrap().unwrap();
+        let srf = SrfSpec::nikon_d700()
+            .response(&Metadata::default(), 31, None)
+            .unwrap()
+            .unwrap();
         let centres: Vec<f64> = (0..31).map(|i| 400.0 + 10.0 * f64::from(i)).collect();
         let text = srf_curves(&srf, Some(&centres));
         let lines: Vec<&str> = text.lines().collect();

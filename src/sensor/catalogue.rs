@@ -11,11 +11,25 @@ use serde::Deserialize;
 
 use super::psf::GaussianPsf;
 use super::shapes;
+use super::spectral_response::{Band, Sensor, resample};
+use crate::cube::Metadata;
+use crate::cube::bands::TakenBands;
 use crate::error::{Error, Result};
 
 const PAPER_PSFS: &str = include_str!("../../assets/psf/paper.toml");
-const NIKON_D700: &str = include_str!("../../assets/srf/nikon-d700.csv");
-const LANDSAT_OLI6: &str = include_str!("../../assets/srf/landsat-oli6.csv");
+
+/// The sensors whose response is known: name and file.
+const SENSORS: [(&str, &str); 9] = [
+    ("sentinel-2a", include_str!("../../assets/srf/sentinel-2a.toml")),
+    ("sentinel-2b", include_str!("../../assets/srf/sentinel-2b.toml")),
+    ("landsat-8", include_str!("../../assets/srf/landsat-8.toml")),
+    ("landsat-9", include_str!("../../assets/srf/landsat-9.toml")),
+    ("landsat-oli6", include_str!("../../assets/srf/landsat-oli6.toml")),
+    ("eo1-ali", include_str!("../../assets/srf/eo1-ali.toml")),
+    ("worldview-2", include_str!("../../assets/srf/worldview-2.toml")),
+    ("worldview-3", include_str!("../../assets/srf/worldview-3.toml")),
+    ("nikon-d700", include_str!("../../assets/srf/nikon-d700.toml")),
+];
 
 /// A point spread function as named on the command line.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,10 +55,31 @@ pub enum SrfSpec {
     Blind,
     /// A B×b matrix in this file.
     File(String),
-    /// `nikon-d700`: blue, green, red.
-    NikonD700,
-    /// `landsat-oli6`: six rectangular bands like those of Landsat 8 OLI.
-    LandsatOli6,
+    /// `sentinel-2a`, ...: a known sensor, by its name and those of its bands that are meant, in their order; none for
+    /// those that the name alone stands for. With bands it is written `sentinel-2a:B2,B3`.
+    Known {
+        /// Its name, one of [`sensor_names`].
+        sensor: &'static str,
+        /// Names of bands.
+        bands: Vec<String>,
+    },
+}
+
+/// Names of the sensors whose response is known.
+pub fn sensor_names() -> impl Iterator<Item = &'static str> {
+    SENSORS.iter().map(|(name, _)| *name)
+}
+
+/// What is known of the sensor with this name.
+///
+/// # Errors
+/// [`Error::Input`] if there is none; [`Error::Failed`] if the program was built with a broken file of assets/srf.
+pub fn sensor(name: &str) -> Result<Sensor> {
+    let (_, text) = SENSORS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+        let all: Vec<&str> = sensor_names().collect();
+        Error::input(format!("no sensor '{name}'; known are {}", all.join(", ")))
+    })?;
+    Sensor::parse(text).map_err(|why| Error::failed(format!("built-in srf/{name}.toml: {why}")))
 }
 
 #[derive(Deserialize)]
@@ -173,158 +208,90 @@ impl FromStr for SrfSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "" => Err(Error::input(
-                "empty SRF name: use blind, a file, nikon-d700 or landsat-oli6",
-            )),
-            "blind" => Ok(SrfSpec::Blind),
-            "nikon-d700" => Ok(SrfSpec::NikonD700),
-            "landsat-oli6" => Ok(SrfSpec::LandsatOli6),
-            path => Ok(SrfSpec::File(path.to_owned())),
+        if text.is_empty() {
+            return Err(Error::input(
+                "empty SRF name: use blind, a file or a sensor (see hsr-gpu sensors)",
+            ));
         }
+        if text == "blind" {
+            return Ok(SrfSpec::Blind);
+        }
+        let (name, list) = text.split_once(':').unwrap_or((text, ""));
+        let Some(found) = sensor_names().find(|known| *known == name) else {
+            return Ok(SrfSpec::File(text.to_owned()));
+        };
+        let bands: Vec<String> = list
+            .split(',')
+            .map(|band| band.trim().to_owned())
+            .filter(|band| !band.is_empty())
+            .collect();
+        // A name that it has not is refused now and not after the images are read.
+        sensor(found)?.named(&bands, found)?;
+        Ok(SrfSpec::Known { sensor: found, bands })
     }
 }
 
 impl fmt::Display for SrfSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SrfSpec::Blind => "blind",
-            SrfSpec::File(path) => path,
-            SrfSpec::NikonD700 => "nikon-d700",
-            SrfSpec::LandsatOli6 => "landsat-oli6",
-        })
+        match self {
+            SrfSpec::Blind => f.write_str("blind"),
+            SrfSpec::File(path) => f.write_str(path),
+            SrfSpec::Known { sensor, bands } if bands.is_empty() => f.write_str(sensor),
+            SrfSpec::Known { sensor, bands } => write!(f, "{sensor}:{}", bands.join(",")),
+        }
     }
 }
 
 impl SrfSpec {
-    /// The response (B×b, columns sum to 1) on an image of `bands` bands with these centres (nm); `None` for
-    /// `blind` and for a file.
-    ///
-    /// `nikon-d700` is its table interpolated linearly at the centres, zero outside 400 to 700 nm; an image of 31
-    /// bands without wavelengths is taken to be on the table's own grid. `landsat-oli6` weighs a
-    /// band by the part of it that lies in the passband, bands reaching half-way to their neighbours.
+    /// `landsat-oli6`: six rectangular bands like those of Landsat 8 OLI.
+    pub fn landsat_oli6() -> Self {
+        SrfSpec::Known {
+            sensor: "landsat-oli6",
+            bands: Vec::new(),
+        }
+    }
+
+    /// `nikon-d700`: blue, green, red.
+    pub fn nikon_d700() -> Self {
+        SrfSpec::Known {
+            sensor: "nikon-d700",
+            bands: Vec::new(),
+        }
+    }
+
+    /// The response (B×b, columns sum to 1) on an image of `bands` bands with these metadata, as [`resample`] makes it;
+    /// `None` for `blind` and for a file. Where `msi` is an MSI's selection out of as many bands as the sensor's, the
+    /// bands of the sensor are selected likewise.
     ///
     /// # Errors
-    /// [`Error::Input`] if the image has no wavelengths, or none of its bands lies in one of the sensor's.
-    pub fn response(&self, wavelengths: Option<&[f64]>, bands: usize) -> Result<Option<Array2<f64>>> {
-        if matches!(self, SrfSpec::Blind | SrfSpec::File(_)) {
+    /// As [`resample`].
+    pub fn response(
+        &self,
+        metadata: &Metadata,
+        bands: usize,
+        msi: Option<&TakenBands>,
+    ) -> Result<Option<Array2<f64>>> {
+        let SrfSpec::Known {
+            sensor: name,
+            bands: named,
+        } = self
+        else {
             return Ok(None);
-        }
-        let table = self.table()?;
-        let grid: Vec<f64> = match wavelengths {
-            Some(w) if w.len() == bands && w.iter().all(|x| x.is_finite()) => w.to_vec(),
-            None if *self == SrfSpec::NikonD700 && bands == table.rows.len() => {
-                table.rows.iter().map(|r| r.1[0]).collect()
-            }
-            _ => {
-                return Err(Error::input(format!(
-                    "SRF {self} needs the wavelength of each of the {bands} bands and the image has none{}; give the response as a {bands} x b file",
-                    if *self == SrfSpec::NikonD700 {
-                        " (only 31 bands are taken to be 400 to 700 nm by 10)"
-                    } else {
-                        ""
-                    }
-                )));
-            }
         };
-        let response = match self {
-            SrfSpec::LandsatOli6 => passbands(&table, &grid),
-            _ => interpolated(&table, &grid),
-        };
-        for (name, column) in table.bands(self).iter().zip(response.columns()) {
-            if column.sum() <= 0.0 {
-                let (low, high) = grid
-                    .iter()
-                    .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), &w| {
-                        (l.min(w), h.max(w))
-                    });
-                return Err(Error::input(format!(
-                    "SRF {self}: no band of the image ({low} to {high} nm) lies in the sensor's band {name}; give the response as a file"
-                )));
-            }
-        }
-        Ok(Some(normalised(response)))
-    }
-
-    fn table(&self) -> Result<Table> {
-        let (name, text) = match self {
-            SrfSpec::LandsatOli6 => ("landsat-oli6.csv", LANDSAT_OLI6),
-            _ => ("nikon-d700.csv", NIKON_D700),
-        };
-        Table::parse(text).ok_or_else(|| Error::failed(format!("built-in srf/{name} is broken")))
+        let known = sensor(name)?;
+        let all = known.named(named, name)?;
+        let taken = selected(&all, msi);
+        resample(&taken, metadata, bands, &self.to_string(), Some(&known)).map(Some)
     }
 }
 
-/// A built-in table: a header, then a first cell (text) and numbers.
-struct Table {
-    header: Vec<String>,
-    /// First cell as text, and all cells that are numbers.
-    rows: Vec<(String, Vec<f64>)>,
-}
-
-impl Table {
-    fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.lines().filter(|l| !l.starts_with('#'));
-        let cells = |line: &str| line.split(',').map(|c| c.trim().to_owned()).collect::<Vec<_>>();
-        let header = cells(lines.next()?);
-        let rows = lines
-            .map(|line| {
-                let row = cells(line);
-                let numbers: Vec<f64> = row.iter().filter_map(|c| c.parse().ok()).collect();
-                (row.len() == header.len() && numbers.len() + 1 >= row.len())
-                    .then(|| (row[0].clone(), numbers))
-            })
-            .collect::<Option<Vec<_>>>()?;
-        (!rows.is_empty()).then_some(Table { header, rows })
+/// Those bands of a sensor that an MSI has after its selection, where there is one for each band of the MSI's file; else
+/// all.
+pub fn selected<'a>(bands: &[&'a Band], msi: Option<&TakenBands>) -> Vec<&'a Band> {
+    match msi {
+        Some(msi) if msi.all == bands.len() => msi.taken.iter().map(|&b| bands[b]).collect(),
+        _ => bands.to_vec(),
     }
-
-    /// Names of the sensor's bands.
-    fn bands(&self, spec: &SrfSpec) -> Vec<String> {
-        match spec {
-            SrfSpec::LandsatOli6 => self.rows.iter().map(|r| r.0.clone()).collect(),
-            _ => self.header[1..].to_vec(),
-        }
-    }
-}
-
-/// Curves at 10 nm steps, linearly between them.
-fn interpolated(table: &Table, grid: &[f64]) -> Array2<f64> {
-    Array2::from_shape_fn((grid.len(), table.header.len() - 1), |(i, j)| {
-        table
-            .rows
-            .windows(2)
-            .find_map(|pair| {
-                let (a, b) = (&pair[0].1, &pair[1].1);
-                (a[0] <= grid[i] && grid[i] <= b[0]).then(|| {
-                    let t = (grid[i] - a[0]) / (b[0] - a[0]);
-                    a[j + 1] * (1.0 - t) + b[j + 1] * t
-                })
-            })
-            .unwrap_or(0.0)
-    })
-}
-
-/// The part of each band of the image that lies between the sensor's limits.
-fn passbands(table: &Table, grid: &[f64]) -> Array2<f64> {
-    let mut order: Vec<usize> = (0..grid.len()).collect();
-    order.sort_by(|&a, &b| grid[a].total_cmp(&grid[b]));
-    let mut limits = vec![(0.0, 0.0); grid.len()];
-    for (k, &i) in order.iter().enumerate() {
-        let half_to = |n: Option<&usize>| n.map(|&n| 0.5 * (grid[n] - grid[i]).abs());
-        let below = half_to(k.checked_sub(1).and_then(|p| order.get(p)));
-        let above = half_to(order.get(k + 1));
-        // The outermost bands reach as far out as in.
-        let (below, above) = (
-            below.or(above).unwrap_or_default(),
-            above.or(below).unwrap_or_default(),
-        );
-        limits[i] = (grid[i] - below, grid[i] + above);
-    }
-    Array2::from_shape_fn((grid.len(), table.rows.len()), |(i, j)| {
-        let passband = &table.rows[j].1;
-        let overlap = limits[i].1.min(passband[1]) - limits[i].0.max(passband[0]);
-        overlap.max(0.0)
-    })
 }
 
 fn normalised(mut response: Array2<f64>) -> Array2<f64> {
@@ -391,6 +358,7 @@ mod tests {
 
     use super::*;
     use crate::sensor::psf::centroid;
+    use crate::sensor::spectral_response::Origin;
 
     #[derive(Deserialize)]
     struct Moments {
@@ -450,7 +418,13 @@ mod tests {
         ] {
             assert_eq!(name.parse::<PsfSpec>().unwrap().to_string(), name);
         }
-        for name in ["blind", "nikon-d700", "landsat-oli6", "r.mat:R"] {
+        for name in [
+            "blind",
+            "nikon-d700",
+            "landsat-oli6",
+            "sentinel-2a:B2,B8A",
+            "r.mat:R",
+        ] {
             assert_eq!(name.parse::<SrfSpec>().unwrap().to_string(), name);
         }
         for name in [
@@ -497,51 +471,139 @@ mod tests {
         assert_eq!(outside.exit_code(), 2);
     }
 
+    fn response(spec: &SrfSpec, centres: Option<Vec<f64>>, bands: usize) -> Result<Array2<f64>> {
+        let metadata = Metadata {
+            wavelengths: centres,
+            ..Metadata::default()
+        };
+        spec.response(&metadata, bands, None).map(Option::unwrap)
+    }
+
     #[test]
     fn nikon_on_its_own_grid_is_its_table() {
-        let plain = SrfSpec::NikonD700.response(None, 31).unwrap().unwrap();
+        let nikon = SrfSpec::nikon_d700();
+        let plain = response(&nikon, None, 31).unwrap();
         let centres: Vec<f64> = (0..31).map(|i| 400.0 + 10.0 * f64::from(i)).collect();
-        let named = SrfSpec::NikonD700.response(Some(&centres), 31).unwrap().unwrap();
-        assert_eq!(plain, named);
+        assert_eq!(plain, response(&nikon, Some(centres), 31).unwrap());
         assert_eq!(plain.dim(), (31, 3));
         // Sums 200, 164 and 209; peaks 30 at 460, 20 at 550 and 22 at 610 nm.
         assert_eq!(plain[[6, 0]], 30.0 / 200.0);
         assert_eq!(plain[[15, 1]], 20.0 / 164.0);
         assert_eq!(plain[[21, 2]], 22.0 / 209.0);
-    }
-
-    #[test]
-    fn nikon_between_and_outside_its_grid() {
-        // Blue is 25 at 450 and 30 at 460: 27.5 half-way; green 1 and 2: 1.5; red needs a band past 560.
-        let r = SrfSpec::NikonD700
-            .response(Some(&[455.0, 610.0, 1000.0]), 3)
-            .unwrap()
-            .unwrap();
-        assert_eq!(r.column(0).to_vec(), [1.0, 0.0, 0.0]);
-        assert_eq!(r.column(1).to_vec(), [0.6, 0.4, 0.0]);
-        let far = SrfSpec::NikonD700.response(Some(&[900.0, 910.0]), 2).unwrap_err();
-        assert!(far.to_string().contains("900 to 910 nm"), "{far}");
-        let unknown = SrfSpec::NikonD700.response(None, 32).unwrap_err();
+        let unknown = response(&nikon, None, 32).unwrap_err();
         assert!(unknown.to_string().contains("32 bands"), "{unknown}");
+        // Half-way between its rows: blue is 25 at 450 and 30 at 460, and its whole sum 200 but for the ends.
+        let between: Vec<f64> = (0..31).map(|i| 405.0 + 10.0 * f64::from(i)).collect();
+        let r = response(&nikon, Some(between), 31).unwrap();
+        assert!((r[[5, 0]] - 27.5 / 197.5).abs() < 1e-12);
     }
 
     #[test]
     fn landsat_weighs_bands_by_their_part_in_the_passband() {
         // Bands of 20 nm: 450 reaches to 460 and lies in blue (452 to 512) from 452, 470 and 490 wholly.
         let centres: Vec<f64> = (0..103).map(|i| 450.0 + 20.0 * f64::from(i)).collect();
-        let r = SrfSpec::LandsatOli6
-            .response(Some(&centres), 103)
-            .unwrap()
-            .unwrap();
+        let r = response(&SrfSpec::landsat_oli6(), Some(centres), 103).unwrap();
         assert_eq!(r.dim(), (103, 6));
         let blue: Vec<f64> = r.column(0).iter().take(5).map(|x| x * 60.0).collect();
         for (found, expected) in blue.iter().zip([8.0, 20.0, 20.0, 12.0, 0.0]) {
             assert!((found - expected).abs() < 1e-12);
         }
-        for column in r.columns() {
-            assert!((column.sum() - 1.0).abs() < 1e-12);
+        assert!(response(&SrfSpec::landsat_oli6(), None, 31).is_err());
+    }
+
+    /// Every sensor on a 5 nm grid from 350 to 2550 nm with 8 nm FWHM: columns sum to 1, and the response-weighted mean
+    /// of the wavelength is that of the sensor's own curve.
+    #[test]
+    fn every_sensor_keeps_the_mean_wavelength_of_its_bands() {
+        let centres: Vec<f64> = (0..441).map(|i| 350.0 + 5.0 * f64::from(i)).collect();
+        let metadata = Metadata {
+            fwhm: Some(vec![8.0; 441]),
+            wavelengths: Some(centres.clone()),
+            ..Metadata::default()
+        };
+        for name in sensor_names() {
+            let known = sensor(name).unwrap();
+            let names: Vec<String> = known.bands.iter().map(|b| b.name.clone()).collect();
+            let spec: SrfSpec = format!("{name}:{}", names.join(",")).parse().unwrap();
+            let r = spec.response(&metadata, 441, None).unwrap().unwrap();
+            assert_eq!(r.ncols(), known.bands.len());
+            for (band, column) in known.bands.iter().zip(r.columns()) {
+                assert!((column.sum() - 1.0).abs() < 1e-12, "{name} {}", band.name);
+                let found: f64 = column.iter().zip(&centres).map(|(w, l)| w * l).sum();
+                let (mut moment, mut weight) = (0.0, 0.0);
+                for l in (3500..25500).map(|k| 0.1 * f64::from(k)) {
+                    moment += band.curve.at(l) * l;
+                    weight += band.curve.at(l);
+                }
+                // A fifth of the spacing: what a band of 15 nm on a 5 nm grid may be off. The Nikon's table ends at 700 nm
+                // in the middle of its red band.
+                let least = if known.origin == Origin::Table { 2.0 } else { 1.0 };
+                assert!(
+                    (found - moment / weight).abs() < least,
+                    "{name} {}: {found}",
+                    band.name
+                );
+            }
         }
-        assert!(SrfSpec::LandsatOli6.response(None, 31).is_err());
+    }
+
+    /// Centres and widths that the agencies publish beside the curves (nm): a swapped band or a wrong first wavelength
+    /// would be off by more.
+    #[test]
+    fn measured_bands_lie_where_the_agencies_say() {
+        for (name, band, low, high) in [
+            ("sentinel-2a", "B2", 459.0, 525.0),
+            ("sentinel-2a", "B8A", 854.0, 876.0),
+            ("sentinel-2a", "B12", 2115.0, 2290.0),
+            ("sentinel-2b", "B4", 649.0, 680.0),
+            ("landsat-8", "B2", 452.0, 512.0),
+            ("landsat-8", "B7", 2107.0, 2294.0),
+            ("landsat-9", "B5", 851.0, 879.0),
+        ] {
+            let known = sensor(name).unwrap();
+            let (from, to) = known.named(&[band.to_owned()], name).unwrap()[0]
+                .curve
+                .half_power();
+            assert!(
+                (from - low).abs() < 4.0 && (to - high).abs() < 4.0,
+                "{name} {band}: {from} to {to}"
+            );
+        }
+    }
+
+    #[test]
+    fn bands_of_a_sensor_by_name_and_by_the_selection_of_the_msi() {
+        let centres: Vec<f64> = (0..441).map(|i| 350.0 + 5.0 * f64::from(i)).collect();
+        let metadata = Metadata {
+            wavelengths: Some(centres),
+            ..Metadata::default()
+        };
+        let plain: SrfSpec = "worldview-2".parse().unwrap();
+        let all = plain.response(&metadata, 441, None).unwrap().unwrap();
+        assert_eq!(all.ncols(), 8);
+        let named: SrfSpec = "worldview-2:red, green".parse().unwrap();
+        let two = named.response(&metadata, 441, None).unwrap().unwrap();
+        assert_eq!((two.column(0), two.column(1)), (all.column(4), all.column(2)));
+        let taken = TakenBands {
+            all: 8,
+            taken: vec![4, 2],
+        };
+        assert_eq!(
+            plain.response(&metadata, 441, Some(&taken)).unwrap().unwrap(),
+            two
+        );
+        // A band that the image does not reach is no matter where it is left out.
+        let visible = Metadata {
+            wavelengths: Some((0..61).map(|i| 400.0 + 5.0 * f64::from(i)).collect()),
+            ..Metadata::default()
+        };
+        let refused = plain.response(&visible, 61, None).unwrap_err();
+        assert!(refused.to_string().contains("band rededge"), "{refused}");
+        plain.response(&visible, 61, Some(&taken)).unwrap();
+        let wrong = "sentinel-2a:B13".parse::<SrfSpec>().unwrap_err();
+        assert!(wrong.to_string().contains("B8A"), "{wrong}");
+        // The panchromatic and the cirrus band only where they are named.
+        assert_eq!(sensor("landsat-8").unwrap().named(&[], "").unwrap().len(), 7);
     }
 
     #[test]

@@ -6,4 +6,5 @@ pub mod observe;
 pub mod observe_strips;
 pub mod psf;
 pub mod shapes;
+pub mod spectral_response;
 pub mod srf;

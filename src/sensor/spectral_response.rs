@@ -115,13 +115,15 @@ impl Sensor {
         let band = |band: BandFile| {
             let curve = match (band.limits, band.first, band.step, band.response) {
                 (Some((low, high)), None, None, None) if low < high => Curve::Passband(low, high),
-                (None, Some(first), Some(step), Some(response)) if step > 0.0 && response.len() > 1 => Curve::Points(
-                    response
-                        .iter()
-                        .enumerate()
-                        .map(|(k, &r)| (first + step * k as f64, r))
-                        .collect(),
-                ),
+                (None, Some(first), Some(step), Some(response)) if step > 0.0 && response.len() > 1 => {
+                    Curve::Points(
+                        response
+                            .iter()
+                            .enumerate()
+                            .map(|(k, &r)| (first + step * k as f64, r))
+                            .collect(),
+                    )
+                }
                 _ => return Err(format!("band {}: limits, or first, step and response", band.name)),
             };
             Ok(Band {
@@ -135,7 +137,11 @@ impl Sensor {
             source: file.source,
             origin: file.kind,
             own_grid: file.own_grid,
-            bands: file.band.into_iter().map(band).collect::<std::result::Result<_, _>>()?,
+            bands: file
+                .band
+                .into_iter()
+                .map(band)
+                .collect::<std::result::Result<_, _>>()?,
         })
     }
 
@@ -151,7 +157,10 @@ impl Sensor {
             let found = self.bands.iter().find(|b| b.name.eq_ignore_ascii_case(name));
             found.ok_or_else(|| {
                 let all: Vec<&str> = self.bands.iter().map(|b| b.name.as_str()).collect();
-                Error::input(format!("{sensor} has no band '{name}'; it has {}", all.join(", ")))
+                Error::input(format!(
+                    "{sensor} has no band '{name}'; it has {}",
+                    all.join(", ")
+                ))
             })
         };
         names.iter().map(find).collect()
@@ -167,6 +176,17 @@ impl Sensor {
 }
 
 impl Curve {
+    /// Straight lines between points, less the zeros before the last one ahead of the response and after the first one
+    /// behind it.
+    pub fn through(points: impl Iterator<Item = (f64, f64)>) -> Self {
+        let mut points: Vec<(f64, f64)> = points.collect();
+        let first = points.iter().position(|p| p.1 != 0.0).unwrap_or(0);
+        let last = points.iter().rposition(|p| p.1 != 0.0).unwrap_or(0);
+        points.truncate(last + 2);
+        points.drain(..first.saturating_sub(1));
+        Curve::Points(points)
+    }
+
     /// First and last wavelength of the response (nm).
     pub fn range(&self) -> (f64, f64) {
         match self {
@@ -184,7 +204,10 @@ impl Curve {
             Curve::Passband(low, high) => f64::from(u8::from((*low..=*high).contains(&wavelength))),
             Curve::Points(points) => {
                 let after = points.partition_point(|p| p.0 <= wavelength);
-                match (after.checked_sub(1).and_then(|k| points.get(k)), points.get(after)) {
+                match (
+                    after.checked_sub(1).and_then(|k| points.get(k)),
+                    points.get(after),
+                ) {
                     (Some(a), Some(b)) => {
                         let t = (wavelength - a.0) / (b.0 - a.0);
                         a.1 * (1.0 - t) + b.1 * t
@@ -197,11 +220,15 @@ impl Curve {
         }
     }
 
-    /// Widest distance of points; 0 for a rectangle, whose edges are sharp.
+    /// Widest distance of points where there is a response; 0 for a rectangle, whose edges are sharp.
     fn step(&self) -> f64 {
         match self {
             Curve::Passband(..) => 0.0,
-            Curve::Points(points) => points.windows(2).map(|p| p[1].0 - p[0].0).fold(0.0, f64::max),
+            Curve::Points(points) => points
+                .windows(2)
+                .filter(|p| p[0].1 != 0.0 || p[1].1 != 0.0)
+                .map(|p| p[1].0 - p[0].0)
+                .fold(0.0, f64::max),
         }
     }
 
@@ -280,7 +307,10 @@ fn cells(centres: &[f64], fwhm: Option<&[f64]>) -> Vec<Cell> {
         let below = half_to(k.checked_sub(1).and_then(|p| order.get(p)));
         let above = half_to(order.get(k + 1));
         // The outermost bands reach as far out as in.
-        let (below, above) = (below.or(above).unwrap_or_default(), above.or(below).unwrap_or_default());
+        let (below, above) = (
+            below.or(above).unwrap_or_default(),
+            above.or(below).unwrap_or_default(),
+        );
         cells[i] = Some(Cell {
             centre: centres[i],
             from: centres[i] - below,
@@ -318,7 +348,10 @@ pub fn resample(
     name: &str,
     sensor: Option<&Sensor>,
 ) -> Result<Array2<f64>> {
-    let grid = sensor.filter(|s| s.own_grid).map(Sensor::grid).unwrap_or_default();
+    let grid = sensor
+        .filter(|s| s.own_grid)
+        .map(Sensor::grid)
+        .unwrap_or_default();
     let usable = |list: &&Vec<f64>| list.len() == count && list.iter().all(|x| x.is_finite());
     let centres = match &metadata.wavelengths {
         Some(w) if usable(&w) => w.clone(),
@@ -326,7 +359,10 @@ pub fn resample(
         _ => {
             let hint = match (grid.first(), grid.last()) {
                 (Some(first), Some(last)) => {
-                    format!(" (only {} bands are taken to be {first} to {last} nm)", grid.len())
+                    format!(
+                        " (only {} bands are taken to be {first} to {last} nm)",
+                        grid.len()
+                    )
                 }
                 _ => String::new(),
             };
@@ -418,7 +454,10 @@ mod tests {
         let sum: f64 = gaussian.iter().sum();
         for (found, expected) in found.iter().zip(&gaussian) {
             // The curve ends at five standard deviations, the band at four: 1e-4 of the peak between them.
-            assert!((found - expected / sum).abs() < 2e-4 * 1.0 / sum, "{found} {expected}");
+            assert!(
+                (found - expected / sum).abs() < 2e-4 * 1.0 / sum,
+                "{found} {expected}"
+            );
         }
     }
 
@@ -436,7 +475,12 @@ mod tests {
 
     #[test]
     fn a_gap_is_not_bridged_and_a_band_outside_is_refused_by_name() {
-        let with_gap = image((0..20).map(|i| 400.0 + 10.0 * f64::from(i + 10 * (i / 10))).collect(), None);
+        let with_gap = image(
+            (0..20)
+                .map(|i| 400.0 + 10.0 * f64::from(i + 10 * (i / 10)))
+                .collect(),
+            None,
+        );
         let refuse = |curve| {
             let error = resample(&[&band(curve)], &with_gap, 20, "x", None).unwrap_err();
             assert_eq!(error.exit_code(), 2);
@@ -444,7 +488,10 @@ mod tests {
         };
         // The bands end at 490 and go on at 600: to 500 and from 590 they stand for the gap.
         let gap = refuse(Curve::Passband(510.0, 580.0));
-        assert!(gap.contains("0 % of the sensor's band B (510 to 580 nm)") && gap.contains("--msi-bands"), "{gap}");
+        assert!(
+            gap.contains("0 % of the sensor's band B (510 to 580 nm)") && gap.contains("--msi-bands"),
+            "{gap}"
+        );
         assert!(refuse(Curve::Passband(600.0, 1000.0)).contains("395 to 695 nm"));
         column(Curve::Passband(450.0, 500.0), &with_gap);
     }
