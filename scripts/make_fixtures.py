@@ -1,6 +1,6 @@
-"""Writes tests/fixtures: small files of other programs' making that tests/formats.rs reads.
+"""Writes tests/fixtures: small files of other programs' making that tests/formats.rs and tests/geotiff.rs read.
 
-Needs numpy, scipy, h5py and spectral. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
+Needs numpy, scipy, h5py, spectral, rasterio and tifffile with imagecodecs. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
 Run from the root of the repository: python scripts/make_fixtures.py
 """
 
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import rasterio
 import scipy.io
 import spectral.io.envi
+import tifffile
 
 FOLDER = Path("tests/fixtures")
 ROWS, COLUMNS, BANDS = 3, 4, 5
@@ -82,6 +84,40 @@ def envi():
         )
 
 
+def tiff():
+    """Every layout, compression, predictor and byte order once, from GDAL (through rasterio) and from tifffile."""
+    transform = rasterio.Affine(20.0, 0.0, 500000.0, 0.0, -20.0, 4400000.0)
+    for name, dtype, options in [
+        ("gdal_strips_lzw", "int16", dict(interleave="pixel", compress="lzw", predictor=2, blockysize=2)),
+        ("gdal_planar_deflate", "uint16", dict(interleave="band", compress="deflate", predictor=2, blockysize=2)),
+        ("gdal_tiles_float", "float32", dict(interleave="pixel", compress="deflate", predictor=3, tiled=True,
+                                             blockxsize=16, blockysize=16)),
+        ("gdal_bigtiff_tiles", "float64", dict(interleave="band", bigtiff="yes", tiled=True, compress="lzw", predictor=3,
+                                               blockxsize=16, blockysize=16)),
+        ("gdal_rgb_more", "uint8", dict(interleave="pixel", photometric="rgb")),
+        ("gdal_big_endian", "int32", dict(interleave="band", endianness="big")),
+    ]:
+        image = (CUBE % 250).astype(dtype)
+        with rasterio.open(FOLDER / f"{name}.tif", "w", driver="GTiff", height=ROWS, width=COLUMNS, count=BANDS,
+                           dtype=dtype, crs="EPSG:32616", transform=transform, nodata=213, **options) as f:
+            f.write(image.transpose(2, 0, 1))
+            f.update_tags(sensor="AVIRIS & friends")
+            for k, wavelength in enumerate(WAVELENGTHS, 1):
+                f.set_band_description(k, f"band {k - 1} <a & b>")
+                f.update_tags(k, ns="IMAGERY", CENTRAL_WAVELENGTH_UM=f"{wavelength / 1000}", FWHM_UM="0.01")
+    for name, dtype, options in [
+        ("tifffile_big_endian", ">u2", dict(byteorder=">", predictor=2, compression="zlib", planarconfig="contig")),
+        ("tifffile_big_endian_float", ">f4", dict(byteorder=">", predictor=3, compression="zlib", planarconfig="contig")),
+        ("tifffile_half", "<f2", dict(predictor=3, compression="lzw", planarconfig="separate")),
+        ("tifffile_bigtiff_big_endian", ">i8", dict(byteorder=">", bigtiff=True, planarconfig="separate")),
+        ("tifffile_pages", "<u4", dict()),
+    ]:
+        separate = options.get("planarconfig") != "contig"
+        image = CUBE.astype(dtype)
+        tifffile.imwrite(FOLDER / f"{name}.tif", image.transpose(2, 0, 1) if separate else image, rowsperstrip=2,
+                         photometric="minisblack", metadata=None, **options)
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     npy()
@@ -89,3 +125,4 @@ if __name__ == "__main__":
     mat5_by_hand()
     mat73()
     envi()
+    tiff()

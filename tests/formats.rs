@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use hsr_gpu::Error;
+use hsr_gpu::cube::grid::{Grid, Source, Transform};
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
 use hsr_gpu::io::{self, Interleave};
 use ndarray::{Array2, Array3, array};
@@ -60,13 +61,18 @@ fn rich() -> Cube {
         wavelengths: Some(vec![400.0, 450.25, 500.0, 550.0, 2500.1]),
         fwhm: Some(vec![10.0, 10.5, 11.0, 9.75, 1e-3]),
         band_names: Some((0..5).map(|b| format!("band {b}")).collect()),
-        georeference: text(&[
-            (
-                "map info",
-                "{UTM, 1, 1, 500000, 4400000, 20, 20, 16, North, WGS-84}",
-            ),
-            ("coordinate system string", "{PROJCS[\"UTM\",UNIT[\"m\",1]]}"),
-        ]),
+        grid: Some(Grid {
+            transform: Transform::new([500_000.0, 20.0, 0.0, 4_400_000.0, 0.0, -20.0]),
+            epsg: Some(32616),
+            wkt: Some("PROJCS[\"UTM\",UNIT[\"m\",1]]".to_owned()),
+            source: Source::Envi(text(&[
+                (
+                    "map info",
+                    "{UTM, 1, 1, 500000, 4400000, 20, 20, 16, North, WGS-84}",
+                ),
+                ("coordinate system string", "{PROJCS[\"UTM\",UNIT[\"m\",1]]}"),
+            ])),
+        }),
         bad_bands: Some(vec![false, false, true, false, false]),
         extra: text(&[("sensor type", "AVIRIS")]),
         ..Metadata::default()
@@ -126,7 +132,9 @@ fn envi_metadata_of_another_program() {
     assert_eq!(m.fwhm, Some(vec![10.0; 5]));
     assert_eq!(m.band_names.as_ref().unwrap()[4], "band 4");
     assert_eq!(m.nodata, Some(213.0));
-    assert!(m.georeference["map info"].contains("4400000.0"));
+    let grid = m.grid.clone().unwrap();
+    assert!(matches!(&grid.source, Source::Envi(fields) if fields["map info"].contains("4400000.0")));
+    assert_eq!(grid.epsg, Some(32616));
     assert_eq!(m.bad_bands, Some(vec![false, false, true, false, false]));
     // 213 stands at row 2, column 1, band 3 and nowhere else.
     assert_eq!(cube.masked_pixels(), 1);
@@ -510,12 +518,11 @@ fn nan_is_read_and_then_named() {
 fn a_fused_image_has_the_grid_of_one_and_the_bands_of_the_other() {
     let hsi = rich().metadata;
     let mut msi = Metadata::default();
-    msi.georeference
-        .insert("map info".to_owned(), "{UTM, fine grid}".to_owned());
+    msi.grid = rich().metadata.grid.unwrap().cropped(1, 1);
     msi.wavelengths = Some(vec![450.0, 550.0, 650.0]);
     msi.nodata = Some(0.0);
     let fused = Metadata::of_fusion(&hsi, &msi);
-    assert_eq!(fused.georeference, msi.georeference);
+    assert_eq!(fused.grid, msi.grid);
     assert_eq!((fused.wavelengths, fused.extra), (hsi.wavelengths, hsi.extra));
     assert_eq!(fused.nodata, Some(0.0));
 }

@@ -171,6 +171,19 @@ fn damaged_envi() {
 }
 
 #[test]
+fn damaged_tiff() {
+    for name in ["gdal_rgb_more", "tifffile_bigtiff_big_endian", "tifffile_pages"] {
+        fuzz(&format!("{name}.tif"), "x.tif", 1500, 128);
+    }
+    for name in ["gdal_planar_deflate", "gdal_tiles_float", "tifffile_big_endian"] {
+        fuzz(&format!("{name}.tif"), "x.tif", 1500, 16 * 1032);
+    }
+    for name in ["gdal_strips_lzw", "gdal_bigtiff_tiles"] {
+        fuzz(&format!("{name}.tif"), "x.tif", 1500, 16 * 2731);
+    }
+}
+
+#[test]
 fn damaged_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.csv");

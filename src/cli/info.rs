@@ -91,7 +91,7 @@ impl Facts {
             bad_bands: metadata
                 .bad_bands
                 .map(|bad| (0..bad.len()).filter(|&b| bad[b]).collect()),
-            georeference: metadata.georeference,
+            georeference: metadata.grid.map(|grid| grid.facts()).unwrap_or_default(),
             other_fields: metadata.extra,
         })
     }

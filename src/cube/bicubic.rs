@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 ///
 /// A low-resolution sample lies at the centre of its `scale` × `scale` block; beyond the edges the outermost
 /// samples go on. An output pixel is usable if the pixel of its block is; masked neighbours are replaced by that
-/// pixel, so that what they hold never spreads. Wavelengths and band names stay, the georeference does not (its grid changed).
+/// pixel, so that what they hold never spreads. Wavelengths and band names stay; the grid becomes finer.
 ///
 /// # Errors
 /// [`Error::Input`] if `scale` is 0.
@@ -42,7 +42,7 @@ impl<'a> Upsampled<'a> {
             ));
         }
         let mut metadata = low.metadata.clone();
-        metadata.georeference.clear();
+        metadata.grid = metadata.grid.and_then(|grid| grid.scaled(1.0 / scale as f64));
         Ok(Upsampled {
             low,
             scale,

@@ -5,14 +5,17 @@
 //! is where a run divides them into \[0, 1\].
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2, Axis};
 
 use crate::error::{Error, Result};
+use grid::Grid;
 
 pub mod bands;
 pub mod bicubic;
 pub mod demo_scene;
+pub mod grid;
 pub mod strips;
 
 /// Numeric type of the samples in a file, remembered so that a result can be written like its source.
@@ -55,9 +58,8 @@ pub struct Metadata {
     pub bad_bands: Option<Vec<bool>>,
     /// The value that stands for "no data" in the file, in the unit of the samples.
     pub nodata: Option<f64>,
-    /// The pixel grid on the ground, format by format as text (ENVI: `map info`,
-    /// `coordinate system string`, ...), carried from the MSI to the result unchanged.
-    pub georeference: BTreeMap<String, String>,
+    /// The pixel grid on the ground, carried from the MSI to the result.
+    pub grid: Option<Grid>,
     /// Remaining header fields of the file, kept so that a conversion loses nothing.
     pub extra: BTreeMap<String, String>,
 }
@@ -67,7 +69,7 @@ impl Metadata {
     /// pixel grid of the MSI, and the HSI's no-data value, or the MSI's if the HSI has none.
     pub fn of_fusion(hsi: &Metadata, msi: &Metadata) -> Metadata {
         Metadata {
-            georeference: msi.georeference.clone(),
+            grid: msi.grid.clone(),
             nodata: hsi.nodata.or(msi.nodata),
             ..hsi.clone()
         }
@@ -222,14 +224,20 @@ impl Cube {
 
     /// The first `rows` × `columns` pixels (all of an axis that is shorter), with mask and metadata.
     pub fn cropped(&self, rows: usize, columns: usize) -> Cube {
-        let (rows, columns) = (rows.min(self.rows()), columns.min(self.columns()));
+        self.part(0..rows.min(self.rows()), 0..columns.min(self.columns()))
+    }
+
+    /// Some rows and columns, which it must have, with mask and metadata; the grid begins where they do.
+    pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Cube {
+        let mut metadata = self.metadata.clone();
+        metadata.grid = metadata
+            .grid
+            .and_then(|grid| grid.cropped(rows.start, columns.start));
+        let valid = self.valid.as_ref();
         Cube {
-            samples: self.samples.slice(ndarray::s![..rows, ..columns, ..]).to_owned(),
-            valid: self
-                .valid
-                .as_ref()
-                .map(|v| v.slice(ndarray::s![..rows, ..columns]).to_owned()),
-            metadata: self.metadata.clone(),
+            valid: valid.map(|v| v.slice(ndarray::s![rows.clone(), columns.clone()]).to_owned()),
+            samples: self.samples.slice(ndarray::s![rows, columns, ..]).to_owned(),
+            metadata,
             sample_type: self.sample_type,
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::envi_map;
 use super::samples::{ByteOrder, width};
 use crate::cube::{Metadata, SampleType};
 
@@ -76,19 +77,6 @@ const STRUCTURE: [&str; 9] = [
     "interleave",
     "byte order",
     "file compression",
-];
-
-/// Fields that place the pixel grid on the ground.
-const GEOREFERENCE: [&str; 9] = [
-    "map info",
-    "coordinate system string",
-    "projection info",
-    "pixel size",
-    "geo points",
-    "rpc info",
-    "x start",
-    "y start",
-    "geo transform",
 ];
 
 /// A header that has been read.
@@ -161,14 +149,14 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The numbers of a list if there are `count` and all are numbers.
-fn numbers(value: &str, count: usize) -> Option<Vec<f64>> {
+pub(super) fn numbers(value: &str, count: usize) -> Option<Vec<f64>> {
     let parsed: Option<Vec<f64>> = list(value).map(|x| x.parse().ok()).collect();
     parsed.filter(|v| v.len() == count)
 }
 
 /// Nanometres in one unit of a `wavelength units` field; `None` for what is no length (wavenumber, GHz,
 /// index, unknown).
-fn unit_in_nanometres(name: &str) -> Option<f64> {
+pub(super) fn unit_in_nanometres(name: &str) -> Option<f64> {
     match name.trim().to_lowercase().as_str() {
         "nanometers" | "nanometres" | "nanometer" | "nanometre" | "nm" => Some(1.0),
         "micrometers" | "micrometres" | "micrometer" | "micrometre" | "microns" | "micron" | "um" | "µm" => {
@@ -184,7 +172,7 @@ fn unit_in_nanometres(name: &str) -> Option<f64> {
 
 /// Converts to nanometres without spoiling round numbers: 0.45 micrometres become 450, not
 /// 450.00000000000006, by rounding to a millionth of a nanometre.
-fn nanometres(values: &[f64], unit: f64) -> Vec<f64> {
+pub(super) fn nanometres(values: &[f64], unit: f64) -> Vec<f64> {
     if unit == 1.0 {
         return values.to_vec();
     }
@@ -324,11 +312,7 @@ fn metadata(mut fields: BTreeMap<String, String>, bands: usize, notes: &mut Vec<
     if metadata.nodata.is_some() {
         fields.remove("data ignore value");
     }
-    for name in GEOREFERENCE {
-        if let Some(value) = fields.remove(name) {
-            metadata.georeference.insert(name.to_owned(), value);
-        }
-    }
+    metadata.grid = envi_map::take(&mut fields);
     metadata.extra = fields;
     metadata
 }
@@ -378,8 +362,8 @@ pub(crate) fn write(
     if let Some(value) = metadata.nodata {
         add("data ignore value", value.to_string());
     }
-    for (name, value) in &metadata.georeference {
-        add(name, value_text(value));
+    for (name, value) in metadata.grid.iter().flat_map(envi_map::fields) {
+        add(&name, value_text(&value));
     }
     let braced =
         |values: &mut dyn Iterator<Item = String>| format!("{{{}}}", values.collect::<Vec<_>>().join(", "));
@@ -445,7 +429,8 @@ mod tests {
             Some(vec!["red".to_owned(), "near infrared".to_owned()])
         );
         assert_eq!(m.nodata, Some(-9999.0));
-        assert_eq!(m.georeference["map info"], "{UTM, 1.000, 1.000, 2, 3}");
+        let fields = envi_map::fields(&m.grid.unwrap());
+        assert_eq!(fields["map info"], "{UTM, 1.000, 1.000, 2, 3}");
         assert_eq!(m.bad_bands, Some(vec![false, true]));
         assert_eq!(m.extra["sensor type"], "AVIRIS");
         assert_eq!(m.extra.len(), 1);

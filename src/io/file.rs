@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use tempfile::{NamedTempFile, TempPath};
 
@@ -46,6 +47,35 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
     }
     let file = File::open(path).map_err(|e| read_error(path, &e))?;
     Ok((file, metadata.len()))
+}
+
+/// Length and time of the last change of an open file, to notice that somebody writes to it.
+#[derive(PartialEq, Eq)]
+pub(crate) struct State(u64, Option<SystemTime>);
+
+impl State {
+    /// The state as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the file cannot be looked at.
+    pub(crate) fn of(path: &Path, file: &File) -> Result<State> {
+        let metadata = file.metadata().map_err(|e| read_error(path, &e))?;
+        Ok(State(metadata.len(), metadata.modified().ok()))
+    }
+
+    /// Checks that it is still the same.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is not.
+    pub(crate) fn check(&self, path: &Path, file: &File) -> Result<()> {
+        if State::of(path, file)? == *self {
+            return Ok(());
+        }
+        Err(Error::input(format!(
+            "{}: was changed while it was read; wait until whoever writes it is done",
+            path.display()
+        )))
+    }
 }
 
 /// The folder that holds `path`; `.` for a bare name.

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 mod array;
 mod envi;
 mod envi_header;
+mod envi_map;
 mod file;
 mod hdf5;
 mod image;
@@ -29,6 +30,7 @@ mod npy;
 mod samples;
 mod strip_file;
 mod text;
+mod tiff;
 mod writer;
 
 pub use envi_header::Interleave;
@@ -50,6 +52,8 @@ pub enum Format {
     Mat73,
     /// ENVI header and data file.
     Envi,
+    /// GeoTIFF and BigTIFF.
+    Tiff,
     /// Text matrix (`.csv`, `.txt`).
     Text,
 }
@@ -62,6 +66,7 @@ impl Format {
             Format::Mat5 => "MATLAB 5",
             Format::Mat73 => "MATLAB 7.3 (HDF5)",
             Format::Envi => "ENVI",
+            Format::Tiff => "GeoTIFF",
             Format::Text => "text",
         }
     }
@@ -141,6 +146,9 @@ fn detect(path: &Path) -> Result<Format> {
     if matches!(start.get(124..128), Some([0, 1, b'I', b'M'] | [1, 0, b'M', b'I'])) {
         return Ok(Format::Mat5);
     }
+    if tiff::MAGICS.iter().any(|magic| start.starts_with(magic)) {
+        return Ok(Format::Tiff);
+    }
     if start.starts_with(envi_header::MAGIC) && ending == "hdr" {
         return Ok(Format::Envi);
     }
@@ -148,6 +156,10 @@ fn detect(path: &Path) -> Result<Format> {
         "npy" => Ok(Format::Npy),
         "mat" => Ok(Format::Mat5),
         "hdr" => Ok(Format::Envi),
+        known if tiff::ENDINGS.contains(&known) => Err(Error::input(format!(
+            "{}: is called TIFF and does not begin like one; copy or download it again",
+            path.display()
+        ))),
         "csv" | "txt" => Ok(Format::Text),
         _ if envi::header_of(path).is_some() => Ok(Format::Envi),
         known if envi::DATA_ENDINGS.contains(&known) => Err(Error::input(format!(
@@ -155,7 +167,7 @@ fn detect(path: &Path) -> Result<Format> {
             path.display()
         ))),
         _ => Err(Error::input(format!(
-            "{}: unknown format; .npy, .mat and ENVI (.hdr) are read",
+            "{}: unknown format; .npy, .mat, ENVI (.hdr) and GeoTIFF are read",
             path.display()
         ))),
     }
@@ -189,11 +201,12 @@ fn open_samples(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
     Ok(match detect(&spec.path)? {
         Format::Npy => Box::new(npy::open_cube(spec.whole_file()?)?),
         Format::Envi => Box::new(envi::open_cube(spec.whole_file()?)?),
+        Format::Tiff => Box::new(tiff::open_cube(spec.whole_file()?)?),
         Format::Mat5 => Box::new(mat::MatFile::open_level5(&spec.path)?.cube(array, memory)?),
         Format::Mat73 => Box::new(mat::MatFile::open_version73(&spec.path)?.cube(array, memory)?),
         Format::Text => {
             return Err(Error::input(format!(
-                "{}: is text; an image is read from .npy, .mat or ENVI (.hdr)",
+                "{}: is text; an image is read from .npy, .mat, ENVI (.hdr) or GeoTIFF",
                 spec.path.display()
             )));
         }
@@ -224,7 +237,7 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
         Format::Mat5 => mat::MatFile::open_level5(&spec.path)?.matrix(spec.array.as_deref()),
         Format::Mat73 => mat::MatFile::open_version73(&spec.path)?.matrix(spec.array.as_deref()),
         Format::Text => text::read_matrix(spec.whole_file()?),
-        Format::Envi => Err(Error::input(format!(
+        Format::Envi | Format::Tiff => Err(Error::input(format!(
             "{}: is an image; a matrix is read from .npy, .mat, .csv or .txt",
             spec.path.display()
         ))),
@@ -249,6 +262,7 @@ fn output_format(path: &Path) -> Option<Format> {
         "npy" => Some(Format::Npy),
         "mat" => Some(Format::Mat5),
         "csv" | "txt" => Some(Format::Text),
+        known if tiff::ENDINGS.contains(&known) => Some(Format::Tiff),
         known if known == "hdr" || envi::DATA_ENDINGS.contains(&known) => Some(Format::Envi),
         _ => None,
     }
@@ -258,7 +272,7 @@ fn output_format(path: &Path) -> Option<Format> {
 fn cube_output_format(path: &Path) -> Result<Format> {
     output_format(path).filter(|f| *f != Format::Text).ok_or_else(|| {
         Error::input(format!(
-            "{}: no image format has this ending; use .npy, .mat, or for ENVI .hdr, .img, .bsq, .bil, .bip",
+            "{}: no image format has this ending; use .npy, .mat, .tif, or for ENVI .hdr, .img, .bsq, .bil, .bip",
             path.display()
         ))
     })
@@ -278,7 +292,7 @@ pub fn check_cube_writable(path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Writes an image in its [`Cube::sample_type`]; integers are rounded and clamped to their range. The
-/// ending of the name says the format: `.npy`, `.mat` (level 5), or for ENVI `.hdr`, `.img`, `.bsq`, `.bil`,
+/// ending of the name says the format: `.npy`, `.mat` (level 5), `.tif`, or for ENVI `.hdr`, `.img`, `.bsq`, `.bil`,
 /// `.bip`, `.dat`, `.raw`. Masked pixels get the no-data value where there is one.
 ///
 /// # Errors
@@ -312,12 +326,14 @@ pub fn check_matrix_writable(path: impl AsRef<Path>) -> Result<()> {
 }
 
 fn matrix_output_format(path: &Path) -> Result<Format> {
-    output_format(path).filter(|f| *f != Format::Envi).ok_or_else(|| {
-        Error::input(format!(
-            "{}: no matrix format has this ending; use .npy, .mat, .csv or .txt",
-            path.display()
-        ))
-    })
+    output_format(path)
+        .filter(|f| !matches!(f, Format::Envi | Format::Tiff))
+        .ok_or_else(|| {
+            Error::input(format!(
+                "{}: no matrix format has this ending; use .npy, .mat, .csv or .txt",
+                path.display()
+            ))
+        })
 }
 
 /// Writes a matrix as doubles; the ending of the name says the format: `.npy`, `.mat`, `.csv`, `.txt`.
@@ -343,20 +359,23 @@ pub fn metadata_lost(path: impl AsRef<Path>, m: &Metadata) -> Vec<&'static str> 
             lost.push(name);
         }
     };
-    check(
-        m.wavelengths.is_some(),
-        &[Format::Envi, Format::Mat5],
-        "wavelengths",
-    );
-    check(m.fwhm.is_some(), &[Format::Envi, Format::Mat5], "FWHM");
-    check(m.nodata.is_some(), &[Format::Envi, Format::Mat5], "no-data value");
-    check(m.band_names.is_some(), &[Format::Envi], "band names");
+    let spectral = [Format::Envi, Format::Mat5, Format::Tiff];
+    let headed = [Format::Envi, Format::Tiff];
+    check(m.wavelengths.is_some(), &spectral, "wavelengths");
+    check(m.fwhm.is_some(), &spectral, "FWHM");
+    check(m.nodata.is_some(), &spectral, "no-data value");
+    check(m.band_names.is_some(), &headed, "band names");
     check(
         m.bad_bands.as_ref().is_some_and(|bad| bad.contains(&true)),
-        &[Format::Envi],
+        &headed,
         "marks of bad bands",
     );
-    check(!m.georeference.is_empty(), &[Format::Envi], "georeference");
-    check(!m.extra.is_empty(), &[Format::Envi], "other header fields");
+    check(m.grid.is_some(), &headed, "georeference");
+    check(!m.extra.is_empty(), &headed, "other header fields");
+    lost.extend(m.grid.as_ref().and_then(|grid| match format {
+        Some(Format::Envi) => envi_map::lost(grid),
+        Some(Format::Tiff) => tiff::lost(grid),
+        _ => None,
+    }));
     lost
 }

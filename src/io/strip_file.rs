@@ -8,15 +8,14 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
 
 use ndarray::Array3;
 
-use super::file::read_error;
+use super::file::{State, read_error};
 use super::samples::{BLOCK, ByteOrder, decode, width};
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How samples lie in the file.
 #[derive(Debug, Clone)]
@@ -37,16 +36,10 @@ pub(crate) struct RawLayout {
 pub(crate) struct StripFile {
     path: PathBuf,
     file: Mutex<File>,
-    /// Length and time of the last change when it was opened.
-    state: (u64, Option<SystemTime>),
+    state: State,
     layout: RawLayout,
     metadata: Metadata,
     notes: Vec<String>,
-}
-
-fn state(file: &File) -> std::io::Result<(u64, Option<SystemTime>)> {
-    let metadata = file.metadata()?;
-    Ok((metadata.len(), metadata.modified().ok()))
 }
 
 impl StripFile {
@@ -56,7 +49,7 @@ impl StripFile {
     /// [`Error::Input`] if the file cannot be looked at.
     pub(crate) fn new(path: &Path, file: File, layout: RawLayout, metadata: Metadata) -> Result<Self> {
         Ok(StripFile {
-            state: state(&file).map_err(|e| read_error(path, &e))?,
+            state: State::of(path, &file)?,
             path: path.to_owned(),
             file: Mutex::new(file),
             layout,
@@ -116,13 +109,7 @@ impl StripFile {
                 }
             }
         }
-        if state(&file).map_err(fail)? != self.state {
-            return Err(Error::input(format!(
-                "{}: was changed while it was read; wait until whoever writes it is done",
-                self.path.display()
-            )));
-        }
-        Ok(())
+        self.state.check(&self.path, &file)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writing an image strip by strip. Raw formats (`.npy`, ENVI) take the rows as they come; a MATLAB file is written
+//! Writing an image strip by strip. Raw formats (`.npy`, ENVI) and TIFF take the rows as they come; a MATLAB file is written
 //! whole, because its header holds the length of what follows and its last axis stands first.
 
 use std::io::SeekFrom;
@@ -9,6 +9,7 @@ use ndarray::{Array3, ArrayView3, s};
 use super::array::shape_text;
 use super::file::{Partial, check_room, prepare};
 use super::samples::{integer_range, sample_type_name, width, write_samples};
+use super::tiff::{self, TiffWriter};
 use super::{Format, Interleave, cube_output_format, envi, envi_header, mat, npy};
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
@@ -45,6 +46,7 @@ enum Sink {
         offset: u64,
         header: Option<(PathBuf, String)>,
     },
+    Tiff(TiffWriter),
     /// All samples, for a format that is written whole.
     Whole(Array3<f32>),
 }
@@ -83,7 +85,12 @@ impl Target<'_> {
                     shape_text(&[dim.0, dim.1, dim.2])
                 )))
             }
-            _ => check_room(path, samples * width(self.sample_type) as u64),
+            format => {
+                if format == Format::Tiff {
+                    tiff::check(path, dim)?;
+                }
+                check_room(path, samples * width(self.sample_type) as u64)
+            }
         }
     }
 }
@@ -110,6 +117,7 @@ impl CubeWriter {
                 }
             }
             Format::Mat5 => Sink::Whole(Array3::zeros(dim)),
+            Format::Tiff => Sink::Tiff(TiffWriter::create(path, dim, kind, metadata)?),
             _ => {
                 let mut start = Vec::new();
                 // Writing to a Vec cannot fail.
@@ -184,6 +192,7 @@ impl CubeWriter {
                 all.slice_mut(s![here, .., ..]).assign(&samples);
                 return Ok(());
             }
+            Sink::Tiff(file) => return file.append(samples),
             Sink::Raw {
                 file,
                 interleave,
@@ -220,6 +229,7 @@ impl CubeWriter {
         }
         match self.sink {
             Sink::Whole(samples) => mat::write_cube(&self.path, samples.view(), self.kind, &self.metadata),
+            Sink::Tiff(file) => file.finish()?.publish(),
             Sink::Raw { file, header, .. } => {
                 let data = file.finish()?;
                 let header = header

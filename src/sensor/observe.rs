@@ -43,7 +43,7 @@ pub fn blur_and_downsample(image: &Cube, psf: &Array2<f64>, scale: usize) -> Res
     let (samples, valid) = blurred_rows(&part, 0..image.rows() / scale, psf, scale, image.metadata.nodata);
     let mut low = Cube::new(samples);
     low.valid = image.valid.is_some().then_some(valid);
-    low.metadata = low_metadata(&image.metadata);
+    low.metadata = low_metadata(&image.metadata, scale);
     Ok(low)
 }
 
@@ -64,9 +64,9 @@ pub fn blur_samples(image: ArrayView3<f32>, psf: &Array2<f64>, scale: usize) -> 
 }
 
 /// What [`blur_and_downsample`] leaves of an image's metadata.
-pub(super) fn low_metadata(metadata: &Metadata) -> Metadata {
+pub(super) fn low_metadata(metadata: &Metadata, scale: usize) -> Metadata {
     let mut low = metadata.clone();
-    low.georeference.clear();
+    low.grid = low.grid.and_then(|grid| grid.scaled(scale as f64));
     low
 }
 
@@ -208,7 +208,7 @@ pub(super) fn response_metadata(metadata: &Metadata, srf: &Array2<f64>) -> Metad
             srf.columns().into_iter().map(mean).collect()
         }),
         nodata: metadata.nodata,
-        georeference: metadata.georeference.clone(),
+        grid: metadata.grid.clone(),
         ..Metadata::default()
     }
 }
@@ -292,6 +292,7 @@ mod tests {
     use ndarray::{arr2, s};
 
     use super::*;
+    use crate::cube::grid::{GeoTiffTags, Grid, Source, Transform};
     use crate::sensor::psf::GaussianPsf;
 
     fn scene(rows: usize, columns: usize, bands: usize) -> Cube {
@@ -355,19 +356,22 @@ mod tests {
     }
 
     #[test]
-    fn wavelengths_and_georeference_follow_their_grid() {
+    fn wavelengths_follow_their_bands_and_the_grid_its_pixels() {
         let mut image = scene(4, 4, 3);
         image.metadata.wavelengths = Some(vec![400.0, 500.0, 600.0]);
-        image
-            .metadata
-            .georeference
-            .insert("map info".to_owned(), "{UTM}".to_owned());
+        image.metadata.grid = Some(Grid {
+            transform: Transform::new([500.0, 30.0, 0.0, 4000.0, 0.0, -30.0]),
+            epsg: Some(32633),
+            wkt: None,
+            source: Source::GeoTiff(GeoTiffTags::default()),
+        });
         let msi = apply_response(&image, &arr2(&[[0.5], [0.5], [0.0]])).unwrap();
         assert_eq!(msi.metadata.wavelengths, Some(vec![450.0]));
-        assert_eq!(msi.metadata.georeference, image.metadata.georeference);
+        assert_eq!(msi.metadata.grid, image.metadata.grid);
         let low = blur_and_downsample(&image, &arr2(&[[1.0]]), 4).unwrap();
         assert_eq!(low.metadata.wavelengths, image.metadata.wavelengths);
-        assert!(low.metadata.georeference.is_empty());
+        let coarse = low.metadata.grid.unwrap().transform.unwrap();
+        assert_eq!(coarse.0, [500.0, 120.0, 0.0, 4000.0, 0.0, -120.0]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl<'a> Blurred<'a> {
     pub fn new(image: &'a dyn Strips, psf: &'a Array2<f64>, scale: usize) -> Result<Self> {
         check_blur(image.dim(), psf, scale)?;
         Ok(Blurred {
-            metadata: low_metadata(image.metadata()),
+            metadata: low_metadata(image.metadata(), scale),
             image,
             psf,
             scale,
