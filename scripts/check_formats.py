@@ -1,5 +1,5 @@
-"""Holds our files against other programs: numpy, scipy, h5py and spectral read what we write, we read what
-they write. Needs those four and a built hsr-gpu.
+"""Holds our files against other programs: numpy, scipy, h5py, spectral, rasterio (with GDAL in it) and tifffile read
+what we write, we read what they write. Needs those, imagecodecs and a built hsr-gpu.
 
 Run: python scripts/check_formats.py target/debug/hsr-gpu
 Prints one line a check; exit code 1 if any fails.
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import rasterio
 import scipy.io
 import spectral.io.envi as envi
+import tifffile
 
 PROGRAM = str(Path(sys.argv[1]).resolve())
 TYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
@@ -43,6 +45,89 @@ def image(kind):
     info = np.iinfo(kind)
     low, high = max(info.min, -(2**24)), min(info.max, 2**24)
     return random.integers(low, high, size=(7, 6, 5), endpoint=True).astype(kind)
+
+
+UTM = dict(crs="EPSG:32633", transform=rasterio.Affine(30.0, 0.0, 500000.5, 0.0, -30.0, 5200000.25))
+
+
+def tiff(folder, kind, a):
+    """GeoTIFF both ways: the files of `folder` hold the image `a` of type `kind` as out.npy."""
+    convert(folder / "out.npy", folder / "out.tif")
+    check(f"ours {kind} -> tifffile", tifffile.imread(folder / "out.tif").transpose(1, 2, 0), a, kind)
+    # GDAL reads halves as singles.
+    with rasterio.open(folder / "out.tif") as f:
+        check(f"ours {kind} -> rasterio", f.read().transpose(1, 2, 0), a, {"f2": "f4", "i1": "i1"}.get(kind, kind))
+
+    predictors = [1] + [3 if kind[0] == "f" else 2] * (kind not in ["u8", "i8"])
+    if kind != "f2":  # GDAL has no half precision to write
+        for interleave in ["pixel", "band"]:
+            for compress, predictor in [("none", 1)] + [(c, p) for c in ["deflate", "lzw"] for p in predictors]:
+                for options in [dict(blockysize=3), dict(tiled=True, blockxsize=16, blockysize=16), dict(bigtiff="yes"),
+                                dict(endianness="big")]:
+                    if compress != "none":
+                        options["predictor"] = predictor
+                    with rasterio.open(folder / "in.tif", "w", driver="GTiff", height=7, width=6, count=5, dtype=a.dtype,
+                                       interleave=interleave, compress=compress, **UTM, **options) as f:
+                        f.write(a.transpose(2, 0, 1))
+                    convert(folder / "in.tif", folder / "back.npy")
+                    named = " ".join(f"{k}={v}" for k, v in options.items())
+                    check(f"rasterio {kind} {interleave} {compress} {named} -> ours", np.load(folder / "back.npy"), a, kind)
+    for planar in ["contig", "separate"]:
+        for compression, predictor in [(None, 1)] + [(c, p) for c in ["zlib", "lzw"] for p in predictors]:
+            for options in [dict(rowsperstrip=2), dict(tile=(16, 16)), dict(bigtiff=True), dict(byteorder=">")]:
+                if options.get("byteorder") and predictor == 2 and compression:
+                    continue  # imagecodecs takes differences in the machine's order only
+                image = a if planar == "contig" else a.transpose(2, 0, 1)
+                if options.get("byteorder"):
+                    image = image.astype(image.dtype.newbyteorder(">"))
+                tifffile.imwrite(folder / "in.tif", image, photometric="minisblack", planarconfig=planar, metadata=None,
+                                 compression=compression, predictor=predictor, **options)
+                convert(folder / "in.tif", folder / "back.npy")
+                check(f"tifffile {kind} {planar} {compression} {predictor} {options} -> ours",
+                      np.load(folder / "back.npy"), a, kind)
+    tifffile.imwrite(folder / "in.tif", a.transpose(2, 0, 1), photometric="minisblack")
+    convert(folder / "in.tif", folder / "back.npy")
+    check(f"tifffile {kind} pages -> ours", np.load(folder / "back.npy"), a, kind)
+
+
+def tiff_metadata(folder):
+    """Grid, no-data value, wavelengths and names through GDAL, and from ENVI to GeoTIFF and back."""
+    image = np.arange(7 * 6 * 3, dtype="u2").reshape(3, 7, 6)
+    for name, options in [("area", {}), ("point", dict(AREA_OR_POINT="Point"))]:
+        with rasterio.open(folder / "geo.tif", "w", driver="GTiff", height=7, width=6, count=3, dtype="uint16", nodata=5, **UTM) as f:
+            f.write(image)
+            f.update_tags(**options)
+            for band in (1, 2, 3):
+                f.update_tags(band, ns="IMAGERY", CENTRAL_WAVELENGTH_UM=str(0.4 + band / 10), FWHM_UM="0.01")
+                f.set_band_description(band, f"band {band} & <co>")
+        convert(folder / "geo.tif", folder / "geo2.tif")
+        convert(folder / "geo2.tif", folder / "geo.img")
+        convert(folder / "geo.img", folder / "geo3.tif")
+        for step in ["geo2.tif", "geo.img", "geo3.tif"]:
+            with rasterio.open(folder / step) as f:
+                check(f"{name}: transform of {step} through rasterio", np.array(f.transform), np.array(UTM["transform"]))
+                same = [f.crs.to_epsg() == 32633, f.nodata == 5]
+                check(f"{name}: reference system and no-data of {step}", np.array(same), np.array([True, True]))
+                tags = [f.tags(band, ns="IMAGERY") for band in f.indexes]
+                found = [[float(t["CENTRAL_WAVELENGTH_UM"]), float(t["FWHM_UM"])] for t in tags]
+                check(f"{name}: wavelengths of {step}", np.array(found), np.array([[0.5, 0.01], [0.6, 0.01], [0.7, 0.01]]))
+                if step != "geo.img":
+                    names = np.array([f"band {band} & <co>" for band in f.indexes])
+                    check(f"{name}: names of {step}", np.array(f.descriptions), names)
+                    check(f"{name}: AREA_OR_POINT of {step}", np.array(f.tags()["AREA_OR_POINT"]),
+                          np.array("Point" if options and step == "geo2.tif" else "Area"))
+    # A reference system that ENVI knows by its text alone.
+    header = folder / "laea.hdr"
+    text = rasterio.CRS.from_epsg(3035).to_wkt(version="WKT1_ESRI")
+    envi.save_image(str(header), image.transpose(1, 2, 0), force=True, metadata={
+        "map info": ["Lambert Azimuthal", 1.5, 1.5, 4321010, 3209990, 20, 20, "ETRS89", "units=Meters"],
+    })
+    header.write_text(header.read_text() + "coordinate system string = {" + text + "}\n")
+    convert(header, folder / "laea.tif")
+    with rasterio.open(folder / "laea.tif") as f:
+        check("half-pixel ENVI reference through rasterio", np.array(f.transform)[:6],
+              np.array([20, 0, 4321000, 0, -20, 3210000.0]))
+        check("text of a reference system through rasterio", np.array(f.crs.to_epsg()), np.array(3035))
 
 
 def main(folder):
@@ -93,6 +178,9 @@ def main(folder):
         convert(folder / "out.npy", folder / "same.npy", "--type", OURS[kind])
         check(f"ours {kind} named", np.load(folder / "same.npy"), a, kind)
 
+        tiff(folder, kind, a)
+
+    tiff_metadata(folder)
     wavelengths = [0.4, 0.5, 0.6, 0.7, 2.5]
     metadata = {
         "wavelength": wavelengths, "wavelength units": "Micrometers", "fwhm": [0.01] * 5, "bbl": [1, 1, 0, 1, 1],

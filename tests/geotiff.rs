@@ -250,7 +250,7 @@ fn a_point_grid_stays_one() {
 
 /// A classic little-endian TIFF of 2 × 2 bytes, with these tags (number, type, count, value) over its own.
 fn made(changes: &[(u16, u16, u32, u32)], next: u32) -> Vec<u8> {
-    let mut tags = vec![
+    let mut tags: Vec<(u16, u16, u32, u32)> = vec![
         (256, 3, 1, 2),
         (257, 3, 1, 2),
         (258, 3, 1, 8),
@@ -270,9 +270,9 @@ fn made(changes: &[(u16, u16, u32, u32)], next: u32) -> Vec<u8> {
     bytes.extend((tags.len() as u16).to_le_bytes());
     for (number, kind, count, value) in tags {
         bytes.extend(number.to_le_bytes());
-        bytes.extend((kind as u16).to_le_bytes());
-        bytes.extend((count as u32).to_le_bytes());
-        bytes.extend((value as u32).to_le_bytes());
+        bytes.extend(kind.to_le_bytes());
+        bytes.extend(count.to_le_bytes());
+        bytes.extend(value.to_le_bytes());
     }
     bytes.extend(next.to_le_bytes());
     bytes

@@ -46,7 +46,7 @@ enum Sink {
         offset: u64,
         header: Option<(PathBuf, String)>,
     },
-    Tiff(TiffWriter),
+    Tiff(Box<TiffWriter>),
     /// All samples, for a format that is written whole.
     Whole(Array3<f32>),
 }
@@ -117,7 +117,7 @@ impl CubeWriter {
                 }
             }
             Format::Mat5 => Sink::Whole(Array3::zeros(dim)),
-            Format::Tiff => Sink::Tiff(TiffWriter::create(path, dim, kind, metadata)?),
+            Format::Tiff => Sink::Tiff(Box::new(TiffWriter::create(path, dim, kind, metadata)?)),
             _ => {
                 let mut start = Vec::new();
                 // Writing to a Vec cannot fail.

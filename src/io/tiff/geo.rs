@@ -15,7 +15,6 @@ const ASCII: u16 = 34737;
 const MODEL_TYPE: u16 = 1024;
 const CITATION: u16 = 1026;
 const GEOGRAPHIC_CRS: u16 = 2048;
-const GEOGRAPHIC_CITATION: u16 = 2049;
 const PROJECTED_CRS: u16 = 3072;
 const PROJECTED_CITATION: u16 = 3073;
 const PIXEL_IS_POINT: u16 = 2;
@@ -125,35 +124,33 @@ fn place(words: &mut GeoTiffTags, to: Transform) {
 
 /// Keys for the CRS of another format: its EPSG code, and its well-known text in a citation.
 fn keys_of(grid: &Grid) -> GeoTiffTags {
-    let mut entries: Vec<[u16; 4]> = Vec::new();
+    let mut entries: Vec<[u16; 4]> = vec![[RASTER_TYPE_KEY, 0, 1, 1]];
     let mut ascii = String::new();
-    let wkt = grid.wkt.as_deref().unwrap_or_default();
-    // Degrees are what every geographic system among EPSG's codes from 4000 to 4999 has; beyond it projected ones begin.
-    let geographic = match grid.epsg {
-        Some(code) => (4000..5000).contains(&code),
-        None => wkt.starts_with("GEOG"),
-    };
-    let code = grid
-        .epsg
-        .and_then(|code| u16::try_from(code).ok())
-        .unwrap_or(USER_DEFINED);
-    let (crs, citation) = match geographic {
-        true => (GEOGRAPHIC_CRS, GEOGRAPHIC_CITATION),
-        false => (PROJECTED_CRS, PROJECTED_CITATION),
-    };
-    let named = code != USER_DEFINED || !wkt.is_empty();
-    if named {
+    let code = grid.epsg.and_then(|code| u16::try_from(code).ok());
+    if let Some(code) = code {
+        // EPSG gives these numbers to systems of latitude and longitude.
+        let geographic = (4000..5000).contains(&code);
         entries.push([MODEL_TYPE, 0, 1, if geographic { 2 } else { 1 }]);
+        entries.push([
+            if geographic { GEOGRAPHIC_CRS } else { PROJECTED_CRS },
+            0,
+            1,
+            code,
+        ]);
     }
-    entries.push([RASTER_TYPE_KEY, 0, 1, 1]);
-    if !wkt.is_empty() && wkt.len() < usize::from(u16::MAX) - PE_STRING.len() - 1 {
+    if let Some(wkt) = &grid.wkt
+        && wkt.len() < usize::from(u16::MAX) - PE_STRING.len() - 1
+    {
         ascii = format!("{PE_STRING}{wkt}|");
-        // Beside a code the text is no definition, only kept.
-        let key = if code == USER_DEFINED { citation } else { CITATION };
+        // Beside a code the text is no definition, only kept. Alone it is one for GDAL if the model is a user's.
+        let key = match code {
+            Some(_) => CITATION,
+            None => {
+                entries.push([MODEL_TYPE, 0, 1, USER_DEFINED]);
+                PROJECTED_CITATION
+            }
+        };
         entries.push([key, ASCII, ascii.len() as u16, 0]);
-    }
-    if named {
-        entries.push([crs, 0, 1, code]);
     }
     entries.sort_unstable();
     let mut keys = vec![1, 1, 0, entries.len() as u16];
