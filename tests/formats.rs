@@ -517,10 +517,12 @@ fn nan_is_read_and_then_named() {
 #[test]
 fn a_fused_image_has_the_grid_of_one_and_the_bands_of_the_other() {
     let hsi = rich().metadata;
-    let mut msi = Metadata::default();
-    msi.grid = rich().metadata.grid.unwrap().cropped(1, 1);
-    msi.wavelengths = Some(vec![450.0, 550.0, 650.0]);
-    msi.nodata = Some(0.0);
+    let msi = Metadata {
+        grid: rich().metadata.grid.unwrap().cropped(1, 1),
+        wavelengths: Some(vec![450.0, 550.0, 650.0]),
+        nodata: Some(0.0),
+        ..Metadata::default()
+    };
     let fused = Metadata::of_fusion(&hsi, &msi);
     assert_eq!(fused.grid, msi.grid);
     assert_eq!((fused.wavelengths, fused.extra), (hsi.wavelengths, hsi.extra));
