@@ -242,7 +242,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
     // Fused with the LR pass, only observations, spectra and abundances are read, and parameters updated.
     let one = bytes([&o.lr_msi, &data.lr_hsi[..a.bands], &frozen[..abundances]]);
     let shared = bytes([&state.network]) + linear;
-    let fused = lr_steps::work(problem, LR, true);
+    let fused = lr_steps::work(problem, LR, true, true);
     let moved = (a.members * LR) as u64 * one + shared + a.members as u64 * parameters;
     let both = lr_network::work(problem, LR, true) + network_update::work(problem, LR, true);
     rows.push(("lr_steps", fused, both.operations, moved));

@@ -2,6 +2,8 @@
 // Twin: src/engine/cpu/lr_network.rs. Needs `step`, `batch`, `lr_hsi`, `observations`, `network`, `pixels`, for given
 // noise `noise`, for a frozen encoder `abundance`.
 //
+// Without noise the decoder of sigma takes no part: its rows and gradients stay what buffers begin as, zero.
+//
 // A batch is small and a layer narrow: with an invocation a pixel most of a card would wait for a few long chains of
 // loads. So an invocation has a quad of a layer's outputs (going back: of its inputs) of TILE pixels, neighbours in a
 // subgroup have the quads of one pixel, and a barrier stands between two layers. Activations live in the record of
@@ -48,7 +50,7 @@ fn load(lane: u32, e: u32, first: u32, count: u32) {
 }
 
 #for L in 0..LAYERS
-#if BRANCH[L] > 0 || !FROZEN
+#if (BRANCH[L] > 0 || !FROZEN) && (BRANCH[L] < 2 || NOISE)
 // Layer #{L}. `member` is the offset of the member's parameters in quads, `base` that of the first pixel's record.
 fn forward_#{L}(lane: u32, member: u32, base: u32, count: u32) {
     for (var item = lane; item < (count + #{TILE - 1}u) / #{TILE}u * #{QUADS[L]}u; item += #{WG}u) {
@@ -94,7 +96,7 @@ fn forward_#{L}(lane: u32, member: u32, base: u32, count: u32) {
 }
 #endif
 
-#if !LAST[L] && (BRANCH[L] > 0 || !FROZEN)
+#if !LAST[L] && (BRANCH[L] > 0 || !FROZEN) && (BRANCH[L] < 2 || NOISE)
 // Gradient to the affine outputs of layer #{L}, from those of the layers that it feeds.
 fn backward_#{L}(lane: u32, member: u32, base: u32, count: u32) {
     for (var item = lane; item < (count + #{TILE - 1}u) / #{TILE}u * #{QUADS[L]}u; item += #{WG}u) {
@@ -104,7 +106,7 @@ fn backward_#{L}(lane: u32, member: u32, base: u32, count: u32) {
         var g#{P} = vec4<f32>(0.0);
 #end
 #for A in 0..LAYERS
-#if OWN[A] > 0 && FROM[A] == L
+#if OWN[A] > 0 && FROM[A] == L && (BRANCH[A] < 2 || NOISE)
         for (var k = start(); k < #{QUADS[A]}u; k++) {
 #for C in 0..4
             // Past the last output stand other inputs' weights; what they give is dropped below.
@@ -139,9 +141,12 @@ fn compare(lane: u32, e: u32, first: u32, count: u32, counter: u32) -> f32 {
         let window = batch[step.lr_first + first + n];
         for (var quad = lane % SHARING; quad < BAND_QUADS; quad += SHARING) {
             let mean = pixels[record + #{ROW_AT[MEAN]}u + quad];
+            var z = mean;
+#if NOISE
             let deviation = pixels[record + #{ROW_AT[STD]}u + quad];
             let e_quad = epsilon(counter, #{PURPOSE}u + e, first + n, e * step.lr_count + first + n, quad);
-            var z = mean + deviation * e_quad;
+            z += deviation * e_quad;
+#endif
 #if LINEAR
             z += network[#{LINEAR_AT + MSI * BAND_QUADS}u + quad];
 #for J in 0..MSI
@@ -156,7 +161,9 @@ fn compare(lane: u32, e: u32, first: u32, count: u32, counter: u32) -> f32 {
             pixels[record + #{PIXEL_SAMPLE}u + quad] = z;
 #endif
             pixels[deltas + #{ROW_AT[MEAN]}u + quad] = gradient * slope_at(mean, #{SLOPE[MEAN]});
+#if NOISE
             pixels[deltas + #{ROW_AT[STD]}u + quad] = gradient * e_quad * slope_at(deviation, #{SLOPE[STD]});
+#endif
         }
     }
     return loss;
@@ -167,7 +174,7 @@ fn lr_pass(lane: u32, e: u32, first: u32, count: u32, counter: u32) -> f32 {
     let member = e * #{PARAMETER_QUADS}u;
     let base = record_of(e, first);
 #for L in 0..LAYERS
-#if BRANCH[L] > 0 || !FROZEN
+#if (BRANCH[L] > 0 || !FROZEN) && (BRANCH[L] < 2 || NOISE)
     forward_#{L}(lane, member, base, count);
     storageBarrier();
 #endif
@@ -175,7 +182,7 @@ fn lr_pass(lane: u32, e: u32, first: u32, count: u32, counter: u32) -> f32 {
     let loss = compare(lane, e, first, count, counter);
 #for R in 0..LAYERS
 #let L = LAYERS - 1 - R
-#if !LAST[L] && (BRANCH[L] > 0 || !FROZEN)
+#if !LAST[L] && (BRANCH[L] > 0 || !FROZEN) && (BRANCH[L] < 2 || NOISE)
     storageBarrier();
     backward_#{L}(lane, member, base, count);
 #endif

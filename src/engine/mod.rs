@@ -233,7 +233,7 @@ pub struct StepTensors<T> {
     pub abundance_lr: Vec<T>,
     /// μ of the LR batch, members × n × B.
     pub mean_lr: Vec<T>,
-    /// σ of the LR batch, members × n × B.
+    /// σ of the LR batch, members × n × B. Empty where an engine leaves them out of a run without noise.
     pub std_lr: Vec<T>,
     /// Sample of the LR batch, members × n × B.
     pub sample_lr: Vec<T>,

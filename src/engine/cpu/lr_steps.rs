@@ -7,10 +7,11 @@ use crate::engine::{Problem, StepPlan, TrainingState};
 use crate::real::Real;
 
 /// Work of one step on `pixels` LR pixels of each member: that of `lr_network` and `network_update`, but a pixel's record
-/// stays where it was made. Without σ where a run without noise leaves it out.
-pub fn work<T: Real>(problem: &Problem<T>, pixels: usize, with_std: bool) -> Work {
+/// stays where it was made. A run without noise leaves σ out of the pass, and perhaps of the update.
+pub fn work<T: Real>(problem: &Problem<T>, pixels: usize, pass_std: bool, update_std: bool) -> Work {
     let architecture = &problem.architecture;
-    let both = lr_network::work(problem, pixels, with_std) + network_update::work(problem, pixels, with_std);
+    let both =
+        lr_network::work(problem, pixels, pass_std) + network_update::work(problem, pixels, update_std);
     let record = 4 * architecture.layout().activations + 1 + architecture.msi_bands;
     let stays = Work::of::<T>(0, architecture.members * pixels * record);
     Work {

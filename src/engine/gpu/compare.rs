@@ -186,7 +186,8 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
         let layers = layout
             .layers
             .iter()
-            .filter(|l| !case.frozen || l.branch != Branch::Encoder);
+            .filter(|l| !case.frozen || l.branch != Branch::Encoder)
+            .filter(|l| case.noise != Noise::Off || l.branch != Branch::Std);
         gathered(layers.map(|l| &row[l.activation..l.activation + l.outputs]))
     };
     let record = 4 * shape.pixel_record;

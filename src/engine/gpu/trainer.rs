@@ -370,19 +370,20 @@ impl<'a> GpuTrainer<'a> {
             let offset = i * self.pitch;
             let mut pass = context.pass(&mut encoder);
             let (problem, lr, hr) = (&self.problem, step.lr_count, step.hr_count);
+            let with_std = problem.noise != Noise::Off;
             if step.observe {
                 self.observe(&mut pass, lr, offset)?;
             }
             if step.persistent {
                 let groups = lr_steps::workgroups(members);
                 self.dispatch(&mut pass, Kernel::LrSteps, offset, groups, || {
-                    std::iter::repeat_n(cpu::lr_steps::work(problem, lr, true), runs[i]).sum()
+                    std::iter::repeat_n(cpu::lr_steps::work(problem, lr, with_std, true), runs[i]).sum()
                 })?;
                 continue;
             }
             let groups = lr_network::workgroups(lr, members);
             self.dispatch(&mut pass, Kernel::LrNetwork, offset, groups, || {
-                cpu::lr_network::work(problem, lr, true)
+                cpu::lr_network::work(problem, lr, with_std)
             })?;
             // Both updates start from the same φ and θ: the HR pass comes before Adam.
             if step.update_degradation {
@@ -647,7 +648,10 @@ impl Trainer<f32> for GpuTrainer<'_> {
             srf_of_lr_hsi: observed(s.msi),
             abundance_lr: rows(self.layout.abundance, self.layout.abundances),
             mean_lr: rows(self.layout.output(Branch::Mean), s.bands),
-            std_lr: rows(self.layout.output(Branch::Std), s.bands),
+            std_lr: match self.problem.noise {
+                Noise::Off => Vec::new(),
+                _ => rows(self.layout.output(Branch::Std), s.bands),
+            },
             sample_lr: if keep {
                 rows(4 * s.sample, s.bands)
             } else {

@@ -239,7 +239,7 @@ impl SimdTrainer {
     fn lr_work(&self, pixels: usize, steps: usize) -> Work {
         // Without noise the σ decoder is not run.
         let with_std = self.problem.noise != Noise::Off;
-        let step = cpu::lr_steps::work(&self.problem, pixels, with_std);
+        let step = cpu::lr_steps::work(&self.problem, pixels, with_std, with_std);
         std::iter::repeat_n(step, steps).sum()
     }
 
