@@ -211,5 +211,15 @@ fn an_interrupted_experiment_keeps_its_cells() {
         "{said}"
     );
     assert!(!folder.path("e/results.csv").exists());
-    assert_eq!(fs::read_dir(folder.path("e/cells")).unwrap().count(), 3);
+    // The three that are finished, and the checkpoint of the one that was running.
+    let cells = fs::read_dir(folder.path("e/cells"))
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    let (finished, others): (Vec<_>, Vec<_>) =
+        cells.partition(|p| p.extension().is_some_and(|e| e == "json"));
+    assert_eq!((finished.len(), others.len()), (3, 1), "{others:?}");
+    assert!(
+        others[0].extension().is_some_and(|e| e == "checkpoint"),
+        "{others:?}"
+    );
 }

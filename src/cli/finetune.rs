@@ -11,10 +11,13 @@ use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
 use crate::coordination::config::FineTunePsf;
-use crate::coordination::fuse::{fine_tune_model, training_data};
+use crate::coordination::fuse::training_data;
+use crate::coordination::keeper::Keeper;
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
+use crate::coordination::stages::{Run, fine_tune};
 use crate::coordination::start::{Known, estimate_degradation};
+use crate::engine::StepLosses;
 use crate::error::{Error, Result};
 use crate::io;
 use crate::sensor::catalogue::PsfSpec;
@@ -99,11 +102,21 @@ impl FineTune {
         }
         let (batch, seed) = (model.config.training.batch.max(1024), model.config.seed);
         let mut data = training_data(&[pair.scene], model.geometry, 1, batch, seed)?;
-        let history = stages.run("fine-tune", |w| {
-            fine_tune_model(engine.as_ref(), &mut model, &mut data, &mut |d, t, l| {
-                w.progress(d as usize, t as usize, Some(l));
-            })
+        let mut run = Run::new(model);
+        stages.run("fine-tune", |w| {
+            let mut progress = |done: u32, total: u32, losses: &StepLosses| {
+                w.progress(done as usize, total as usize, Some(losses));
+            };
+            fine_tune(
+                engine.as_ref(),
+                &mut run,
+                &mut data,
+                &mut progress,
+                &mut Keeper::none(),
+            )
         })?;
+        let Run { model, tuning, .. } = run;
+        let history = tuning.map(|t| t.history).unwrap_or_default();
         checkpoint::save(&self.out, &model)?;
         let objective = ObjectiveSummary::new(&model, &history, (model.config.finetune.steps / 10).max(1));
         let ends = objective.epochs.first().zip(objective.epochs.last());

@@ -6,6 +6,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::Output;
+use super::checkpoint::CheckpointOptions;
 use super::log::Log;
 use super::options::{
     ConfigOptions, EngineOptions, MemoryOptions, Pair, PairOptions, RefineOptions, SensorOptions,
@@ -14,7 +15,7 @@ use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
 use crate::coordination::deviation::{self, Deviation, calibration};
-use crate::coordination::fuse::{fuse, split_off};
+use crate::coordination::fuse::{fuse_kept, split_off};
 use crate::coordination::product::{FusedImage, Product};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::checked_kernel;
@@ -45,6 +46,11 @@ pub struct Fuse {
     engine: EngineOptions,
     #[command(flatten)]
     memory: MemoryOptions,
+    #[command(flatten)]
+    checkpoint: CheckpointOptions,
+    /// Go on from the checkpoint, if it is there: with the same bits, and only with the same images and options
+    #[arg(long, requires = "checkpoint")]
+    resume: bool,
     /// Write the PSF (psf.npy, K x K) and SRF (srf.npy, B x b) that were used into this folder
     #[arg(long, value_name = "DIR")]
     save_degradation: Option<PathBuf>,
@@ -80,6 +86,7 @@ impl Fuse {
             .as_deref()
             .ok_or_else(|| Error::input("--out FILE is missing"))?;
         io::check_cube_writable(out)?;
+        let mut keeper = self.checkpoint.keeper(self.resume)?;
         if let Some(folder) = &self.save_degradation {
             make_folder(folder)?;
             io::check_matrix_writable(folder.join("psf.npy"))?;
@@ -123,7 +130,15 @@ impl Fuse {
         let engine = self.engine.open()?;
         let mut log = Log::open(self.log.as_deref(), &config.training)?;
         let mut watcher = log.watch(stages.watcher());
-        let mut fused = fuse(engine.as_ref(), &config, scene, &known, memory, &mut watcher)?;
+        let mut fused = fuse_kept(
+            engine.as_ref(),
+            &config,
+            scene,
+            &known,
+            memory,
+            &mut watcher,
+            &mut keeper,
+        )?;
         fused.model.wavelengths = hsi.wavelengths.clone();
         let mut summary = Summary::new(engine.as_ref(), &fused, &known);
         // In its own unit, for metrics and page; the scene's is scaled. Read before anything is written over it.
@@ -188,6 +203,7 @@ impl Fuse {
         log.psf(0, &fused.model.start_psf());
         log.psf(fused.model.step, &fused.model.psf());
         log.finish()?;
+        keeper.done()?;
         let wavelengths = hsi.wavelengths.as_deref();
         output.result(&summary, &summary.text(&fused.model, wavelengths))
     }

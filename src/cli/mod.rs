@@ -17,6 +17,7 @@ use crate::interrupt;
 
 mod batch;
 mod bench;
+mod checkpoint;
 mod completions;
 mod convert;
 mod demo;

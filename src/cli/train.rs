@@ -5,18 +5,23 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Output;
+use super::checkpoint::CheckpointOptions;
 use super::log::Log;
 use super::options::{BandOptions, ConfigOptions, EngineOptions, SensorOptions, read_image};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
-use crate::coordination::fuse::{Watcher, train, training_data};
+use crate::coordination::config::Config;
+use crate::coordination::fuse::{Watcher, training_data};
+use crate::coordination::keeper::Identity;
 use crate::coordination::manifest;
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
-use crate::coordination::start::start_on_scenes;
+use crate::coordination::stages::{Run, train};
+use crate::coordination::start::{Known, start_on_scenes};
 use crate::cube::Metadata;
 use crate::cube::bands::{BandSelection, TakenBands};
+use crate::engine::StepLosses;
 use crate::error::{Error, Result};
 use crate::interrupt::Shield;
 use crate::io;
@@ -34,9 +39,12 @@ pub struct Train {
     /// Model to write (.safetensors)
     #[arg(long, value_name = "MODEL", required_unless_present = "dump_config")]
     out: Option<PathBuf>,
-    /// Go on from this model, with its configuration; --steps lengthens it
-    #[arg(long, value_name = "MODEL", conflicts_with_all = ["preset", "config", "seed", "members"])]
-    resume: Option<PathBuf>,
+    /// Go on: from the checkpoint, if it is there; else, where a model is named, from that one with its configuration,
+    /// which --steps lengthens
+    #[arg(long, value_name = "MODEL", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
+    #[command(flatten)]
+    checkpoint: CheckpointOptions,
     /// Value that stands for "no data" in the images
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
@@ -67,8 +75,19 @@ impl Train {
     /// Runs the command.
     ///
     /// # Errors
-    /// [`Error`] with the line to show; after Ctrl-C the model as far as it came is written.
+    /// [`Error`] with the line to show; after Ctrl-C the checkpoint, or without one the model, holds how far it came.
     pub fn run(self, output: &Output) -> Result<()> {
+        let from = self.resume.clone().flatten();
+        if self.resume.is_some() && from.is_none() {
+            self.checkpoint.needed()?;
+        }
+        let c = &self.config;
+        let set = c.preset.is_some() || c.config.is_some() || c.seed.is_some() || c.members.is_some();
+        if from.is_some() && set {
+            return Err(Error::input(
+                "--resume MODEL goes on with the model's configuration; leave out --preset, --config, --seed and --members",
+            ));
+        }
         let config = self.config.load("cave", Some(&self.sensors))?;
         if self.config.dump_config {
             return output.result(&config, &config.to_toml()?);
@@ -80,14 +99,30 @@ impl Train {
             .ok_or_else(|| missing("--scenes MANIFEST"))?;
         let out = self.out.as_deref().ok_or_else(|| missing("--out MODEL"))?;
         io::check_writable(out)?;
+        let mut keeper = self.checkpoint.keeper(self.resume.is_some())?;
         let mut stages = Stages::new(output);
         let (mut scenes, first) = stages.run("read", |_| self.read(list, output))?;
 
-        let mut model = match &self.resume {
-            Some(path) => {
-                let mut model = checkpoint::load(path)?;
-                super::finetune::check_fits(&model, &path.display().to_string(), &scenes[0])?;
-                model.config.training.steps = self.config.steps.unwrap_or(model.config.training.steps);
+        let from = match from {
+            Some(path) => Some(self.go_on(&path, &scenes[0])?),
+            None => None,
+        };
+        let engine = self.engine.open()?;
+        let mut kept = None;
+        if keeper.keeps() {
+            let mut identity = match &from {
+                Some(model) => Identity::of("training", &model.config, engine.as_ref())?
+                    .model("the model to go on from", model),
+                None => Identity::of("training", &config, engine.as_ref())?
+                    .known(&self.known(&first, &scenes[0])?),
+            };
+            for (k, scene) in scenes.iter().enumerate() {
+                identity = identity.scene(&format!(" of scene {}", k + 1), scene);
+            }
+            kept = keeper.begin(identity)?;
+        }
+        let model = match from {
+            Some(model) => {
                 scenes
                     .iter_mut()
                     .for_each(|scene| scene.calibrate(&model.calibration));
@@ -96,27 +131,30 @@ impl Train {
             None => stages.run("estimate", |_| self.start(&config, &mut scenes, &first))?,
         };
         let training = model.config.training.clone();
-        if model.step >= training.steps {
-            return Err(Error::input(format!(
-                "the model has its {} steps already; ask for more with --steps",
-                model.step
-            )));
-        }
-        let engine = self.engine.open()?;
         let seed = model.config.seed;
         let mut data = training_data(&scenes, model.geometry, training.patch, training.batch, seed)?;
+        let mut run = match kept {
+            Some(run) => keeper.continued(run, &model)?,
+            None => Run::new(model),
+        };
         let epoch = data.batches.steps_per_epoch();
         let mut log = Log::open(self.log.as_deref(), &training)?;
-        log.psf(model.step, &model.psf());
+        log.psf(run.model.step, &run.model.psf());
         // The loop looks at Ctrl-C itself, and the model as far as it came is kept.
         let shield = Shield::hold();
         let result = stages.run("train", |w| {
             let mut w = log.watch(w);
-            train(engine.as_ref(), &mut model, &mut data, &mut |done, total, l| {
-                w.progress(done as usize, total as usize, Some(l));
-            })
+            let mut progress = |done: u32, total: u32, losses: &StepLosses| {
+                w.progress(done as usize, total as usize, Some(losses));
+            };
+            train(engine.as_ref(), &mut run, &mut data, &mut progress, &mut keeper)
         });
-        if let Err(Error::Interrupted(_)) = result {
+        let Run {
+            model,
+            training: history,
+            ..
+        } = run;
+        if matches!(result, Err(Error::Interrupted(_))) && !keeper.keeps() {
             checkpoint::save(out, &model)?;
             return Err(Error::Interrupted(format!(
                 "interrupted; kept {} after {} of {} steps, go on with --resume {0}",
@@ -125,11 +163,12 @@ impl Train {
                 training.steps
             )));
         }
-        let history = result?;
+        result?;
         checkpoint::save(out, &model)?;
         drop(shield);
         log.psf(model.step, &model.psf());
         log.finish()?;
+        keeper.done()?;
         let objective = ObjectiveSummary::new(&model, &history, epoch);
         let last = objective.epochs.last();
         let text = format!(
@@ -150,6 +189,21 @@ impl Train {
             objective,
         };
         output.result(&report, &text)
+    }
+
+    /// The model that is gone on from, with its steps to come.
+    fn go_on(&self, path: &std::path::Path, scene: &Scene) -> Result<Model> {
+        let mut model = checkpoint::load(path)?;
+        super::finetune::check_fits(&model, &path.display().to_string(), scene)?;
+        let steps = &mut model.config.training.steps;
+        *steps = self.config.steps.unwrap_or(*steps);
+        if model.step >= *steps {
+            return Err(Error::input(format!(
+                "the model has its {} steps already; ask for more with --steps",
+                model.step
+            )));
+        }
+        Ok(model)
     }
 
     /// All scenes of the manifest, which must agree in bands and scale, and what the first one's HSI says of itself.
@@ -185,19 +239,19 @@ impl Train {
             .ok_or_else(|| Error::input("the manifest has no scene"))
     }
 
-    /// Start from the scene whose images agree best through their estimated degradation, in one unit for all.
-    fn start(
-        &self,
-        config: &crate::coordination::config::Config,
-        scenes: &mut [Scene],
-        first: &Metadata,
-    ) -> Result<Model> {
-        let all = scenes[0].hr_msi.dim().2;
+    /// What the user knows of the degradation; all bands of the MSI are taken.
+    fn known(&self, first: &Metadata, scene: &Scene) -> Result<Known> {
+        let all = scene.hr_msi.dim().2;
         let msi = TakenBands {
             all,
             taken: (0..all).collect(),
         };
-        let known = self.sensors.known(first, &msi, &scenes[0])?;
+        self.sensors.known(first, &msi, scene)
+    }
+
+    /// Start from the scene whose images agree best through their estimated degradation, in one unit for all.
+    fn start(&self, config: &Config, scenes: &mut [Scene], first: &Metadata) -> Result<Model> {
+        let known = self.known(first, &scenes[0])?;
         let mut model = start_on_scenes(config, scenes, &known)?;
         model.wavelengths = first.wavelengths.clone();
         Ok(model)

@@ -1,41 +1,147 @@
-//! A model on disk: one safetensors file with named weights, moments, θ, and the configuration as metadata.
+//! Models and checkpoints on disk, as safetensors files.
 //!
-//! Weights are named `member.E.BRANCH.LAYER.weight` (out × in) and `….bias`, Adam's moments the same with the prefix
-//! `adam.m.` and `adam.v.`, so other programs can read the network without knowing how it lies in memory here.
+//! A model is named weights, moments, θ, and the configuration as metadata. Weights are named
+//! `member.E.BRANCH.LAYER.weight` (out × in) and `….bias`, Adam's moments the same with the prefix `adam.m.` and
+//! `adam.v.`, so other programs can read the network without knowing how it lies in memory here. A checkpoint is the
+//! model of an unfinished run with the losses so far and, in fine-tuning, the state of that stage beside it
+//! (`tuning.`): whatever takes a model takes a checkpoint as well.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 
 use crate::coordination::config::Config;
 use crate::coordination::model::{Calibration, Model};
-use crate::engine::{Geometry, TrainingState, degradation_parameters};
+use crate::coordination::revival::Revived;
+use crate::coordination::stages::{Run, Tuning};
+use crate::coordination::tensor_file::{ReadTensorFile, TensorFile};
+use crate::coordination::training::History;
+use crate::engine::{Geometry, StepLosses, TrainingState, degradation_parameters};
 use crate::error::{Error, Result};
-use crate::io;
 use crate::network::{Architecture, Layout};
-
-/// Version of the file's layout.
-const VERSION: &str = "1";
 
 /// Writes a model; an existing file is replaced only once the new one is whole.
 ///
 /// # Errors
 /// [`Error::Input`] if the folder cannot take the file, [`Error::Failed`] if writing fails.
 pub fn save(path: &Path, model: &Model) -> Result<()> {
-    let failed = |e: safetensors::SafeTensorError| Error::failed(format!("{}: {e}", path.display()));
-    let state = &model.state;
-    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-    let layout = model.architecture.layout();
-    for (prefix, block) in [
-        ("", &state.network),
-        ("adam.m.", &state.network_m),
-        ("adam.v.", &state.network_v),
-    ] {
-        for (member, parameters) in block.chunks_exact(layout.parameters).enumerate() {
-            unpack(&layout, prefix, member, parameters, &mut tensors);
-        }
+    contents(model)?.write(path)
+}
+
+/// Reads a model, or the model of a checkpoint.
+///
+/// # Errors
+/// [`Error::Input`] where the file is missing, is no model of this version, or is damaged.
+pub fn load(path: &Path) -> Result<Model> {
+    model(&ReadTensorFile::read(path)?)
+}
+
+/// What a checkpoint has besides tensors; the identity is for [`crate::coordination::keeper`] to make and to compare.
+#[derive(Serialize, Deserialize)]
+struct Course<I> {
+    identity: I,
+    revived: Vec<Revived>,
+    dead: Vec<(usize, usize)>,
+    /// Steps of fine-tuning, and updates of φ in it; none before.
+    tuned: Option<(u32, u64)>,
+}
+
+/// Writes a checkpoint; an existing file is replaced only once the new one is whole.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_run<I: Serialize>(path: &Path, run: &Run, identity: &I) -> Result<()> {
+    let mut file = contents(&run.model)?;
+    let members = run.model.architecture.members;
+    put_losses(&mut file, "losses.training", members, &run.training);
+    if let Some(tuning) = &run.tuning {
+        put_losses(&mut file, "losses.finetuning", members, &tuning.history);
+        put_network(
+            &mut file,
+            "tuning.",
+            &run.model.architecture.layout(),
+            &tuning.state,
+        );
     }
+    let course = Course {
+        identity,
+        revived: run.training.revived.clone(),
+        dead: run.training.dead.clone(),
+        tuned: run.tuning.as_ref().map(|t| (t.step, t.state.network_updates)),
+    };
+    let text = serde_json::to_string(&course)
+        .map_err(|e| Error::failed(format!("{}: metadata: {e}", path.display())))?;
+    file.tell("run", text);
+    file.write(path)
+}
+
+/// Reads a checkpoint and the identity that it was written with.
+///
+/// # Errors
+/// [`Error::Input`] where the file is missing, is no checkpoint of this version, or is damaged.
+pub fn load_run<I: serde::de::DeserializeOwned>(path: &Path) -> Result<(Run, I)> {
+    let file = ReadTensorFile::read(path)?;
+    let model = model(&file)?;
+    if file.optional_text("run").is_none() {
+        return Err(file.bad("a model and no checkpoint of an unfinished run; name another file"));
+    }
+    let course: Course<I> = file.json("run")?;
+    let members = model.architecture.members;
+    let tuning = match course.tuned {
+        None => None,
+        Some((step, updates)) => {
+            let mut tuning = Tuning::of(&model);
+            let layout = model.architecture.layout();
+            tuning.state.network = network(&file, "tuning.", &layout, members)?;
+            tuning.state.network_m = network(&file, "tuning.adam.m.", &layout, members)?;
+            tuning.state.network_v = network(&file, "tuning.adam.v.", &layout, members)?;
+            tuning.state.network_updates = updates;
+            tuning.history.steps = losses(&file, "losses.finetuning", members)?;
+            tuning.step = step;
+            Some(tuning)
+        }
+    };
+    let training = History {
+        steps: losses(&file, "losses.training", members)?,
+        revived: course.revived,
+        dead: course.dead,
+    };
+    let run = Run {
+        model,
+        training,
+        tuning,
+    };
+    Ok((run, course.identity))
+}
+
+/// Columns of a table of losses besides one a member: step, whether θ was updated, the three terms of L_θ.
+const COLUMNS: usize = 5;
+
+fn put_losses(file: &mut TensorFile, name: &str, members: usize, history: &History) {
+    let mut table = Vec::with_capacity(history.steps.len() * (COLUMNS + members));
+    for losses in &history.steps {
+        let updated = f64::from(u8::from(losses.degradation.is_some()));
+        table.extend([f64::from(losses.step), updated]);
+        table.extend(losses.degradation.unwrap_or_default());
+        table.extend(&losses.network);
+    }
+    file.put_f64(name, &[history.steps.len(), COLUMNS + members], &table);
+}
+
+fn losses(file: &ReadTensorFile, name: &str, members: usize) -> Result<Vec<StepLosses>> {
+    let rows = file.matrix(name, COLUMNS + members)?;
+    let read = |row: Vec<f64>| StepLosses {
+        step: row[0] as u32,
+        degradation: (row[1] != 0.0).then(|| [row[2], row[3], row[4]]),
+        network: row[COLUMNS..].to_vec(),
+    };
+    Ok(rows.into_iter().map(read).collect())
+}
+
+fn contents(model: &Model) -> Result<TensorFile> {
+    let state = &model.state;
+    let mut file = TensorFile::default();
+    put_network(&mut file, "", &model.architecture.layout(), state);
     for (name, values) in [
         ("degradation", &state.degradation),
         ("adam.m.degradation", &state.degradation_m),
@@ -43,73 +149,57 @@ pub fn save(path: &Path, model: &Model) -> Result<()> {
         ("start.degradation", &model.start),
         ("linear_path", &state.linear),
     ] {
-        tensors.push((name.to_owned(), vec![values.len()], values.clone()));
+        file.put(name, &[values.len()], values);
     }
     let (k, b) = (model.geometry.kernel, model.architecture.msi_bands);
     if let Some(psf) = &model.fixed_psf {
-        tensors.push(("fixed.psf".to_owned(), vec![k, k], psf.clone()));
+        file.put("fixed.psf", &[k, k], psf);
     }
     if let Some(srf) = &model.fixed_srf {
-        tensors.push((
-            "fixed.srf".to_owned(),
-            vec![model.architecture.bands, b],
-            srf.clone(),
-        ));
+        file.put("fixed.srf", &[model.architecture.bands, b], srf);
     }
-    let unwritable = |e: serde_json::Error| Error::failed(format!("{}: metadata: {e}", path.display()));
-    let wavelengths = serde_json::to_string(&model.wavelengths).map_err(unwritable)?;
-    let calibration = serde_json::to_string(&model.calibration).map_err(unwritable)?;
-    let metadata: HashMap<String, String> = [
-        ("format", "hsr-gpu model".to_owned()),
-        ("version", VERSION.to_owned()),
-        ("config", model.config.to_toml()?),
-        ("bands", model.architecture.bands.to_string()),
-        ("msi_bands", b.to_string()),
-        ("scale", model.geometry.scale.to_string()),
-        ("kernel", k.to_string()),
-        ("step", model.step.to_string()),
-        ("network_updates", state.network_updates.to_string()),
-        ("degradation_updates", state.degradation_updates.to_string()),
-        ("wavelengths", wavelengths),
-        ("calibration", calibration),
-    ]
-    .map(|(k, v)| (k.to_owned(), v))
-    .into();
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, shape, values)| (name, shape, values.iter().flat_map(|x| x.to_le_bytes()).collect()))
-        .collect();
-    let views = bytes
-        .iter()
-        .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), data)?)))
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(failed)?;
-    let file = safetensors::serialize(views, Some(metadata)).map_err(failed)?;
-    io::replace(path, |out| out.write_all(&file))
+    let unwritable = |e: serde_json::Error| Error::failed(format!("metadata of the model: {e}"));
+    file.tell("config", model.config.to_toml()?);
+    file.tell("bands", model.architecture.bands);
+    file.tell("msi_bands", b);
+    file.tell("scale", model.geometry.scale);
+    file.tell("kernel", k);
+    file.tell("step", model.step);
+    file.tell("network_updates", state.network_updates);
+    file.tell("degradation_updates", state.degradation_updates);
+    file.tell(
+        "wavelengths",
+        serde_json::to_string(&model.wavelengths).map_err(unwritable)?,
+    );
+    file.tell(
+        "calibration",
+        serde_json::to_string(&model.calibration).map_err(unwritable)?,
+    );
+    Ok(file)
 }
 
-fn unpack(
-    layout: &Layout,
-    prefix: &str,
-    member: usize,
-    parameters: &[f32],
-    tensors: &mut Vec<(String, Vec<usize>, Vec<f32>)>,
-) {
-    for l in &layout.layers {
-        let name = format!("{prefix}member.{member}.{}.{}", l.branch.name(), l.index);
-        let weight = (0..l.outputs)
-            .flat_map(|o| (0..l.inputs).map(move |i| parameters[l.weight + i * l.stride + o]))
-            .collect();
-        tensors.push((format!("{name}.weight"), vec![l.outputs, l.inputs], weight));
-        tensors.push((
-            format!("{name}.bias"),
-            vec![l.outputs],
-            parameters[l.bias..l.bias + l.outputs].to_vec(),
-        ));
+/// φ of all members and its moments, every layer a tensor.
+fn put_network(file: &mut TensorFile, prefix: &str, layout: &Layout, state: &TrainingState<f32>) {
+    for (kind, block) in [
+        ("", &state.network),
+        ("adam.m.", &state.network_m),
+        ("adam.v.", &state.network_v),
+    ] {
+        for (member, parameters) in block.chunks_exact(layout.parameters).enumerate() {
+            for l in &layout.layers {
+                let name = format!("{prefix}{kind}member.{member}.{}.{}", l.branch.name(), l.index);
+                let weight: Vec<f32> = (0..l.outputs)
+                    .flat_map(|o| (0..l.inputs).map(move |i| parameters[l.weight + i * l.stride + o]))
+                    .collect();
+                file.put(format!("{name}.weight"), &[l.outputs, l.inputs], &weight);
+                let bias = &parameters[l.bias..l.bias + l.outputs];
+                file.put(format!("{name}.bias"), &[l.outputs], bias);
+            }
+        }
     }
 }
 
-fn pack(file: &Reader, layout: &Layout, prefix: &str, members: usize) -> Result<Vec<f32>> {
+fn network(file: &ReadTensorFile, prefix: &str, layout: &Layout, members: usize) -> Result<Vec<f32>> {
     let mut block = vec![0.0; layout.parameters * members];
     for (member, parameters) in block.chunks_exact_mut(layout.parameters).enumerate() {
         for l in &layout.layers {
@@ -127,120 +217,49 @@ fn pack(file: &Reader, layout: &Layout, prefix: &str, members: usize) -> Result<
     Ok(block)
 }
 
-struct Reader<'a> {
-    name: String,
-    tensors: SafeTensors<'a>,
-}
-
-impl Reader<'_> {
-    /// A tensor of `length` finite single-precision values.
-    fn tensor(&self, tensor: &str, length: usize) -> Result<Vec<f32>> {
-        let bad = |what: String| Error::input(format!("{}: tensor {tensor}: {what}", self.name));
-        let view = self.tensors.tensor(tensor).map_err(|e| bad(e.to_string()))?;
-        if view.dtype() != Dtype::F32 || view.data().len() != length * size_of::<f32>() {
-            return Err(bad(format!(
-                "found {:?} {:?}, expected {length} of F32",
-                view.dtype(),
-                view.shape()
-            )));
-        }
-        let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-        let values: Vec<f32> = view.data().chunks_exact(4).map(number).collect();
-        if values.iter().any(|x| !x.is_finite()) {
-            return Err(bad(
-                "holds a value that is not finite; the file is damaged".to_owned()
-            ));
-        }
-        Ok(values)
-    }
-
-    fn optional(&self, tensor: &str, length: usize) -> Result<Option<Vec<f32>>> {
-        match self.tensors.names().contains(&tensor) {
-            true => self.tensor(tensor, length).map(Some),
-            false => Ok(None),
-        }
-    }
-}
-
-/// Reads a model.
-///
-/// # Errors
-/// [`Error::Input`] where the file is missing, is no model of this version, or is damaged.
-pub fn load(path: &Path) -> Result<Model> {
-    let name = path.display().to_string();
-    let bad = |what: String| Error::input(format!("{name}: {what}"));
-    let bytes = std::fs::read(path).map_err(|e| bad(format!("{e}; give a model that `train` wrote")))?;
-    let no_model = |e: safetensors::SafeTensorError| bad(format!("not a safetensors file or damaged: {e}"));
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(no_model)?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(no_model)?;
-    let metadata = header.metadata().clone().unwrap_or_default();
-    let field = |key: &str| {
-        metadata
-            .get(key)
-            .cloned()
-            .ok_or_else(|| bad(format!("no model of hsr-gpu: metadata `{key}` is missing")))
-    };
-    let number = |key: &str| -> Result<usize> {
-        field(key)?
-            .parse()
-            .map_err(|_| bad(format!("metadata `{key}` is not a number; the file is damaged")))
-    };
-    let version = field("version")?;
-    if field("format")? != "hsr-gpu model" || version != VERSION {
-        return Err(bad(format!(
-            "a model of version {version}; this program reads version {VERSION}"
-        )));
-    }
-    let config = Config::load("cave", Some((&name, &field("config")?)))?;
-    let (bands, msi_bands) = (number("bands")?, number("msi_bands")?);
-    let (scale, kernel) = (number("scale")?, number("kernel")?);
+fn model(file: &ReadTensorFile) -> Result<Model> {
+    let config = Config::load("cave", Some(("the file", file.text("config")?))).map_err(|e| file.bad(e))?;
+    let (bands, msi_bands) = (file.number("bands")?, file.number("msi_bands")?);
+    let (scale, kernel) = (file.number("scale")?, file.number("kernel")?);
     const LARGEST: usize = 1 << 16;
     if [bands, msi_bands, scale, kernel]
         .iter()
         .any(|&x| x == 0 || x > LARGEST)
     {
-        return Err(bad(format!(
+        return Err(file.bad(format!(
             "metadata sizes must lie in 1..={LARGEST}; the file is damaged"
         )));
     }
     let architecture: Architecture = config.architecture(bands, msi_bands)?;
     let layout = architecture.layout();
     let weights = architecture.weights() * architecture.members * size_of::<f32>();
-    if weights > bytes.len() {
-        return Err(bad("shorter than its own network; the file is damaged".to_owned()));
+    if weights > file.bytes() {
+        return Err(file.bad("shorter than its own network; the file is damaged"));
     }
-    let json = |e: serde_json::Error| bad(format!("metadata: {e}; the file is damaged"));
-    let wavelengths: Option<Vec<f64>> = serde_json::from_str(&field("wavelengths")?).map_err(json)?;
-    let calibration: Calibration = serde_json::from_str(&field("calibration")?).map_err(json)?;
+    let calibration: Calibration = file.json("calibration")?;
     if calibration.gain.len() != msi_bands || calibration.offset.len() != msi_bands {
-        return Err(bad(
-            "metadata `calibration` has not one gain and offset an MSI band".to_owned(),
-        ));
+        return Err(file.bad("metadata `calibration` has not one gain and offset an MSI band"));
     }
-    let file = Reader {
-        name: name.clone(),
-        tensors,
-    };
     let theta = degradation_parameters(msi_bands);
     let members = architecture.members;
     let state = TrainingState {
-        network: pack(&file, &layout, "", members)?,
-        network_m: pack(&file, &layout, "adam.m.", members)?,
-        network_v: pack(&file, &layout, "adam.v.", members)?,
+        network: network(file, "", &layout, members)?,
+        network_m: network(file, "adam.m.", &layout, members)?,
+        network_v: network(file, "adam.v.", &layout, members)?,
         linear: file.tensor("linear_path", architecture.linear_parameters())?,
         degradation: file.tensor("degradation", theta)?,
         degradation_m: file.tensor("adam.m.degradation", theta)?,
         degradation_v: file.tensor("adam.v.degradation", theta)?,
-        network_updates: number("network_updates")? as u64,
-        degradation_updates: number("degradation_updates")? as u64,
+        network_updates: file.number("network_updates")? as u64,
+        degradation_updates: file.number("degradation_updates")? as u64,
     };
     Ok(Model {
         start: file.tensor("start.degradation", theta)?,
         fixed_psf: file.optional("fixed.psf", kernel * kernel)?,
         fixed_srf: file.optional("fixed.srf", bands * msi_bands)?,
-        step: number("step")? as u32,
+        step: file.number("step")? as u32,
         geometry: Geometry { scale, kernel },
-        wavelengths,
+        wavelengths: file.json("wavelengths")?,
         calibration,
         state,
         architecture,
@@ -300,5 +319,83 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
             assert!(!error.to_string().contains('\n'), "{error}");
         }
+    }
+
+    fn run() -> Run {
+        let losses = |step, degradation| StepLosses {
+            step,
+            degradation,
+            network: vec![0.25, 1.0 / 3.0],
+        };
+        let mut tuning = Tuning::of(&model());
+        tuning.state.network[0] = 7.5;
+        tuning.state.network_v[1] = 1e-30;
+        tuning.state.network_updates = 2;
+        tuning.step = 2;
+        tuning.history.steps = vec![losses(10, None), losses(11, None)];
+        Run {
+            model: model(),
+            training: History {
+                steps: vec![losses(1, None), losses(2, Some([0.1, 0.2, 1.0 / 3.0]))],
+                revived: vec![Revived {
+                    step: 1,
+                    outputs: vec![(1, 3)],
+                    members: vec![0],
+                }],
+                dead: vec![(0, 2)],
+            },
+            tuning: Some(tuning),
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_bit_for_bit_and_is_a_model_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.safetensors");
+        let before = Run {
+            tuning: None,
+            ..run()
+        };
+        for run in [run(), before] {
+            save_run(&path, &run, &"this run").unwrap();
+            assert_eq!(load_run::<String>(&path).unwrap(), (run, "this run".to_owned()));
+            assert_eq!(load(&path).unwrap(), model());
+        }
+        save(&path, &model()).unwrap();
+        let error = load_run::<String>(&path).unwrap_err().to_string();
+        assert!(error.contains("no checkpoint"), "{error}");
+    }
+
+    // A flipped bit of a weight is still a finite number: only the checksum sees it.
+    #[test]
+    fn every_flipped_bit_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.safetensors");
+        save_run(&path, &run(), &"this run").unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for k in 0..200 {
+            let mut damaged = bytes.clone();
+            let at = bytes.len() * k / 200 + k % 3;
+            damaged[at] ^= 1 << (k % 8);
+            std::fs::write(&path, &damaged).unwrap();
+            let error = load_run::<String>(&path).expect_err("a damaged checkpoint was taken");
+            assert_eq!(error.exit_code(), 2, "byte {at}: {error}");
+            assert!(!error.to_string().contains('\n'), "byte {at}: {error}");
+        }
+    }
+
+    #[test]
+    fn another_version_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.safetensors");
+        save(&path, &model()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        let at = text.find(r#""version":"2""#).unwrap() + r#""version":""#.len();
+        let mut other = bytes.clone();
+        other[at] = b'1';
+        std::fs::write(&path, &other).unwrap();
+        let error = load(&path).unwrap_err().to_string();
+        assert!(error.contains("version 1"), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! The stages of a fusion, one function each: train the model on scenes, fine-tune it, reconstruct; and
-//! [`fuse`], all of them on one scene.
+//! [`fuse`], all stages of a fusion on one scene; the training set that they take, and reconstruction. Training and
+//! fine-tuning stand in [`crate::coordination::stages`].
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,14 +8,15 @@ use std::time::Instant;
 use ndarray::{Array2, Array3, ArrayViewMut3, Axis, s};
 
 use crate::coordination::batches::{Batches, patches};
-use crate::coordination::config::{Config, FineTunePsf, Refine};
+use crate::coordination::config::{Config, Refine};
+use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::model::Model;
 use crate::coordination::product::{Product, correct_strips, fits, with_observed};
 use crate::coordination::registration::registered_estimate;
-use crate::coordination::revival::{Witnesses, checks, mortal};
 use crate::coordination::scene::Scene;
+use crate::coordination::stages::{Run, fine_tune, train};
 use crate::coordination::start::{Known, start};
-use crate::coordination::training::{Coordination, History, Progress, coordinate, fine_tune};
+use crate::coordination::training::History;
 use crate::cube::strips::strip_rows;
 use crate::engine::{Engine, Geometry, Output, StepLosses, TrainingSet};
 use crate::error::{Error, Result};
@@ -103,12 +104,39 @@ pub struct Fused {
 pub fn fuse(
     engine: &dyn Engine<f32>,
     config: &Config,
-    mut scene: Scene,
+    scene: Scene,
     known: &Known,
     memory: usize,
     watcher: &mut dyn Watcher,
 ) -> Result<Fused> {
+    fuse_kept(engine, config, scene, known, memory, watcher, &mut Keeper::none())
+}
+
+/// [`fuse`] with checkpoints, going on from one where `keeper` has it: with the same bits, whenever the run that
+/// wrote it ended.
+///
+/// What comes before training is made anew, so that a checkpoint holds no image.
+///
+/// # Errors
+/// Those of [`fuse`], and [`Error::Input`] where the checkpoint is of another run.
+pub fn fuse_kept(
+    engine: &dyn Engine<f32>,
+    config: &Config,
+    mut scene: Scene,
+    known: &Known,
+    memory: usize,
+    watcher: &mut dyn Watcher,
+    keeper: &mut Keeper,
+) -> Result<Fused> {
     let mut times = Vec::new();
+    let kept = match keeper.keeps() {
+        true => keeper.begin(
+            Identity::of("a fusion", config, engine)?
+                .scene("", &scene)
+                .known(known),
+        )?,
+        false => None,
+    };
     let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);
     if let Some(report) = &mut refinement {
         stage("denoise", watcher, &mut times, |_| {
@@ -118,20 +146,32 @@ pub fn fuse(
     let (estimate, registered) = stage("estimate", watcher, &mut times, |_| {
         registered_estimate(config, &mut scene, known)
     })?;
-    let mut model = start(config, &mut scene, known, &estimate)?;
+    let model = start(config, &mut scene, known, &estimate)?;
+    let mut run = match kept {
+        Some(run) => keeper.continued(run, &model)?,
+        None => Run::new(model),
+    };
     let scenes = [scene];
     let (patch, batch) = (config.training.patch, config.training.batch);
-    let mut data = training_data(&scenes, model.geometry, patch, batch, config.seed)?;
-    let training = stage("train", watcher, &mut times, |w| {
-        train(engine, &mut model, &mut data, &mut |done, total, losses| {
+    let mut data = training_data(&scenes, run.model.geometry, patch, batch, config.seed)?;
+    stage("train", watcher, &mut times, |w| {
+        let mut progress = |done: u32, total: u32, losses: &StepLosses| {
             w.progress(done as usize, total as usize, Some(losses));
-        })
+        };
+        train(engine, &mut run, &mut data, &mut progress, keeper)
     })?;
-    let finetuning = stage("fine-tune", watcher, &mut times, |w| {
-        fine_tune_model(engine, &mut model, &mut data, &mut |done, total, losses| {
+    stage("fine-tune", watcher, &mut times, |w| {
+        let mut progress = |done: u32, total: u32, losses: &StepLosses| {
             w.progress(done as usize, total as usize, Some(losses));
-        })
+        };
+        fine_tune(engine, &mut run, &mut data, &mut progress, keeper)
     })?;
+    let Run {
+        model,
+        training,
+        tuning,
+    } = run;
+    let finetuning = tuning.map(|t| t.history).unwrap_or_default();
     let [scene] = scenes;
     let pixels = (data.usable, data.set.windows);
     drop(data);
@@ -294,164 +334,6 @@ fn random_part(
         .map(|p| p.iter().map(|w| numbers[w]).collect())
         .collect();
     (numbers.keys().map(|&w| places[w as usize]).collect(), renumbered)
-}
-
-/// Told at the end of every epoch: the model as it stands and the epoch's losses.
-pub type EpochEnd<'a> = dyn FnMut(&Model, &History) -> Result<()> + 'a;
-
-/// Runs the coordination loop from `model.step` to the end of its schedule.
-///
-/// # Errors
-/// As [`train_in_epochs`].
-pub fn train(
-    engine: &dyn Engine<f32>,
-    model: &mut Model,
-    data: &mut TrainingData,
-    progress: &mut Progress,
-) -> Result<History> {
-    train_in_epochs(engine, model, data, u32::MAX, progress, &mut |_, _| Ok(()))
-}
-
-/// [`train`] in epochs of `length` steps. The result is the same; `at_end` may look at the model in between.
-///
-/// # Errors
-/// As [`coordinate`], and what `at_end` returns. After [`Error::Interrupted`] the model stands where the loop stopped,
-/// after any other error where the last epoch ended.
-pub fn train_in_epochs(
-    engine: &dyn Engine<f32>,
-    model: &mut Model,
-    data: &mut TrainingData,
-    length: u32,
-    progress: &mut Progress,
-    at_end: &mut EpochEnd,
-) -> Result<History> {
-    let problem = model.problem(data.batches.capacity(), false);
-    let mut trainer = engine.trainer(&problem, &data.set, model.state.clone())?;
-    let mut degradation = model.config.degradation.clone();
-    degradation.coordination &= model.learns_degradation();
-    let (training, start) = (model.config.training.clone(), model.start.clone());
-    let (before, last) = (model.step, training.steps);
-    let task = Coordination {
-        training: &training,
-        degradation: &degradation,
-        members: model.architecture.members,
-        start: &start,
-    };
-    let mut history = History::default();
-    let checks = match training.revive {
-        true => checks(&model.architecture, last),
-        false => Vec::new(),
-    };
-    let mut epoch = History::default();
-    let mut epoch_end = model.step.saturating_add(length.max(1)).min(last);
-    while model.step < last {
-        let mut reached = model.step;
-        let next = checks.iter().find(|(step, _)| *step > model.step);
-        let end = next.map_or(epoch_end, |(step, _)| epoch_end.min(*step));
-        let result = coordinate(
-            trainer.as_mut(),
-            &task,
-            &mut data.batches,
-            model.step + 1..=end,
-            &mut |_, _, losses| {
-                reached = losses.step;
-                progress(reached - before, last - before, losses);
-            },
-        );
-        if matches!(result, Ok(_) | Err(Error::Interrupted(_))) {
-            model.state = trainer.state()?;
-            model.step = reached;
-        }
-        epoch.steps.extend(result?.steps);
-        if model.step == epoch_end {
-            at_end(model, &epoch)?;
-            history.steps.append(&mut epoch.steps);
-            epoch_end = model.step.saturating_add(length.max(1)).min(last);
-        }
-        let check = checks
-            .iter()
-            .find(|(step, _)| *step == model.step && *step < last);
-        if let Some(&(_, members_too)) = check {
-            let revived = witnesses(model, data).revive(
-                &model.architecture,
-                model.config.network.initialisation,
-                &mut model.state,
-                (model.config.seed, model.step),
-                members_too,
-            );
-            if !revived.is_empty() {
-                trainer = engine.trainer(&problem, &data.set, model.state.clone())?;
-                history.revived.push(revived);
-            }
-        }
-    }
-    if mortal(&model.architecture) && before < last {
-        history.dead = witnesses(model, data).dead(&model.architecture, &model.state);
-    }
-    Ok(history)
-}
-
-fn witnesses(model: &Model, data: &TrainingData) -> Witnesses {
-    Witnesses::new(&model.architecture, model.geometry, &model.psf(), &data.set)
-}
-
-/// Partial fine-tuning of the decoders on a scene's LR pixels, with fresh moments.
-///
-/// # Errors
-/// As [`fine_tune_in_epochs`].
-pub fn fine_tune_model(
-    engine: &dyn Engine<f32>,
-    model: &mut Model,
-    data: &mut TrainingData,
-    progress: &mut Progress,
-) -> Result<History> {
-    fine_tune_in_epochs(engine, model, data, u32::MAX, progress, &mut |_, _| Ok(()))
-}
-
-/// [`fine_tune_model`] in epochs of `length` steps. The result is the same; `at_end` may look at the model in between.
-///
-/// # Errors
-/// As [`fine_tune`], and what `at_end` returns; the model is as it was at the end of the last epoch.
-pub fn fine_tune_in_epochs(
-    engine: &dyn Engine<f32>,
-    model: &mut Model,
-    data: &mut TrainingData,
-    length: u32,
-    progress: &mut Progress,
-    at_end: &mut EpochEnd,
-) -> Result<History> {
-    let config = model.config.finetune.clone();
-    if config.steps == 0 {
-        return Ok(History::default());
-    }
-    let problem = model.problem(data.batches.capacity(), true);
-    let mut state = model.state.clone();
-    if config.psf == FineTunePsf::Start {
-        state.degradation = model.start.clone();
-    }
-    state.network_m.fill(0.0);
-    state.network_v.fill(0.0);
-    state.network_updates = 0;
-    let mut trainer = engine.trainer(&problem, &data.set, state)?;
-    let (before, last) = (model.step, model.step + config.steps);
-    let mut history = History::default();
-    let mut reached = before;
-    while reached < last {
-        let end = reached.saturating_add(length.max(1)).min(last);
-        let epoch = fine_tune(
-            trainer.as_mut(),
-            &config,
-            &mut data.batches,
-            before,
-            reached + 1..=end,
-            &mut |_, _, losses| progress(losses.step - before, last - before, losses),
-        )?;
-        reached = end;
-        model.state.network = trainer.state()?.network;
-        at_end(model, &epoch)?;
-        history.steps.extend(epoch.steps);
-    }
-    Ok(history)
 }
 
 /// Runs the network over an HR-MSI (rows × columns × b, scaled as the training data) tile by tile.

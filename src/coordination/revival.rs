@@ -27,7 +27,7 @@ pub struct Witnesses {
 }
 
 /// What was given another start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Revived {
     /// Step after which it was seen.
     pub step: u32,

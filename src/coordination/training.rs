@@ -23,7 +23,7 @@ const MOST_STEPS_PER_LOOK: f64 = 500.0;
 pub type Progress<'a> = dyn FnMut(u32, u32, &StepLosses) + 'a;
 
 /// Losses of a stage.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
     /// Every step's losses, in order.
     pub steps: Vec<StepLosses>,
@@ -111,17 +111,20 @@ pub struct Coordination<'a, T> {
     pub start: &'a [T],
 }
 
-/// Runs these steps of the coordination loop (the first of a fresh run is 1).
+/// Runs these steps of the coordination loop (the first of a fresh run is 1) and adds their losses to `history`.
 ///
 /// # Errors
-/// [`Error::Interrupted`] after Ctrl-C, [`Error::Failed`] when a loss is not finite or the device fails.
+/// [`Error::Interrupted`] after Ctrl-C: `history` then ends with the last step that was done. [`Error::Failed`] when a
+/// loss is not finite or the device fails.
 pub fn coordinate<T: Real>(
     trainer: &mut dyn Trainer<T>,
     task: &Coordination<T>,
     batches: &mut Batches,
     steps: RangeInclusive<u32>,
+    history: &mut Vec<StepLosses>,
     progress: &mut Progress,
-) -> Result<History> {
+) -> Result<()> {
+    let per_epoch = batches.steps_per_epoch();
     let (config, degradation) = (task.training, task.degradation);
     let learn = degradation.coordination;
     let apart = learn && degradation.guide == Guide::Start;
@@ -155,7 +158,7 @@ pub fn coordinate<T: Real>(
             trainer.step(&plan)
         }
     };
-    run(trainer, steps, &mut take, progress)
+    run(trainer, steps, per_epoch, &mut take, history, progress)
 }
 
 /// A step in which φ learns through the PSF of the start and θ through its own: θ first, so that both updates begin at
@@ -189,8 +192,10 @@ pub fn fine_tune<T: Real>(
     batches: &mut Batches,
     before: u32,
     steps: RangeInclusive<u32>,
+    history: &mut Vec<StepLosses>,
     progress: &mut Progress,
-) -> Result<History> {
+) -> Result<()> {
+    let per_epoch = batches.steps_per_epoch();
     let mut take = |trainer: &mut dyn Trainer<T>, step: u32| {
         let factor = config
             .schedule
@@ -204,7 +209,7 @@ pub fn fine_tune<T: Real>(
             degradation_rate: None,
         })
     };
-    run(trainer, steps, &mut take, progress)
+    run(trainer, steps, per_epoch, &mut take, history, progress)
 }
 
 /// Carries out one step of a loop.
@@ -213,18 +218,19 @@ type Step<'a, T> = dyn FnMut(&mut dyn Trainer<T>, u32) -> Result<()> + 'a;
 fn run<T: Real>(
     trainer: &mut dyn Trainer<T>,
     steps: RangeInclusive<u32>,
+    per_epoch: u32,
     take: &mut Step<T>,
+    history: &mut Vec<StepLosses>,
     progress: &mut Progress,
-) -> Result<History> {
+) -> Result<()> {
     let (first, last) = steps.into_inner();
-    let mut history = History::default();
     let (mut queued, mut per_look, mut looked) = (0_u32, 1_u32, Instant::now());
     for step in first..=last {
         take(trainer, step)?;
         queued += 1;
         if queued >= per_look || step == last {
             let losses = merged(trainer.losses()?);
-            losses.iter().try_for_each(finite)?;
+            losses.iter().try_for_each(|l| finite(l, per_epoch))?;
             if let Some(newest) = losses.last() {
                 let newest = StepLosses {
                     degradation: losses.iter().rev().find_map(|l| l.degradation),
@@ -232,7 +238,7 @@ fn run<T: Real>(
                 };
                 progress(step - first + 1, last - first + 1, &newest);
             }
-            history.steps.extend(losses);
+            history.extend(losses);
             interrupt::check()?;
             let seconds = looked.elapsed().as_secs_f64().max(1e-6);
             let fitting = f64::from(queued) * LOOK.as_secs_f64() / seconds;
@@ -243,7 +249,7 @@ fn run<T: Real>(
             (queued, looked) = (0, Instant::now());
         }
     }
-    Ok(history)
+    Ok(())
 }
 
 /// One entry a step: where φ and θ learned apart, the θ terms of the one and the L_φ of the other.
@@ -258,7 +264,8 @@ fn merged(losses: Vec<StepLosses>) -> Vec<StepLosses> {
     merged
 }
 
-fn finite(losses: &StepLosses) -> Result<()> {
+/// Refuses losses that are not numbers; `per_epoch` is for the message.
+fn finite(losses: &StepLosses, per_epoch: u32) -> Result<()> {
     let named = losses
         .degradation
         .iter()
@@ -271,8 +278,9 @@ fn finite(losses: &StepLosses) -> Result<()> {
     for (loss, name) in named {
         if !loss.is_finite() {
             return Err(Error::failed(format!(
-                "step {}: {name} is {loss}; training has diverged, try a smaller learning rate",
-                losses.step
+                "step {} (epoch {}): {name} is {loss}; training has diverged, try a smaller learning rate",
+                losses.step,
+                losses.step.div_ceil(per_epoch.max(1))
             )));
         }
     }
@@ -319,9 +327,9 @@ mod tests {
             degradation: Some([0.1, f64::NAN, 0.2]),
             network: vec![0.1],
         };
-        let message = finite(&losses).unwrap_err().to_string();
+        let message = finite(&losses, 3).unwrap_err().to_string();
         assert!(
-            message.contains("step 7") && message.contains("term 2"),
+            message.contains("step 7 (epoch 3)") && message.contains("term 2"),
             "{message}"
         );
     }

@@ -275,6 +275,11 @@ pub trait Engine<T: Real> {
     /// Name of the device and how it is driven, for reports.
     fn name(&self) -> String;
 
+    /// Of [`Engine::name`] what decides the bits of a run: two engines of one device compute the same.
+    fn device(&self) -> String {
+        self.name()
+    }
+
     /// Puts a training run on the device.
     ///
     /// # Errors

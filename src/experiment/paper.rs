@@ -7,11 +7,11 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::coordination::config::{Config, FineTunePsf, Guide, Refine};
-use crate::coordination::fuse::{
-    StageTime, Watcher, fine_tune_in_epochs, reconstruct, stage, train_in_epochs, training_data,
-};
+use crate::coordination::fuse::{StageTime, Watcher, reconstruct, stage, training_data};
+use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
+use crate::coordination::stages::{Epochs, Run, fine_tune_in_epochs, train_in_epochs};
 use crate::coordination::start::{Known, start_on_scenes};
 use crate::coordination::training::History;
 use crate::cube::Cube;
@@ -226,19 +226,31 @@ pub(super) struct Trained {
 }
 
 impl Task<'_> {
-    /// The coordination loop.
+    /// The coordination loop. It goes on from a checkpoint that `keeper` finds, unless the course is kept, which is not
+    /// in checkpoints.
     ///
     /// # Errors
     /// [`Error::Input`] where a scene does not fit, [`Error::Failed`] where training diverges or the device fails,
     /// [`Error::Interrupted`] after Ctrl-C.
-    pub fn train(&self, watcher: &mut dyn Watcher) -> Result<Trained> {
+    pub fn train(&self, watcher: &mut dyn Watcher, mut keeper: Keeper) -> Result<Trained> {
+        if self.traced {
+            keeper = Keeper::none();
+        }
         let mut times = Vec::new();
         let mut scene = self.observed.scene()?;
         let mut scenes = match self.others {
             [] => vec![scene.clone()],
             others => others.iter().map(Observed::scene).collect::<Result<Vec<_>>>()?,
         };
-        let mut model = stage("estimate", watcher, &mut times, |_| {
+        let mut kept = None;
+        if keeper.keeps() {
+            let mut identity = Identity::of("a cell", self.config, self.engine)?;
+            for (k, scene) in scenes.iter().enumerate() {
+                identity = identity.scene(&format!(" of scene {}", k + 1), scene);
+            }
+            kept = keeper.begin(identity)?;
+        }
+        let model = stage("estimate", watcher, &mut times, |_| {
             start_on_scenes(self.config, &mut scenes, &Known::default())
         })?;
         scene.calibrate(&model.calibration);
@@ -250,22 +262,31 @@ impl Task<'_> {
         if self.traced {
             course.add(&model, None, true)?;
         }
+        let mut run = match kept {
+            Some(run) => keeper.continued(run, &model)?,
+            None => Run::new(model),
+        };
         stage("train", watcher, &mut times, |w| {
             let mut progress =
                 |done: u32, total: u32, losses: &_| w.progress(done as usize, total as usize, Some(losses));
-            train_in_epochs(
-                self.engine,
-                &mut model,
-                &mut data,
-                EPOCH,
-                &mut progress,
-                &mut |model, epoch| match self.traced {
+            let mut epochs = Epochs {
+                length: EPOCH,
+                at_end: &mut |model, epoch| match self.traced {
                     true => course.add(model, Some(epoch), model.step == training.steps),
                     false => Ok(()),
                 },
+            };
+            train_in_epochs(
+                self.engine,
+                &mut run,
+                &mut data,
+                &mut epochs,
+                &mut progress,
+                &mut keeper,
             )
         })?;
-        let seconds = total(&times) - course.aside;
+        let model = run.model;
+        let seconds = keeper.seconds_before() + total(&times) - course.aside;
         let points = course.points;
         Ok(Trained {
             trace: self
@@ -304,7 +325,7 @@ impl Task<'_> {
             if self.traced {
                 course.add(&model, None, true)?;
             }
-            stage("fine-tune", watcher, &mut times, |w| {
+            model = stage("fine-tune", watcher, &mut times, |w| {
                 let mut progress = |done: u32, total: u32, losses: &_| {
                     w.progress(done as usize, total as usize, Some(losses))
                 };
@@ -312,14 +333,20 @@ impl Task<'_> {
                     true => course.add(model, Some(epoch), true),
                     false => Ok(()),
                 };
+                let mut epochs = Epochs {
+                    length: FINETUNE_EPOCH,
+                    at_end: &mut at_end,
+                };
+                let mut run = Run::new(model);
                 fine_tune_in_epochs(
                     self.engine,
-                    &mut model,
+                    &mut run,
                     &mut data,
-                    FINETUNE_EPOCH,
+                    &mut epochs,
                     &mut progress,
-                    &mut at_end,
-                )
+                    &mut Keeper::none(),
+                )?;
+                Ok(run.model)
             })?;
         }
         if let Some(trace) = &mut trace {

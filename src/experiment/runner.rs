@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::coordination::config::{Config, Refine};
 use crate::coordination::control::control;
-use crate::coordination::fuse::{StageTime, Watcher, fuse, stage};
+use crate::coordination::fuse::{StageTime, Watcher, fuse_kept, stage};
+use crate::coordination::keeper::Keeper;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Cell, Method, Outcome, Setting};
@@ -105,6 +106,9 @@ impl Runner<'_> {
             other_builds: 0,
         };
         let build = build();
+        if self.fresh {
+            cells.iter().try_for_each(|cell| remove(&self.checkpoint(cell)))?;
+        }
         let mut missing = Vec::new();
         for cell in &cells {
             match self.taken_over(cell)? {
@@ -180,6 +184,11 @@ impl Runner<'_> {
         self.folder.join(format!("{}.json", cell.name()))
     }
 
+    /// The checkpoint of a cell that is not finished.
+    fn checkpoint(&self, cell: &Cell) -> PathBuf {
+        self.folder.join(format!("{}.checkpoint", cell.name()))
+    }
+
     /// The cell's file, if it is whole and of this specification. Any other is as good as none: it will be replaced.
     fn taken_over(&self, cell: &Cell) -> Result<Option<CellFile>> {
         if self.fresh {
@@ -231,6 +240,7 @@ impl Runner<'_> {
                 Method::Paper => self.paper(cell, &observed, &mut trained, observer)?,
             };
             keep(cell, observed.outcome(&made, observer)?)?;
+            remove(&self.checkpoint(cell))?;
         }
         Ok(())
     }
@@ -278,7 +288,7 @@ impl Runner<'_> {
         untuned.finetune = self.paper.finetune.clone();
         let trained = match before.take() {
             Some(b) if b.config == untuned && b.train_on == train_on => b.trained,
-            _ => task.train(observer)?,
+            _ => task.train(observer, Keeper::silent(&self.checkpoint(cell)))?,
         };
         *before = Some(Before {
             config: untuned,
@@ -290,21 +300,34 @@ impl Runner<'_> {
 
     fn network(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
-        let mut fused = fuse(
+        let mut keeper = Keeper::silent(&self.checkpoint(cell));
+        let mut fused = fuse_kept(
             self.engine,
             &config,
             observed.scene()?,
             &known,
             usize::MAX,
             observer,
+            &mut keeper,
         )?;
         Ok(Made {
             image: fused.take_image(self.engine, observed.result_metadata())?,
             degradation: Some((fused.model.psf(), fused.model.srf())),
-            seconds: total(&fused.times),
+            seconds: keeper.seconds_before() + total(&fused.times),
             dead_bands: None,
             trace: None,
         })
+    }
+}
+
+/// Removes a file if it is there.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::failed(format!(
+            "{}: cannot be removed: {e}",
+            path.display()
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -42,6 +42,10 @@ impl<T: Real> Engine<T> for CpuEngine {
         )
     }
 
+    fn device(&self) -> String {
+        format!("CPU, {}", std::any::type_name::<T>())
+    }
+
     fn trainer<'a>(
         &'a self,
         problem: &Problem<T>,

@@ -102,6 +102,10 @@ impl Engine<f32> for GpuEngine {
         self.context.name()
     }
 
+    fn device(&self) -> String {
+        format!("{}, {}", self.context.name(), self.precision().name())
+    }
+
     fn trainer<'a>(
         &'a self,
         problem: &Problem<f32>,

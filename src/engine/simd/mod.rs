@@ -141,6 +141,10 @@ impl Engine<f32> for SimdEngine {
         format!("CPU, {} threads, {}", rayon::current_num_threads(), self.level())
     }
 
+    fn device(&self) -> String {
+        format!("CPU, {}", self.level())
+    }
+
     fn trainer<'a>(
         &'a self,
         problem: &Problem<f32>,
