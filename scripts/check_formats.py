@@ -1,4 +1,4 @@
-"""Holds our files against other programs: numpy, scipy, h5py, spectral, rasterio (with GDAL in it) and tifffile read
+"""Holds our files against other programs: numpy, scipy, h5py, spectral, pillow, rasterio (with GDAL in it) and tifffile read
 what we write, we read what they write. Needs those, imagecodecs and a built hsr-gpu.
 
 Run: python scripts/check_formats.py target/debug/hsr-gpu
@@ -15,6 +15,7 @@ import numpy as np
 import rasterio
 import scipy.io
 import spectral.io.envi as envi
+from PIL import Image
 import tifffile
 
 PROGRAM = str(Path(sys.argv[1]).resolve())
@@ -159,6 +160,33 @@ def main(folder):
             convert(folder / "in73.mat", folder / "back.npy")
             check(f"h5py {kind} {sorted(options)} -> ours", np.load(folder / "back.npy"), a, kind)
 
+        for save in [np.savez, np.savez_compressed]:
+            save(folder / "in.npz", x=a, v=np.arange(5.0), order=np.asfortranarray(a)[0])
+            convert(f"{folder}/in.npz:x", folder / "back.npy")
+            check(f"numpy {save.__name__} {kind} -> ours", np.load(folder / "back.npy"), a, kind)
+        convert(folder / "out.npy", folder / "out.npz")
+        check(f"ours {kind} -> numpy npz", np.load(folder / "out.npz")["cube"], a, kind)
+
+        for options in [{}, dict(chunks=(2, 3, 4), compression="gzip", shuffle=True)]:
+            with h5py.File(folder / "in.h5", "w") as f:
+                f.create_dataset("scene/level/x", data=a, **options)
+                f["other"] = a + np.ones((), kind)
+            convert(f"{folder}/in.h5:/scene/level/x", folder / "back.npy")
+            check(f"h5py {kind} by path {sorted(options)} -> ours", np.load(folder / "back.npy"), a, kind)
+
+        if kind in ["u1", "u2"]:
+            bands = folder / f"bands_{kind}"
+            bands.mkdir()
+            for band in range(5):
+                Image.fromarray(a[:, :, band]).save(bands / f"scene_ms_{band + 8}.png")
+            Image.fromarray(a[:, :, :3].astype("u1")).save(bands / "scene_RGB.bmp")
+            convert(bands, folder / "back.npy")
+            check(f"pillow folder of {kind} -> ours", np.load(folder / "back.npy"), a, kind)
+            if kind == "u1":
+                Image.fromarray(a[:, :, :3]).save(folder / "rgb.png")
+                convert(folder / "rgb.png", folder / "back.npy")
+                check("pillow RGB -> ours", np.load(folder / "back.npy"), a[:, :, :3], kind)
+
         for interleave in ["bsq", "bil", "bip"]:
             convert(folder / "out.npy", folder / "out.hdr", "--interleave", interleave)
             opened = envi.open(folder / "out.hdr", folder / "out.img")
@@ -191,6 +219,17 @@ def main(folder):
     back = envi.open(folder / "meta2.hdr", folder / "meta2.bip")
     check("wavelengths through SPy", np.array(back.bands.centers), np.array([1000 * w for w in wavelengths]).round(6))
     check("fwhm through SPy", np.array(back.bands.bandwidths), np.full(5, 10.0))
+    # A header with the least that SPy writes by itself, its units unknown, and a data file of another ending.
+    plain = image("u2")
+    envi.save_image(str(folder / "least.hdr"), plain, metadata={"wavelength": wavelengths}, ext="raw", force=True)
+    convert(folder / "least.hdr", folder / "least2.hdr")
+    back2 = envi.open(folder / "least2.hdr", folder / "least2.img")
+    check("SPy without units -> ours -> SPy", np.asarray(back2.open_memmap(interleave="bip")), plain, "u2")
+    check("wavelengths without units", np.array(back2.bands.centers), np.array([1000 * w for w in wavelengths]).round(6))
+    convert(folder / "meta.hdr", folder / "some.hdr", "--bands", "4,0-1")
+    some = envi.open(folder / "some.hdr", folder / "some.img")
+    check("chosen bands through SPy", np.array(some.bands.centers), np.array([2500.0, 400.0, 500.0]))
+
     for name in ["bbl", "band names", "map info"]:
         theirs = envi.open(folder / "meta.hdr").metadata[name]
         check(f"{name} through SPy", np.array(back.metadata[name]), np.array(theirs))

@@ -1,6 +1,6 @@
 """Writes tests/fixtures: small files of other programs' making that tests/formats.rs and tests/geotiff.rs read.
 
-Needs numpy, scipy, h5py, spectral, rasterio and tifffile with imagecodecs. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
+Needs numpy, scipy, h5py, spectral, pillow, rasterio and tifffile with imagecodecs. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
 Run from the root of the repository: python scripts/make_fixtures.py
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import rasterio
 import scipy.io
 import spectral.io.envi
+from PIL import Image
 import tifffile
 
 FOLDER = Path("tests/fixtures")
@@ -118,6 +119,63 @@ def tiff():
                          photometric="minisblack", metadata=None, **options)
 
 
+def npz():
+    everything = {"cube": CUBE, "wavelengths": np.array(WAVELENGTHS), "psf": PSF, "label": np.array(["a text"])}
+    np.savez(FOLDER / "stored.npz", **everything)
+    np.savez_compressed(FOLDER / "deflated.npz", first=CUBE.astype(">i4"), second=np.asfortranarray(CUBE + 1))
+
+
+def hdf5():
+    with h5py.File(FOLDER / "groups.h5", "w") as f:
+        group = f.create_group("scene/level")
+        group.create_dataset("cube", data=CUBE, chunks=(2, 2, 3), compression="gzip", shuffle=True)
+        group["wavelengths"] = WAVELENGTHS
+        f.create_group("other")["cube"] = CUBE + 1
+        f["view"] = h5py.SoftLink("/scene")
+        f["scene/hard"] = f["/"]
+        f["note"] = "a text"
+
+
+def prisma():
+    """A product in the layout of PRISMA's L2D, four VNIR and three SWIR bands of 3 x 4 pixels; not one of the agency's.
+
+    As the agency's: rows x bands x columns, wavelengths descending, 0 for bands that are absent, detectors that overlap.
+    Sample: 1000 at least, + 100 row + 10 column, + 1000 times the place among ascending wavelengths that are kept.
+    """
+    centres = {"Vnir": [0.0, 970.0, 930.0, 450.0], "Swir": [2000.0, 1000.0, 950.0, 0.0]}
+    place = {930.0: 1, 450.0: 0, 2000.0: 4, 1000.0: 3, 950.0: 2}
+    r, c = np.ogrid[:ROWS, :COLUMNS]
+    with h5py.File(FOLDER / "prisma_l2d.he5", "w") as f:
+        fields = f.create_group("HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields")
+        for name, list_cw in centres.items():
+            cube = np.zeros((ROWS, len(list_cw), COLUMNS), np.uint16)
+            errors = np.zeros(cube.shape, np.uint8)
+            for band, centre in enumerate(list_cw):
+                if centre > 0:
+                    cube[:, band, :] = 1000 + 1000 * place.get(centre, 9) + 100 * r + 10 * c
+                if centre == 2000.0:
+                    errors[:2, band, :] = 1
+            cube[0, :, 0] = 0  # outside the swath
+            fields.create_dataset(f"{name.upper()}_Cube", data=cube, chunks=(1,) + cube.shape[1:], compression="gzip")
+            fields[f"{name.upper()}_PIXEL_L2_ERR_MATRIX"] = errors
+            f.attrs[f"List_Cw_{name}"] = np.array(list_cw, np.float32)
+            f.attrs[f"List_Fwhm_{name}"] = np.array([w / 100 for w in list_cw], np.float32)
+            f.attrs[f"List_Cw_{name}_Flags"] = np.array([w > 0 for w in list_cw], np.uint8)
+            f.attrs[f"L2Scale{name}Min"] = np.float32(0.0)
+            f.attrs[f"L2Scale{name}Max"] = np.float32(0.65535)
+
+
+def png_folder():
+    """Five bands in the manner of CAVE, whose order by the alphabet is another, a picture and a text beside them."""
+    folder = FOLDER / "bands_ms"
+    folder.mkdir(exist_ok=True)
+    for band in range(BANDS):
+        # 8, 9, 10, 11, 12: by the alphabet 10 would come first.
+        Image.fromarray(CUBE[:, :, band].astype(np.uint16)).save(folder / f"scene_ms_{band + 8}.png")
+    Image.fromarray(CUBE[:, :, :3].astype(np.uint8)).save(folder / "scene_RGB.png")
+    (folder / "readme.txt").write_text("not a band\n")
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     npy()
@@ -126,3 +184,7 @@ if __name__ == "__main__":
     mat73()
     envi()
     tiff()
+    npz()
+    hdf5()
+    prisma()
+    png_folder()

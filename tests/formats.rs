@@ -380,7 +380,7 @@ fn missing_and_unknown_files() {
     for name in ["no.npy", "no.mat", "no.hdr", "no.img", "no"] {
         assert!(refusal(io::read_cube(&at(name)), name).contains("no such file"));
     }
-    assert!(refusal(io::read_cube(&at(".")), "folder").contains("is a folder"));
+    assert!(refusal(io::read_cube(&at(".")), "folder").contains("without bands"));
     fs::write(at("x.jpg"), b"\xff\xd8\xff\xe0").unwrap();
     assert!(refusal(io::read_cube(&at("x.jpg")), "x.jpg").contains("unknown format"));
     fs::write(at("x.img"), b"1234").unwrap();

@@ -164,6 +164,23 @@ fn damaged_matlab_73() {
 }
 
 #[test]
+fn damaged_npz() {
+    fuzz("stored.npz", "x.npz", 1500, 64);
+    fuzz("deflated.npz", "x.npz", 1500, 16 * 1032);
+}
+
+#[test]
+fn damaged_hdf5() {
+    fuzz("groups.h5", "x.h5", 2000, 16 * 1032);
+    fuzz("prisma_l2d.he5", "x.he5", 2000, 16 * 1032);
+}
+
+#[test]
+fn damaged_png() {
+    fuzz("bands_ms/scene_ms_8.png", "x.png", 1500, 16 * 1032);
+}
+
+#[test]
 fn damaged_envi() {
     // A name or a list entry in a header costs some dozens of bytes, whatever it says.
     fuzz("spy_bil.hdr", "spy_bil.hdr", 3000, 128);

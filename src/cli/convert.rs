@@ -14,12 +14,12 @@ use crate::io::{self, Interleave, Reading, Target, write_strips};
 
 /// Convert an image to another file format, numeric type or interleave
 ///
-/// The ending of OUT says the format: .npy, .mat (MATLAB 5), or for ENVI .hdr, .img, .bsq, .bil, .bip.
+/// The ending of OUT says the format: .npy, .npz, .mat (MATLAB 5), or for ENVI .hdr, .img, .bsq, .bil, .bip.
 /// Values are not rescaled; for integer types they are rounded and clamped to the range of the type.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hsr-gpu convert scene.mat scene.hdr --type u16 --interleave bil")]
 pub struct Convert {
-    /// The image to read (FILE.mat:NAME for one of several arrays)
+    /// The image to read (FILE.mat:NAME, FILE.npz:NAME, FILE.h5:/PATH for one of several arrays)
     input: String,
     /// The file to write
     output: PathBuf,

@@ -15,7 +15,8 @@ use crate::io;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hsr-gpu info scene.hdr\n  hsr-gpu info scene.mat:cube --json")]
 pub struct Info {
-    /// The image: .npy, .mat (FILE.mat:NAME for one of several arrays) or ENVI (.hdr or its data file)
+    /// The image: .npy, .npz, .mat, HDF5 (FILE:NAME for one of several arrays), ENVI (.hdr or its data file), PNG, or a
+    /// folder of bands
     file: String,
     /// Mask the pixels that hold this value in any band
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]

@@ -1,9 +1,11 @@
 //! HDF5 through the crate `hdf5-reader`, with its limits set by the length of the file: the numeric
-//! datasets of the root group, and the samples of one of them. MATLAB's rules for such files are in `mat`.
+//! datasets of the root group or of all groups, the samples of one of them, and numbers in attributes. Whose rules such a
+//! file follows is settled in `named` (MATLAB, datasets by path) and `prisma`.
 //!
 //! Memory: a dataset of more than 1032 times the file's length (no filter in use shrinks more than
 //! deflate) is refused before memory is asked for. Links into other files are not followed.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 
 use hdf5_reader::{Dataset, Datatype, Hdf5File, OpenOptions};
@@ -18,6 +20,11 @@ use crate::error::{Error, Result};
 
 /// First bytes of the HDF5 part of a file; a user block of 512, 1024, ... bytes may stand before it.
 pub(crate) const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+/// Groups within groups that are gone into.
+const DEEPEST: usize = 16;
+/// Groups that are gone into.
+const MOST_GROUPS: usize = 10_000;
 
 /// An open HDF5 file.
 pub(crate) struct Hdf5 {
@@ -34,9 +41,9 @@ fn failed(path: &Path, error: &hdf5_reader::error::Error) -> Error {
     ))
 }
 
-/// Shape and type of a dataset of real numbers; `None` for anything else.
-fn layout(dataset: &Dataset) -> Option<Layout> {
-    let (kind, order) = match dataset.dtype() {
+/// Numeric type and byte order of real numbers; `None` for anything else.
+fn number(datatype: &Datatype) -> Option<(SampleType, ByteOrder)> {
+    let (kind, order) = match datatype {
         Datatype::FixedPoint {
             size,
             signed,
@@ -66,14 +73,21 @@ fn layout(dataset: &Dataset) -> Option<Layout> {
         }
         _ => return None,
     };
+    let order = match order {
+        hdf5_reader::ByteOrder::LittleEndian => ByteOrder::Little,
+        hdf5_reader::ByteOrder::BigEndian => ByteOrder::Big,
+    };
+    Some((kind, order))
+}
+
+/// Shape and type of a dataset of real numbers; `None` for anything else.
+fn layout(dataset: &Dataset) -> Option<Layout> {
+    let (kind, order) = number(dataset.dtype())?;
     let shape: Option<Vec<usize>> = dataset.shape().iter().map(|&d| usize::try_from(d).ok()).collect();
     Some(Layout {
         shape: shape?,
         kind,
-        order: match order {
-            hdf5_reader::ByteOrder::LittleEndian => ByteOrder::Little,
-            hdf5_reader::ByteOrder::BigEndian => ByteOrder::Big,
-        },
+        order,
         first_axis_fastest: false,
     })
 }
@@ -119,6 +133,72 @@ impl Hdf5 {
                 layout(dataset).map(|found| (dataset.name().to_owned(), found, note))
             })
             .collect())
+    }
+
+    /// The datasets of all groups that hold real numbers: path and layout. Groups are gone into [`DEEPEST`] deep, each
+    /// once, and at most [`MOST_GROUPS`] of them, so that links in circles come to an end.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the file is damaged.
+    pub(crate) fn all_datasets(&self, path: &Path) -> Result<Vec<(String, Layout)>> {
+        let root = self.file.root_group().map_err(|e| failed(path, &e))?;
+        let mut seen = BTreeSet::from([root.address()]);
+        let mut left = VecDeque::from([(String::new(), root, 0)]);
+        let mut found = Vec::new();
+        while let Some((place, group, depth)) = left.pop_front() {
+            let (mut groups, datasets) = group.members().map_err(|e| failed(path, &e))?;
+            // Of several links to one group the first by name counts.
+            groups.sort_by(|a, b| a.name().cmp(b.name()));
+            for dataset in &datasets {
+                if let Some(layout) = layout(dataset) {
+                    found.push((format!("{place}/{}", dataset.name()), layout));
+                }
+            }
+            for group in groups {
+                if depth < DEEPEST && seen.len() < MOST_GROUPS && seen.insert(group.address()) {
+                    left.push_back((format!("{place}/{}", group.name()), group, depth + 1));
+                }
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+
+    /// The datasets in the group of the one with this path, path and layout, if it is there: links make several paths to
+    /// one dataset, of which [`Hdf5::all_datasets`] knows one.
+    pub(crate) fn datasets_beside(&self, wanted: &str) -> Option<Vec<(String, Layout)>> {
+        let wanted = wanted.trim_matches('/');
+        let (place, leaf) = wanted.rsplit_once('/').unwrap_or(("", wanted));
+        let group = match place {
+            "" => self.file.root_group().ok()?,
+            place => self.file.group(place).ok()?,
+        };
+        let (_, datasets) = group.members().ok()?;
+        let found = datasets
+            .iter()
+            .filter_map(|d| Some((d.name().to_owned(), layout(d)?)));
+        let found: Vec<(String, Layout)> = found.collect();
+        found.iter().any(|(name, _)| name == leaf).then(|| {
+            let named = |(name, layout): (String, Layout)| match place {
+                "" => (format!("/{name}"), layout),
+                place => (format!("/{place}/{name}"), layout),
+            };
+            found.into_iter().map(named).collect()
+        })
+    }
+
+    /// Layout of the dataset with this path, where there is one of real numbers.
+    pub(crate) fn layout_of(&self, name: &str) -> Option<Layout> {
+        layout(&self.file.dataset(name).ok()?)
+    }
+
+    /// The numbers of an attribute of the root group; `None` where it has none of this name that are numbers.
+    pub(crate) fn numbers(&self, name: &str) -> Option<Vec<f64>> {
+        let attribute = self.file.root_group().ok()?.attribute(name).ok()?;
+        let (kind, order) = number(&attribute.datatype)?;
+        let mut values = Vec::new();
+        decode(kind, order, &attribute.raw_data, &mut values);
+        Some(values)
     }
 
     /// Reads the samples of the dataset `name`, laid out as `layout` says.

@@ -54,6 +54,34 @@ impl Strips for Masked {
     }
 }
 
+/// An image that was read whole, with notes for whoever reads it.
+pub(super) struct Noted {
+    pub cube: Cube,
+    pub notes: Vec<String>,
+}
+
+impl Strips for Noted {
+    fn dim(&self) -> (usize, usize, usize) {
+        self.cube.dim()
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.cube.metadata
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.cube.sample_type
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        Strips::rows(&self.cube, rows)
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
 /// An image file that [`open_image_as`] opened.
 pub struct Image {
     name: String,

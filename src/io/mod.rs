@@ -18,6 +18,7 @@ use crate::cube::{Cube, Metadata};
 use crate::error::{Error, Result};
 
 mod array;
+mod band_folder;
 mod envi;
 mod envi_header;
 mod envi_map;
@@ -26,12 +27,18 @@ mod hdf5;
 mod image;
 mod mat;
 mod mat5;
+mod named;
 mod npy;
+mod npz;
+mod png_image;
+mod prisma;
 mod samples;
 mod strip_file;
 mod text;
 mod tiff;
 mod writer;
+
+use named::NamedFile;
 
 pub use envi_header::Interleave;
 pub use file::{check_writable, replace};
@@ -41,7 +48,7 @@ pub use samples::{parse_sample_type, sample_type_name};
 pub use text::ResponseTable;
 pub use writer::{CubeWriter, Target, write_strips};
 
-/// The formats that are read; all but [`Format::Mat73`] are written, too.
+/// The formats that are read. `.npy`, `.npz`, MATLAB 5, ENVI and text are written, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// NumPy `.npy`.
@@ -50,6 +57,14 @@ pub enum Format {
     Mat5,
     /// MATLAB 7.3 (HDF5).
     Mat73,
+    /// NumPy `.npz`.
+    Npz,
+    /// HDF5, PRISMA products among it.
+    Hdf5,
+    /// PNG picture.
+    Png,
+    /// Folder with a file for each band.
+    Folder,
     /// ENVI header and data file.
     Envi,
     /// GeoTIFF and BigTIFF.
@@ -65,12 +80,19 @@ impl Format {
             Format::Npy => "NumPy .npy",
             Format::Mat5 => "MATLAB 5",
             Format::Mat73 => "MATLAB 7.3 (HDF5)",
+            Format::Npz => "NumPy .npz",
+            Format::Hdf5 => "HDF5",
+            Format::Png => "PNG",
+            Format::Folder => "folder of bands",
             Format::Envi => "ENVI",
             Format::Tiff => "GeoTIFF",
             Format::Text => "text",
         }
     }
 }
+
+/// Endings of files that may hold several arrays, or datasets by path.
+const CONTAINERS: [&str; 7] = [".mat", ".npz", ".h5", ".hdf5", ".he5", ".nc", ".nc4"];
 
 /// What a name on the command line means: a file, and perhaps one of the arrays in it (`FILE.mat:NAME`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +115,8 @@ impl Spec {
         text.match_indices(':')
             .map(|(at, _)| (&text[..at], &text[at + 1..]))
             .find(|(file, array)| {
-                !array.is_empty() && (Path::new(file).is_file() || file.to_lowercase().ends_with(".mat"))
+                let container = CONTAINERS.iter().any(|e| file.to_lowercase().ends_with(e));
+                !array.is_empty() && (Path::new(file).is_file() || container)
             })
             .map_or(whole, |(file, array)| Spec {
                 path: file.into(),
@@ -122,6 +145,9 @@ fn ending(path: &Path) -> String {
 
 /// Tells the format of an existing file: by its first bytes, else by its name.
 fn detect(path: &Path) -> Result<Format> {
+    if path.is_dir() {
+        return Ok(Format::Folder);
+    }
     // MATLAB's marks stand in the first 128 bytes, HDF5's at 0 or after a user block of 512.
     let (source, _) = file::open(path)?;
     let mut start = Vec::new();
@@ -138,10 +164,13 @@ fn detect(path: &Path) -> Result<Format> {
         return Ok(Format::Mat73);
     }
     if hdf5_at(0) || hdf5_at(512) {
-        return Err(Error::input(format!(
-            "{}: is a plain HDF5 file, which is not read; save the image as .npy, .mat or ENVI",
-            path.display()
-        )));
+        return Ok(Format::Hdf5);
+    }
+    if start.starts_with(png_image::MAGIC) {
+        return Ok(Format::Png);
+    }
+    if start.starts_with(npz::MAGIC) {
+        return Ok(Format::Npz);
     }
     if matches!(start.get(124..128), Some([0, 1, b'I', b'M'] | [1, 0, b'M', b'I'])) {
         return Ok(Format::Mat5);
@@ -155,6 +184,9 @@ fn detect(path: &Path) -> Result<Format> {
     match ending.as_str() {
         "npy" => Ok(Format::Npy),
         "mat" => Ok(Format::Mat5),
+        "npz" => Ok(Format::Npz),
+        "h5" | "hdf5" | "he5" => Ok(Format::Hdf5),
+        "png" => Ok(Format::Png),
         "hdr" => Ok(Format::Envi),
         known if tiff::ENDINGS.contains(&known) => Err(Error::input(format!(
             "{}: is called TIFF and does not begin like one; copy or download it again",
@@ -167,7 +199,7 @@ fn detect(path: &Path) -> Result<Format> {
             path.display()
         ))),
         _ => Err(Error::input(format!(
-            "{}: unknown format; .npy, .mat, ENVI (.hdr) and GeoTIFF are read",
+            "{}: unknown format; .npy, .npz, .mat, HDF5, ENVI (.hdr), GeoTIFF, PNG and folders of bands are read",
             path.display()
         ))),
     }
@@ -181,12 +213,12 @@ pub fn format_of(spec: &str) -> Result<Format> {
     detect(&Spec::parse(spec).path)
 }
 
-/// Opens the image that a name means, `FILE`, or `FILE.mat:NAME` for one of several arrays, to be read in strips: all its
-/// bands, as the file has them.
+/// Opens the image that a name means, `FILE`, `FOLDER`, or `FILE.mat:NAME`, `FILE.npz:NAME`, `FILE.h5:/PATH` for one of several
+/// arrays, to be read in strips: all its bands, as the file has them.
 ///
-/// `.npy` and MATLAB arrays are rows x columns x bands, or rows x columns for one band. Pixels that hold
+/// Arrays are rows x columns x bands as they are stored (MATLAB's as MATLAB shows them), or rows x columns for one band. Pixels that hold
 /// the file's ignore value in any band are masked. Samples may be NaN: [`Cube::check`] is where that is refused. A
-/// format that can only be read whole (MATLAB) is, if it takes no more than `memory` bytes.
+/// format that can only be read whole (MATLAB, `.npz`, HDF5, PNG) is, if it takes no more than `memory` bytes.
 ///
 /// # Errors
 /// [`Error::Input`] with one line that names the file, what was found and what to do.
@@ -202,11 +234,29 @@ fn open_samples(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
         Format::Npy => Box::new(npy::open_cube(spec.whole_file()?)?),
         Format::Envi => Box::new(envi::open_cube(spec.whole_file()?)?),
         Format::Tiff => Box::new(tiff::open_cube(spec.whole_file()?)?),
-        Format::Mat5 => Box::new(mat::MatFile::open_level5(&spec.path)?.cube(array, memory)?),
-        Format::Mat73 => Box::new(mat::MatFile::open_version73(&spec.path)?.cube(array, memory)?),
+        Format::Mat5 => Box::new(NamedFile::open_level5(&spec.path)?.cube(array, memory)?),
+        Format::Mat73 => Box::new(NamedFile::open_version73(&spec.path)?.cube(array, memory)?),
+        Format::Npz => Box::new(NamedFile::open_npz(&spec.path)?.cube(array, memory)?),
+        Format::Hdf5 => {
+            let path = &spec.path;
+            let file = hdf5::Hdf5::open(path)?;
+            let product = match array {
+                None => prisma::Product::recognise(path, &file)?,
+                Some(_) => None,
+            };
+            match product {
+                Some(product) => Box::new(product.read(memory)?),
+                None => Box::new(NamedFile::of_hdf5(path, file, array)?.cube(array, memory)?),
+            }
+        }
+        Format::Png => Box::new(png_image::read_cube(spec.whole_file()?, memory)?),
+        Format::Folder => {
+            let (cube, notes) = band_folder::read_cube(spec.whole_file()?, memory)?;
+            Box::new(image::Noted { cube, notes })
+        }
         Format::Text => {
             return Err(Error::input(format!(
-                "{}: is text; an image is read from .npy, .mat, ENVI (.hdr) or GeoTIFF",
+                "{}: is text; an image is read from .npy, .npz, .mat, HDF5, ENVI (.hdr), GeoTIFF or PNG",
                 spec.path.display()
             )));
         }
@@ -234,11 +284,16 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
             let path = spec.whole_file()?;
             array::matrix_from(path, npy::read_array(path)?)
         }
-        Format::Mat5 => mat::MatFile::open_level5(&spec.path)?.matrix(spec.array.as_deref()),
-        Format::Mat73 => mat::MatFile::open_version73(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Mat5 => NamedFile::open_level5(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Mat73 => NamedFile::open_version73(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Npz => NamedFile::open_npz(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Hdf5 => {
+            let file = hdf5::Hdf5::open(&spec.path)?;
+            NamedFile::of_hdf5(&spec.path, file, spec.array.as_deref())?.matrix(spec.array.as_deref())
+        }
         Format::Text => text::read_matrix(spec.whole_file()?),
-        Format::Envi | Format::Tiff => Err(Error::input(format!(
-            "{}: is an image; a matrix is read from .npy, .mat, .csv or .txt",
+        Format::Envi | Format::Tiff | Format::Png | Format::Folder => Err(Error::input(format!(
+            "{}: is an image; a matrix is read from .npy, .npz, .mat, HDF5, .csv or .txt",
             spec.path.display()
         ))),
     }
@@ -260,6 +315,7 @@ pub fn read_response(spec: &str) -> Result<ResponseTable> {
 fn output_format(path: &Path) -> Option<Format> {
     match ending(path).as_str() {
         "npy" => Some(Format::Npy),
+        "npz" => Some(Format::Npz),
         "mat" => Some(Format::Mat5),
         "csv" | "txt" => Some(Format::Text),
         known if tiff::ENDINGS.contains(&known) => Some(Format::Tiff),
@@ -272,7 +328,7 @@ fn output_format(path: &Path) -> Option<Format> {
 fn cube_output_format(path: &Path) -> Result<Format> {
     output_format(path).filter(|f| *f != Format::Text).ok_or_else(|| {
         Error::input(format!(
-            "{}: no image format has this ending; use .npy, .mat, .tif, or for ENVI .hdr, .img, .bsq, .bil, .bip",
+            "{}: no image format has this ending; use .npy, .npz, .mat, .tif, or for ENVI .hdr, .img, .bsq, .bil, .bip",
             path.display()
         ))
     })
@@ -292,7 +348,7 @@ pub fn check_cube_writable(path: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Writes an image in its [`Cube::sample_type`]; integers are rounded and clamped to their range. The
-/// ending of the name says the format: `.npy`, `.mat` (level 5), `.tif`, or for ENVI `.hdr`, `.img`, `.bsq`, `.bil`,
+/// ending of the name says the format: `.npy`, `.npz`, `.mat` (level 5), `.tif`, or for ENVI `.hdr`, `.img`, `.bsq`, `.bil`,
 /// `.bip`, `.dat`, `.raw`. Masked pixels get the no-data value where there is one.
 ///
 /// # Errors
@@ -327,7 +383,7 @@ pub fn check_matrix_writable(path: impl AsRef<Path>) -> Result<()> {
 
 fn matrix_output_format(path: &Path) -> Result<Format> {
     output_format(path)
-        .filter(|f| !matches!(f, Format::Envi | Format::Tiff))
+        .filter(|f| !matches!(f, Format::Envi | Format::Tiff | Format::Npz))
         .ok_or_else(|| {
             Error::input(format!(
                 "{}: no matrix format has this ending; use .npy, .mat, .csv or .txt",
@@ -359,7 +415,7 @@ pub fn metadata_lost(path: impl AsRef<Path>, m: &Metadata) -> Vec<&'static str> 
             lost.push(name);
         }
     };
-    let spectral = [Format::Envi, Format::Mat5, Format::Tiff];
+    let spectral = [Format::Envi, Format::Mat5, Format::Npz, Format::Tiff];
     let headed = [Format::Envi, Format::Tiff];
     check(m.wavelengths.is_some(), &spectral, "wavelengths");
     check(m.fwhm.is_some(), &spectral, "FWHM");

@@ -70,23 +70,32 @@ pub(crate) fn write_matrix(path: &Path, matrix: &Array2<f64>) -> Result<()> {
 /// that of the bytes left.
 fn read_header(path: &Path) -> Result<(Layout, std::fs::File, u64)> {
     let (mut file, length) = open(path)?;
+    let (layout, read) = layout_from(path, &mut file)?;
+    Ok((layout, file, length.saturating_sub(read)))
+}
+
+/// Reads a header from where `source` stands, a file or a member of an `.npz`; the number is that of the bytes taken.
+///
+/// # Errors
+/// [`Error::Input`] if it is no `.npy` header, or one of something else than real numbers.
+pub(crate) fn layout_from(path: &Path, source: &mut dyn Read) -> Result<(Layout, u64)> {
     let fail = |e: io::Error| read_error(path, &e);
     let damaged = |what: &str| Error::input(format!("{}: damaged .npy header: {what}", path.display()));
 
     let mut start = [0_u8; 8];
-    file.read_exact(&mut start).map_err(fail)?;
+    source.read_exact(&mut start).map_err(fail)?;
     if !start.starts_with(MAGIC) {
         return Err(Error::input(format!("{}: is not a .npy file", path.display())));
     }
     let (text_length, start_length) = match start[6] {
         1 => {
             let mut raw = [0_u8; 2];
-            file.read_exact(&mut raw).map_err(fail)?;
+            source.read_exact(&mut raw).map_err(fail)?;
             (u32::from(u16::from_le_bytes(raw)), 10_u64)
         }
         2 | 3 => {
             let mut raw = [0_u8; 4];
-            file.read_exact(&mut raw).map_err(fail)?;
+            source.read_exact(&mut raw).map_err(fail)?;
             (u32::from_le_bytes(raw), 12)
         }
         version => return Err(damaged(&format!("version {version} is unknown"))),
@@ -97,11 +106,10 @@ fn read_header(path: &Path) -> Result<(Layout, std::fs::File, u64)> {
         )));
     }
     let mut text = vec![0_u8; text_length as usize];
-    file.read_exact(&mut text).map_err(fail)?;
+    source.read_exact(&mut text).map_err(fail)?;
     let text = std::str::from_utf8(&text).map_err(|_| damaged("it is not text"))?;
     let layout = parse_header(text).map_err(|what| damaged(&what))?;
-    let left = length.saturating_sub(start_length + u64::from(text_length));
-    Ok((layout, file, left))
+    Ok((layout, start_length + u64::from(text_length)))
 }
 
 /// Reads the dictionary literal in the header.

@@ -1,5 +1,6 @@
 //! Writing an image strip by strip. Raw formats (`.npy`, ENVI) and TIFF take the rows as they come; a MATLAB file is written
-//! whole, because its header holds the length of what follows and its last axis stands first.
+//! whole, because its header holds the length of what follows and its last axis stands first, and so is an `.npz`, whose
+//! checksum stands ahead.
 
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use super::array::shape_text;
 use super::file::{Partial, check_room, prepare};
 use super::samples::{integer_range, sample_type_name, width, write_samples};
 use super::tiff::{self, TiffWriter};
-use super::{Format, Interleave, cube_output_format, envi, envi_header, mat, npy};
+use super::{Format, Interleave, cube_output_format, envi, envi_header, mat, npy, npz, output_format};
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -74,13 +75,15 @@ impl Target<'_> {
                 "{}: only ENVI files have an interleave",
                 path.display()
             ))),
-            Format::Mat5 => {
-                mat::check_size(path, self.sample_type, &[dim.0, dim.1, dim.2])?;
+            Format::Mat5 | Format::Npz => {
+                if format == Format::Mat5 {
+                    mat::check_size(path, self.sample_type, &[dim.0, dim.1, dim.2])?;
+                }
                 if samples <= (self.memory / size_of::<f32>()) as u64 {
                     return Ok(());
                 }
                 Err(Error::input(format!(
-                    "{}: a MATLAB file is written whole, and {} samples are more than --max-memory allows; write .npy or ENVI",
+                    "{}: a file of this kind is written whole, and {} samples are more than --max-memory allows; write .npy or ENVI",
                     path.display(),
                     shape_text(&[dim.0, dim.1, dim.2])
                 )))
@@ -116,7 +119,7 @@ impl CubeWriter {
                     header: Some((header_path, envi_header::write(dim, kind, metadata, interleave))),
                 }
             }
-            Format::Mat5 => Sink::Whole(Array3::zeros(dim)),
+            Format::Mat5 | Format::Npz => Sink::Whole(Array3::zeros(dim)),
             Format::Tiff => Sink::Tiff(Box::new(TiffWriter::create(path, dim, kind, metadata)?)),
             _ => {
                 let mut start = Vec::new();
@@ -228,7 +231,13 @@ impl CubeWriter {
             )));
         }
         match self.sink {
-            Sink::Whole(samples) => mat::write_cube(&self.path, samples.view(), self.kind, &self.metadata),
+            Sink::Whole(samples) => {
+                let write = match output_format(&self.path) {
+                    Some(Format::Npz) => npz::write_cube,
+                    _ => mat::write_cube,
+                };
+                write(&self.path, samples.view(), self.kind, &self.metadata)
+            }
             Sink::Tiff(file) => file.finish()?.publish(),
             Sink::Raw { file, header, .. } => {
                 let data = file.finish()?;

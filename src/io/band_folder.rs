@@ -1,0 +1,160 @@
+//! A folder with a file for each band, as the CAVE scenes come (`balloons_ms_01.png`, `balloons_ms_02.png`, ...): files of
+//! one name but for the last number in it are the bands, by that number and not by the alphabet. Whatever else lies there (a
+//! colour picture, a thumbnail) is left out, with a note.
+//!
+//! Any format that a single file of one band may have will do. Memory: the image and one band.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ndarray::{Array3, s};
+
+use super::file::read_error;
+use super::{ending, open_samples};
+use crate::cube::{Cube, Metadata, SampleType};
+use crate::error::{Error, Result};
+
+/// Endings of files that may be bands.
+const ENDINGS: [&str; 3] = ["png", "tif", "tiff"];
+
+/// What the names of bands share: before the number, behind it, with the ending.
+type Shared = (String, String);
+
+/// The last number in a file's name, and what stands around it.
+fn numbered(path: &Path) -> Option<(Shared, u64)> {
+    let name = path.file_name()?.to_str()?;
+    let stem = path.file_stem()?.to_str()?;
+    let end = stem.rfind(|c: char| c.is_ascii_digit())? + 1;
+    let first = stem[..end].rfind(|c: char| !c.is_ascii_digit());
+    let begin = first.map_or(0, |at| at + stem[at..].chars().next().map_or(1, char::len_utf8));
+    let number = stem[begin..end].parse().ok()?;
+    Some(((name[..begin].to_owned(), name[end..].to_owned()), number))
+}
+
+/// The bands of a folder, by their numbers, and the number of files that are none.
+fn bands_of(path: &Path) -> Result<(Vec<PathBuf>, usize)> {
+    let mut groups: BTreeMap<Shared, Vec<(u64, PathBuf)>> = BTreeMap::new();
+    let mut files = 0;
+    for entry in std::fs::read_dir(path).map_err(|e| read_error(path, &e))? {
+        let file = entry.map_err(|e| read_error(path, &e))?.path();
+        if !file.is_file() {
+            continue;
+        }
+        files += 1;
+        if let Some((shared, number)) = numbered(&file).filter(|_| ENDINGS.contains(&ending(&file).as_str()))
+        {
+            groups.entry(shared).or_default().push((number, file));
+        }
+    }
+    let most = groups.values().map(Vec::len).max().unwrap_or(0);
+    let mut largest = groups.into_values().filter(|group| group.len() == most);
+    let wrong = |what: &str| Error::input(format!("{}: is a folder {what}", path.display()));
+    let Some(mut bands) = largest.next() else {
+        return Err(wrong(
+            "without bands; name a file in it, or number its pictures as in x_01.png, x_02.png",
+        ));
+    };
+    if let Some(other) = largest.next() {
+        return Err(wrong(&format!(
+            "with two rows of {most} numbered pictures each, such as {} and {}; put one of them elsewhere",
+            bands[0].1.display(),
+            other[0].1.display()
+        )));
+    }
+    bands.sort();
+    if let Some(pair) = bands.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        return Err(wrong(&format!(
+            "with two bands of one number: {} and {}",
+            pair[0].1.display(),
+            pair[1].1.display()
+        )));
+    }
+    let others = files - bands.len();
+    Ok((bands.into_iter().map(|band| band.1).collect(), others))
+}
+
+/// Reads a folder as one image, and what is to be said about it.
+///
+/// # Errors
+/// [`Error::Input`] if the folder has no bands or two rows of them, a file cannot be read or has several bands, sizes or
+/// types differ, or the image takes more than `memory` bytes.
+pub(crate) fn read_cube(path: &Path, memory: usize) -> Result<(Cube, Vec<String>)> {
+    let (bands, others) = bands_of(path)?;
+    let mut all: Option<(Array3<f32>, SampleType, Metadata)> = None;
+    for (number, file) in bands.iter().enumerate() {
+        let name = file.display().to_string();
+        let band = open_samples(&name, memory)?;
+        let (rows, columns, count) = band.dim();
+        if count != 1 {
+            return Err(Error::input(format!(
+                "{name}: has {count} bands; in a folder of bands each file has one"
+            )));
+        }
+        let needed = rows.checked_mul(columns).and_then(|n| n.checked_mul(bands.len()));
+        if needed.is_none_or(|n| n > memory / size_of::<f32>()) {
+            return Err(Error::input(format!(
+                "{}: a folder of bands is read whole, and {rows} x {columns} x {} samples are more than --max-memory allows; give more, or convert it to ENVI",
+                path.display(),
+                bands.len()
+            )));
+        }
+        let strip = band.rows(0..rows)?;
+        let (samples, kind, _) = all.get_or_insert_with(|| {
+            let dim = (rows, columns, bands.len());
+            (Array3::zeros(dim), strip.sample_type, strip.metadata.clone())
+        });
+        let (rows1, columns1, _) = samples.dim();
+        if (rows1, columns1, *kind) != (rows, columns, strip.sample_type) {
+            return Err(Error::input(format!(
+                "{name}: is {rows} x {columns} pixels of another size or type than {} with {rows1} x {columns1}; the bands of one image are alike",
+                bands[0].display()
+            )));
+        }
+        samples
+            .slice_mut(s![.., .., number])
+            .assign(&strip.samples.slice(s![.., .., 0]));
+    }
+    let Some((samples, kind, first)) = all else {
+        return Err(Error::input(format!("{}: is an empty folder", path.display())));
+    };
+    let mut cube = Cube::new(samples);
+    cube.sample_type = kind;
+    let stem = |file: &PathBuf| {
+        file.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    cube.metadata = Metadata {
+        band_names: Some(bands.iter().map(stem).collect()),
+        nodata: first.nodata,
+        grid: first.grid,
+        ..Metadata::default()
+    };
+    let notes = match others {
+        0 => Vec::new(),
+        n => vec![format!(
+            "{}: {} bands; {n} other files in it are left out",
+            path.display(),
+            bands.len()
+        )],
+    };
+    Ok((cube, notes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_number_of_a_name_counts() {
+        let of = |name: &str| numbered(Path::new(name)).map(|((a, b), n)| (a, n, b));
+        let expected = |a: &str, n, b: &str| Some((a.to_owned(), n, b.to_owned()));
+        assert_eq!(of("d/balloons_ms_07.png"), expected("balloons_ms_", 7, ".png"));
+        assert_eq!(of("s2_b10_x.tif"), expected("s2_b", 10, "_x.tif"));
+        assert_eq!(of("12.png"), expected("", 12, ".png"));
+        assert_eq!(of("é5.png"), expected("é", 5, ".png"));
+        assert_eq!(of("scene_RGB.png"), None);
+        assert_eq!(of("9999999999999999999999.png"), None);
+    }
+}
