@@ -34,6 +34,40 @@ fn response() -> Array2<f64> {
 const FUSE: &str = "fuse --hsi x.npy --msi y.npy --backend cpu --steps 30 --finetune-steps 5";
 
 #[test]
+fn training_ends_on_a_plateau_where_it_is_asked_to() {
+    let folder = pair();
+    let run = "fuse --hsi x.npy --msi y.npy --backend cpu --members 2 --steps 4000 --finetune-steps 5 --json --quiet";
+    // At a constant rate the loss of this little scene stops falling long before 4,000 steps.
+    fs::write(
+        folder.path("constant.toml"),
+        "[training]\nschedule = \"constant\"\n",
+    )
+    .unwrap();
+    let run = format!("{run} --config constant.toml --patience 100");
+    let steps = |json: &str| -> (u64, u64) {
+        let summary: serde_json::Value = serde_json::from_str(json).unwrap();
+        let at = |k: usize| summary["steps"][k].as_u64().unwrap();
+        (at(0), at(1))
+    };
+    let (done, scheduled) = steps(&folder.good(&format!("{run} --out a.npy")));
+    assert!(
+        done < scheduled && done % 100 == 0 && scheduled == 4000,
+        "{done} of {scheduled}"
+    );
+    // Where checkpoints are left changes nothing, and neither does going on from the last.
+    let kept = format!("{run} --out b.npy --checkpoint c.safetensors --every 70");
+    assert_eq!(steps(&folder.good(&kept)), (done, scheduled));
+    assert!(fs::read(folder.path("a.npy")).unwrap() == fs::read(folder.path("b.npy")).unwrap());
+    let (done, scheduled) = steps(
+        &folder.good(
+            &run.replace("--patience 100", "--patience 0 --steps 300 --out c.npy")
+                .replacen("--steps 4000 ", "", 1),
+        ),
+    );
+    assert_eq!((done, scheduled), (300, 300));
+}
+
+#[test]
 fn a_standard_deviation_is_written_and_judged() {
     let folder = pair();
     let run = format!("{FUSE} --members 3 --reference z.npy --json --quiet");

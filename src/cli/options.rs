@@ -306,6 +306,10 @@ pub struct ConfigOptions {
     /// preset's; on for single-scene, whose outputs cannot die, off for the presets of the paper]
     #[arg(long)]
     pub revive: bool,
+    /// End training early where L_phi has not fallen from one stretch of this many steps to the next; 0 never does
+    /// [default: the preset's, 0]
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
+    pub patience: Option<u32>,
     /// Leave PSF and SRF at their start instead of learning them in the loop
     #[arg(long)]
     pub no_coordination: bool,
@@ -324,6 +328,7 @@ impl ConfigOptions {
         set(&mut config.finetune.steps, self.finetune_steps);
         config.seed = self.seed.unwrap_or(config.seed);
         config.training.revive |= self.revive;
+        set(&mut config.training.patience, self.patience);
         config.network.members = self.members.unwrap_or(config.network.members);
         if let Some(sensors) = sensors {
             sensors.apply(&mut config);

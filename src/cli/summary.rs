@@ -118,6 +118,8 @@ pub struct Summary {
     pub members: usize,
     /// LR pixels that could be trained on, and that were.
     pub training_pixels: (usize, usize),
+    /// Steps of the coordination loop that were taken, and of its schedule.
+    pub steps: (u32, u32),
     /// HR pixels that are masked in the result.
     pub masked_pixels: usize,
     /// Shift in HR pixels (row, column) that was taken out of the MSI to register it to the HSI; null where none was.
@@ -304,6 +306,7 @@ impl Summary {
             weights: model.architecture.weights(),
             members: model.architecture.members,
             training_pixels: fused.pixels,
+            steps: (model.step, config.training.steps),
             masked_pixels: fused.scene.hr_valid.iter().filter(|&&ok| !ok).count(),
             registered: fused.registered,
             degradation: DegradationSummary::new(
@@ -350,6 +353,13 @@ impl Summary {
             self.members,
             if self.members == 1 { "" } else { "s" }
         );
+        if self.steps.0 < self.steps.1 {
+            let _ = writeln!(
+                text,
+                "training ended on a plateau of L_phi after {} of {} steps",
+                self.steps.0, self.steps.1
+            );
+        }
         if let Some([row, column]) = self.registered {
             let _ = writeln!(
                 text,

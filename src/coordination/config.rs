@@ -120,6 +120,10 @@ pub struct TrainingConfig {
     /// Whether outputs that die and members that learn nothing are given another start early in training.
     #[serde(default)]
     pub revive: bool,
+    /// Steps of a stretch: training ends early where L_φ has not fallen from one to the next
+    /// ([`crate::coordination::training::on_plateau`]). 0: never.
+    #[serde(default)]
+    pub patience: u32,
 }
 
 /// The degradation θ.

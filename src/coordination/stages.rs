@@ -6,7 +6,7 @@ use crate::coordination::fuse::TrainingData;
 use crate::coordination::keeper::Keeper;
 use crate::coordination::model::Model;
 use crate::coordination::revival::{Witnesses, checks, mortal};
-use crate::coordination::training::{self, Coordination, History, Progress, coordinate};
+use crate::coordination::training::{self, Coordination, History, Progress, coordinate, on_plateau};
 use crate::engine::{Engine, StepLosses, TrainingState};
 use crate::error::{Error, Result};
 
@@ -92,7 +92,8 @@ impl Epochs<'_> {
     }
 }
 
-/// Runs the coordination loop from `run.model.step` to the end of its schedule.
+/// Runs the coordination loop from `run.model.step` to the end of its schedule, or to a plateau of L_φ where it is
+/// configured to end there.
 ///
 /// # Errors
 /// As [`train_in_epochs`].
@@ -143,12 +144,19 @@ pub fn train_in_epochs(
         true => checks(&run.model.architecture, last),
         false => Vec::new(),
     };
+    let patience = schedule.patience;
+    let stretch = |step: u32| (step.checked_div(patience)).map_or(last, |k| (k + 1).saturating_mul(patience));
     let _shield = keeper.watch();
-    while run.model.step < last {
+    while run.model.step < last && !on_plateau(&run.training.steps, patience) {
         let step = run.model.step;
         let next = checks.iter().find(|(check, _)| *check > step);
         let next = next.map_or(last, |(check, _)| *check);
-        let end = epochs.end(step).min(keeper.next(step)).min(next).min(last);
+        let end = epochs
+            .end(step)
+            .min(keeper.next(step))
+            .min(next)
+            .min(stretch(step))
+            .min(last);
         let outcome = coordinate(
             trainer.as_mut(),
             &task,
@@ -164,13 +172,12 @@ pub fn train_in_epochs(
         let reached = run.training.steps.last().map_or(step, |l| l.step.max(step));
         finite(&state, reached).map_err(|e| keeper.explained(e))?;
         (run.model.state, run.model.step) = (state, reached);
-        if reached == epochs.end(step) || reached == last {
+        let over = reached == last || on_plateau(&run.training.steps, patience);
+        if reached == epochs.end(step) || over {
             epochs.finish(&run.model, &run.training.steps, 0)?;
         }
         // An interrupted run goes on behind this step: what belongs to the step is done before it stops.
-        let check = checks
-            .iter()
-            .find(|(check, _)| *check == reached && *check < last);
+        let check = checks.iter().find(|(check, _)| *check == reached && !over);
         if let Some(&(_, members_too)) = check {
             let revived = witnesses(&run.model, data).revive(
                 &run.model.architecture,
@@ -184,7 +191,7 @@ pub fn train_in_epochs(
                 run.training.revived.push(revived);
             }
         }
-        if reached == last && mortal(&run.model.architecture) {
+        if over && mortal(&run.model.architecture) {
             run.training.dead = witnesses(&run.model, data).dead(&run.model.architecture, &run.model.state);
         }
         keeper.offer(run, engine, outcome.is_err())?;

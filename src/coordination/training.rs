@@ -99,6 +99,35 @@ pub fn rises(epochs: &[Epoch], floor: f64) -> Vec<usize> {
         .collect()
 }
 
+/// Share of L_φ by which it must fall over a stretch of steps to be said to fall.
+const LEAST_FALL: f64 = 1e-3;
+
+/// Whether L_φ has come to a plateau at the newest of `steps`: whether its mean over the last `patience` of them lies
+/// below that over the `patience` before by less than sampling noise (three standard errors) or a thousandth of it.
+///
+/// Asked at multiples of `patience` only, and answered from the losses alone, so that a run that was interrupted ends
+/// where it would have. A schedule whose rate falls to its end has few plateaus before that.
+pub fn on_plateau(steps: &[StepLosses], patience: u32) -> bool {
+    let length = patience as usize;
+    let newest = steps.last().map_or(0, |l| l.step);
+    if length == 0 || steps.len() < 2 * length || !newest.is_multiple_of(patience) {
+        return false;
+    }
+    let stretch = |steps: &[StepLosses]| {
+        let losses: Vec<f64> = steps
+            .iter()
+            .map(|s| s.network.iter().sum::<f64>() / s.network.len().max(1) as f64)
+            .collect();
+        (
+            losses.iter().sum::<f64>() / losses.len() as f64,
+            standard_error(&losses),
+        )
+    };
+    let (before, now) = steps[steps.len() - 2 * length..].split_at(length);
+    let ((before, noise), (now, own_noise)) = (stretch(before), stretch(now));
+    before - now < (3.0 * noise.hypot(own_noise)).max(LEAST_FALL * before)
+}
+
 /// The coordination loop as a run sets it up.
 pub struct Coordination<'a, T> {
     /// Schedule and weights.
@@ -332,5 +361,28 @@ mod tests {
             message.contains("step 7 (epoch 3)") && message.contains("term 2"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_plateau_is_told_from_a_slope() {
+        let course = |loss: &dyn Fn(u32) -> f64, steps: u32| -> Vec<StepLosses> {
+            let losses = (1..=steps).map(|step| StepLosses {
+                step,
+                degradation: None,
+                network: vec![loss(step), loss(step)],
+            });
+            losses.collect()
+        };
+        let falling = |step: u32| 1.0 / f64::from(step);
+        let flat = |step: u32| 0.5 + if step.is_multiple_of(2) { 0.01 } else { 0.0 };
+        assert!(!on_plateau(&course(&falling, 200), 50));
+        assert!(on_plateau(&course(&flat, 200), 50));
+        // Neither in the middle of a stretch, nor before there are two, nor where it is not asked for.
+        assert!(!on_plateau(&course(&flat, 199), 50));
+        assert!(!on_plateau(&course(&flat, 50), 50));
+        assert!(!on_plateau(&course(&flat, 200), 0));
+        // A fall smaller than the noise of the means is none.
+        let slow = |step: u32| flat(step) - 1e-6 * f64::from(step);
+        assert!(on_plateau(&course(&slow, 200), 50));
     }
 }
