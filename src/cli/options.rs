@@ -24,7 +24,7 @@ use crate::sensor::estimate::PsfModel;
 /// The two images of a scene.
 #[derive(Debug, Clone, Args)]
 pub struct PairOptions {
-    /// Low-resolution hyperspectral image (.npy, .mat or FILE.mat:NAME, ENVI)
+    /// Low-resolution hyperspectral image (.npy, .npz, .mat, HDF5, ENVI, a folder of PNGs; FILE:NAME for one of several arrays)
     #[arg(long, value_name = "FILE")]
     pub hsi: String,
     /// High-resolution multispectral or RGB image
