@@ -110,3 +110,19 @@ fn completions_and_pages_know_every_command() {
     }
     assert!(folder.refused("completions csh").contains("csh"));
 }
+
+#[test]
+fn doctor_says_what_it_found() {
+    let folder = Folder::new();
+    let out = folder.run("doctor --json --quiet");
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(report["cpu"]["threads"].as_u64().unwrap() > 0, "{report}");
+    let adapters = report["adapters"].as_array().unwrap();
+    // Every adapter of a machine that runs these tests is right, the software one included.
+    assert!(out.status.success(), "{report}");
+    assert_eq!(adapters.is_empty(), !cfg!(feature = "gpu"), "{report}");
+    for adapter in adapters {
+        assert_eq!(adapter["test"][0], 0, "{adapter}");
+        assert!(adapter["test"][1].as_u64().unwrap() > 20, "{adapter}");
+    }
+}

@@ -23,6 +23,7 @@ mod convert;
 mod demo;
 #[cfg(feature = "gpu")]
 mod devices;
+mod doctor;
 mod estimate;
 mod eval;
 mod experiment;
@@ -149,6 +150,7 @@ enum Command {
     Convert(convert::Convert),
     #[cfg(feature = "gpu")]
     Devices(devices::Devices),
+    Doctor(doctor::Doctor),
     #[cfg(feature = "gpu")]
     Verify(verify::Verify),
     Render(render::Render),
@@ -219,6 +221,7 @@ impl Command {
             Command::Convert(command) => command.run(output),
             #[cfg(feature = "gpu")]
             Command::Devices(command) => command.run(output),
+            Command::Doctor(command) => command.run(output),
             #[cfg(feature = "gpu")]
             Command::Verify(command) => command.run(output),
             Command::Render(command) => command.run(output),
