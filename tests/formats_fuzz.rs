@@ -201,6 +201,46 @@ fn damaged_tiff() {
 }
 
 #[test]
+fn damaged_enmap() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiff = format!(
+        "{}/tests/fixtures/gdal_planar_deflate.tif",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    fs::copy(tiff, folder.path().join("E-SPECTRAL_IMAGE.TIF")).unwrap();
+    let path = folder.path().join("E-METADATA.XML");
+    let bands: String = (1..=5)
+        .map(|n| {
+            format!(
+                "<bandID number=\"{n}\"><wavelengthCenterOfBand>{n}00</wavelengthCenterOfBand></bandID>\n"
+            )
+        })
+        .collect();
+    let whole = format!(
+        "<level_X><specific><bandCharacterisation>{bands}</bandCharacterisation><vnirProductQuality>\
+         <expectedChannelsList>1,2,3</expectedChannelsList></vnirProductQuality></specific></level_X>"
+    );
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(
+        io::read_cube(path.to_str().unwrap())
+            .unwrap()
+            .metadata
+            .wavelengths
+            .unwrap()[4],
+        500.0
+    );
+    for case in 0..2000 {
+        let mut bytes = whole.clone().into_bytes();
+        damage(&mut bytes, &mut Random(case));
+        fs::write(&path, &bytes).unwrap();
+        if let Err(error) = io::read_cube(path.to_str().unwrap()) {
+            assert_eq!(error.exit_code(), 2, "case {case}: {error}");
+            assert!(!error.to_string().contains('\n'), "case {case}: {error}");
+        }
+    }
+}
+
+#[test]
 fn damaged_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.csv");

@@ -6,9 +6,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use hsr_gpu::Error;
 use hsr_gpu::cube::grid::{GeoTiffTags, Grid, Source, Transform};
+use hsr_gpu::cube::strips::Strips;
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
 use hsr_gpu::io::{self, Target};
 use ndarray::{Array3, s};
@@ -337,4 +339,193 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
     bytes.push(0);
     fs::write(&path, bytes).unwrap();
     assert!(refusal(image.rows(0..1), "h.tif").contains("changed"));
+}
+
+/// A product as EnMAP's ground segment makes them: six bands in hundredths, of which the fourth (of SWIR) is filled and the
+/// last is none that was expected.
+fn enmap(folder: &Path) {
+    let mut image = Cube::new(Array3::from_shape_fn((3, 4, 6), |(r, c, b)| match b {
+        3 => -32768.0,
+        _ => (100 * r + 10 * c + b) as f32,
+    }));
+    image.samples[[1, 2, 0]] = -32768.0;
+    image.sample_type = SampleType::I16;
+    image.metadata.grid = rich(SampleType::I16).metadata.grid;
+    io::write_cube(folder.join("scratch.tif"), &image).unwrap();
+    fs::rename(
+        folder.join("scratch.tif"),
+        folder.join("ENMAP01-X-SPECTRAL_IMAGE.TIF"),
+    )
+    .unwrap();
+    let bands: String = [420.0, 905.5, 990.25, 910.0, 2400.0, 2450.0]
+        .iter()
+        .enumerate()
+        .map(|(k, wavelength)| {
+            let n = k + 1;
+            format!(
+                "<bandID number=\"{n}\"><wavelengthCenterOfBand>{wavelength}</wavelengthCenterOfBand>\
+                 <FWHMOfBand>{n}.5</FWHMOfBand><GainOfBand>0.01</GainOfBand><OffsetOfBand>{k}</OffsetOfBand></bandID>"
+            )
+        })
+        .collect();
+    let statistics: String = (1..=6)
+        .map(|n| {
+            format!(
+                "<bandID number=\"{n}\"><stdDeviation>{}</stdDeviation></bandID>",
+                (n - 4) * 10
+            )
+        })
+        .collect();
+    let list = |detector: &str, list: &str| {
+        format!("<{detector}><expectedChannelsList>{list}</expectedChannelsList></{detector}>")
+    };
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><level_X xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\
+         <base><level>L2A</level></base><specific><backgroundValue>-32768</backgroundValue>{}{}\
+         <bandCharacterisation>{bands}</bandCharacterisation></specific>\
+         <product><bandStatistics>{statistics}</bandStatistics></product></level_X>",
+        list("vnirProductQuality", "1,2,3"),
+        list("swirProductQuality", "4, 5")
+    );
+    fs::write(folder.join("ENMAP01-X-METADATA.XML"), xml).unwrap();
+}
+
+#[test]
+fn an_enmap_product_is_read_by_its_folder_and_by_its_xml() {
+    let folder = tempfile::tempdir().unwrap();
+    enmap(folder.path());
+    let xml = folder.path().join("ENMAP01-X-METADATA.XML");
+    for path in [folder.path(), &xml] {
+        let path = path.to_str().unwrap();
+        assert_eq!(io::format_of(path).unwrap(), io::Format::Enmap);
+        let reading = io::Reading {
+            memory: usize::MAX,
+            ..io::Reading::default()
+        };
+        let image = io::open_image_as(path, &reading).unwrap();
+        // The filled band and the one that nobody expected are left out, and take no pixel with them.
+        assert_eq!((image.dim(), image.sample_type()), ((3, 4, 4), SampleType::F32));
+        let cube = image.rows(0..3).unwrap();
+        assert_eq!(cube.masked_pixels(), 1);
+        assert!(!cube.is_valid(1, 2));
+        // Sample 234 of the fifth band, whose gain is 0.01 and whose offset 4.
+        assert_eq!(cube.samples[[2, 3, 3]], (234.0 * 0.01 + 4.0) as f32);
+        let m = &cube.metadata;
+        assert_eq!(m.wavelengths, Some(vec![420.0, 905.5, 990.25, 2400.0]));
+        assert_eq!(m.fwhm, Some(vec![1.5, 2.5, 3.5, 5.5]));
+        let names = ["VNIR band 1", "VNIR band 2", "VNIR band 3", "SWIR band 5"].map(str::to_owned);
+        assert_eq!(m.band_names, Some(names.into()));
+        assert_eq!(m.extra["detector overlap"], "910 to 990.25 nm");
+        assert_eq!(
+            (m.nodata, m.grid.as_ref().unwrap().epsg),
+            (Some(-32768.0), Some(32616))
+        );
+    }
+    let whole = io::open_cube(xml.to_str().unwrap(), 0).unwrap();
+    let bad = vec![false, false, false, true, false, true];
+    assert_eq!(whole.metadata().bad_bands, Some(bad));
+
+    let text = fs::read_to_string(&xml).unwrap();
+    let read = |text: &str| {
+        fs::write(&xml, text).unwrap();
+        refusal(io::read_cube(xml.to_str().unwrap()), "METADATA.XML")
+    };
+    assert!(
+        read(
+            &text
+                .replacen("bandID number=\"6\"", "x number=\"6\"", 1)
+                .replacen("</bandID></band", "</x></band", 1)
+        )
+        .contains("describes 5 bands")
+    );
+    assert!(
+        read(&text.replacen("wavelengthCenterOfBand>420", "wavelengthCenterOfBand>x", 1))
+            .contains("wavelengthCenter")
+    );
+    assert!(read("<level_X/>").contains("<specific>"));
+    assert!(read("<level_X").contains("no XML"));
+    fs::write(&xml, &text).unwrap();
+    fs::copy(&xml, folder.path().join("OTHER-METADATA.XML")).unwrap();
+    let several = refusal(io::read_cube(folder.path().to_str().unwrap()), "2 EnMAP products");
+    assert!(several.contains("name the METADATA.XML"));
+    fs::remove_file(folder.path().join("ENMAP01-X-SPECTRAL_IMAGE.TIF")).unwrap();
+    assert!(
+        refusal(io::read_cube(xml.to_str().unwrap()), "METADATA.XML").contains("SPECTRAL_IMAGE.TIF beside")
+    );
+}
+
+/// An image of a smooth scene by place on the ground: its first corner, pixel size and size in pixels.
+fn seen(corner: (f64, f64), pixel: f64, (rows, columns): (usize, usize), bands: usize) -> Cube {
+    let mut cube = Cube::new(Array3::from_shape_fn((rows, columns, bands), |(r, c, b)| {
+        let x = corner.0 + (c as f64 + 0.5) * pixel;
+        let y = corner.1 - (r as f64 + 0.5) * pixel;
+        (2.0 + (x / 70.0 + b as f64).sin() + 0.8 * (y / 50.0 - 0.7 * b as f64).cos()) as f32
+    }));
+    cube.metadata.grid = Some(Grid {
+        transform: Transform::new([corner.0, pixel, 0.0, corner.1, 0.0, -pixel]),
+        epsg: Some(32633),
+        wkt: None,
+        source: Source::GeoTiff(GeoTiffTags {
+            keys: vec![1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32633],
+            ..GeoTiffTags::default()
+        }),
+    });
+    cube
+}
+
+#[test]
+fn a_fusion_lies_where_both_images_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    io::write_cube(at("lr.tif"), &seen((500.0, 4000.0), 40.0, (9, 8), 6)).unwrap();
+    // Begins two columns to the left and a row above, and ends half an LR pixel before the HSI does.
+    let msi = seen((480.0, 4010.0), 10.0, (35, 36), 2);
+    io::write_cube(at("hr.tif"), &msi).unwrap();
+    io::write_cube(at("hr.hdr"), &msi).unwrap();
+    io::write_cube(at("reference.tif"), &seen((480.0, 4010.0), 10.0, (35, 36), 6)).unwrap();
+    let run = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
+            .args([
+                "fuse",
+                "--backend",
+                "cpu",
+                "--steps",
+                "3",
+                "--finetune-steps",
+                "0",
+                "--members",
+                "1",
+                "--refine",
+                "off",
+            ])
+            .args(["--hsi", &at("lr.tif")])
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    let (out, reference) = (at("z.tif"), at("reference.tif"));
+    for (name, more) in [
+        ("hr.tif", &["--reference", reference.as_str()][..]),
+        ("hr.hdr", &[]),
+    ] {
+        let done = run(&[&["--msi", &at(name), "--out", &out], more].concat());
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(done.status.success(), "{said}");
+        assert!(
+            said.contains("8 x 8 of 9 x 8 HSI and 32 x 32 of 35 x 36 MSI"),
+            "{said}"
+        );
+        let result = io::read_cube(&out).unwrap();
+        assert_eq!(result.samples.dim(), (32, 32, 6));
+        let grid = result.metadata.grid.unwrap();
+        assert_eq!(grid.transform.unwrap().0, [500.0, 10.0, 0.0, 4000.0, 0.0, -10.0]);
+        assert_eq!(grid.epsg, Some(32633));
+    }
+    let by_size = run(&["--msi", &at("hr.tif"), "--out", &out, "--ignore-georeference"]);
+    assert_eq!(by_size.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&by_size.stderr).contains("ratio"));
+    io::write_cube(at("odd.tif"), &seen((480.0, 4010.0), 12.5, (35, 36), 2)).unwrap();
+    let odd = run(&["--msi", &at("odd.tif"), "--out", &out]);
+    assert_eq!(odd.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&odd.stderr).contains("gdalwarp"));
 }

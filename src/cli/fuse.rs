@@ -16,10 +16,10 @@ use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
 use crate::coordination::deviation::{self, Deviation, calibration};
 use crate::coordination::fuse::{fuse_kept, split_off};
+use crate::coordination::overlap::Overlap;
 use crate::coordination::product::{FusedImage, Product};
-use crate::coordination::scene::Scene;
 use crate::coordination::start::checked_kernel;
-use crate::cube::strips::{self, Strips};
+use crate::cube::strips::{self, Cropped, Strips};
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
 use crate::io::{self, Target, write_strips};
@@ -95,7 +95,13 @@ impl Fuse {
         let mut stages = Stages::new(output);
         let pair = stages.run("read", |_| self.pair.read(output))?;
         let known = self.sensors.known(&pair.hsi, &pair.msi_bands, &pair.scene)?;
-        let Pair { hsi, msi, scene, .. } = pair;
+        let Pair {
+            hsi,
+            msi,
+            scene,
+            overlap,
+            ..
+        } = pair;
         let memory = self.memory.max_memory;
         let target = Target {
             path: out,
@@ -124,7 +130,11 @@ impl Fuse {
         let reference = self
             .reference
             .as_deref()
-            .map(|file| self.open_reference(file, &scene))
+            .map(|file| self.pair.open_reference(file, memory))
+            .transpose()?;
+        let reference = reference
+            .as_ref()
+            .map(|image| self.fit_reference(image, shape, overlap.as_ref()))
             .transpose()?;
         checked_kernel(&config, &known, scene.scale)?;
         let engine = self.engine.open()?;
@@ -144,7 +154,11 @@ impl Fuse {
         // In its own unit, for metrics and page; the scene's is scaled. Read before anything is written over it.
         let original = (reference.is_some() || report.is_some())
             .then(|| self.pair.read_hsi())
-            .transpose()?;
+            .transpose()?
+            .map(|hsi| match &overlap {
+                Some(part) => part.cut_lr(hsi),
+                None => hsi,
+            });
         let image = FusedImage::new(engine.as_ref(), &fused, Metadata::of_fusion(&hsi, &msi));
         stages.run("write", |w| {
             write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))
@@ -208,19 +222,32 @@ impl Fuse {
         output.result(&summary, &summary.text(&fused.model, wavelengths))
     }
 
-    /// Opens the reference, which must have the shape of the result and finite samples.
-    fn open_reference(&self, file: &str, scene: &Scene) -> Result<io::Image> {
-        let image = self.pair.open_reference(file, self.memory.max_memory)?;
-        let (rows, columns, _) = scene.hr_msi.dim();
-        let (found, expected) = (image.dim(), (rows, columns, scene.lr_hsi.dim().2));
-        if found == expected {
+    /// The reference, which must have finite samples and the shape of the result, or that of the MSI, of which it is cut to
+    /// the same part.
+    fn fit_reference<'a>(
+        &self,
+        image: &'a io::Image,
+        shape: (usize, usize, usize),
+        overlap: Option<&Overlap>,
+    ) -> Result<Cropped<'a>> {
+        let (rows, columns, bands) = image.dim();
+        let cropped = match overlap {
+            Some(part) if part.whole[1] == (rows, columns) => {
+                Cropped::new(image, part.hr.0.clone(), part.hr.1.clone())
+            }
+            _ => Cropped::new(image, 0..rows, 0..columns),
+        };
+        if cropped.dim() == shape {
             // Bad samples are found now and not after the work.
-            strips::for_each(&image, |_, _| Ok(()))?;
-            return Ok(image);
+            strips::for_each(&cropped, |_, _| Ok(()))?;
+            return Ok(cropped);
         }
         Err(Error::input(format!(
-            "{file}: the reference is {} x {} x {}, the result will be {} x {} x {}",
-            found.0, found.1, found.2, expected.0, expected.1, expected.2
+            "{}: the reference is {rows} x {columns} x {bands}, the result will be {} x {} x {}",
+            self.reference.as_deref().unwrap_or_default(),
+            shape.0,
+            shape.1,
+            shape.2
         )))
     }
 }

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::Output;
 use super::input::{open_matching, psf_kernel};
 use crate::coordination::config::{Config, Refine, Register};
+use crate::coordination::overlap::{Overlap, cut_to_overlap};
 use crate::coordination::response::srf_response;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
@@ -24,7 +25,8 @@ use crate::sensor::estimate::PsfModel;
 /// The two images of a scene.
 #[derive(Debug, Clone, Args)]
 pub struct PairOptions {
-    /// Low-resolution hyperspectral image (.npy, .npz, .mat, HDF5, ENVI, a folder of PNGs; FILE:NAME for one of several arrays)
+    /// Low-resolution hyperspectral image (.npy, .npz, .mat, HDF5, ENVI, GeoTIFF, a folder of bands or an EnMAP product;
+    /// FILE:NAME for one of several arrays)
     #[arg(long, value_name = "FILE")]
     pub hsi: String,
     /// High-resolution multispectral or RGB image
@@ -40,6 +42,8 @@ pub struct PairOptions {
     /// follow where they are as many as the file's bands [default: all]
     #[arg(long, value_name = "LIST")]
     pub msi_bands: Option<BandSelection>,
+    #[command(flatten)]
+    pub placement: PlacementOptions,
     /// Pixels of the HSI to leave out: matrix or image of one band, 0 where a pixel is left out. The result there comes
     /// from the MSI alone
     #[arg(long, value_name = "FILE")]
@@ -47,6 +51,34 @@ pub struct PairOptions {
     /// Pixels of the MSI to leave out, likewise; the result has no data there
     #[arg(long, value_name = "FILE")]
     pub msi_mask: Option<String>,
+}
+
+/// What says where the two images lie on each other.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct PlacementOptions {
+    /// Take both images to show the same ground by their sizes, whatever the files say of their pixel grids [default:
+    /// where both have a grid, it says the ratio and what they share]
+    #[arg(long)]
+    pub ignore_georeference: bool,
+}
+
+impl PlacementOptions {
+    /// Both images cut to what they share; see [`cut_to_overlap`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the grids do not fit each other.
+    pub fn cut(
+        self,
+        hsi: Cube,
+        msi: Cube,
+        hsi_name: &str,
+        msi_name: &str,
+    ) -> Result<(Cube, Cube, Option<Overlap>)> {
+        match self.ignore_georeference {
+            true => Ok((hsi, msi, None)),
+            false => cut_to_overlap(hsi, msi, hsi_name, msi_name),
+        }
+    }
 }
 
 /// Which bands of a hyperspectral image are used.
@@ -73,6 +105,8 @@ pub struct Pair {
     pub msi: Metadata,
     /// Bands of the MSI's file that are used.
     pub msi_bands: TakenBands,
+    /// Which parts of the files these are, where their grids say it.
+    pub overlap: Option<Overlap>,
     /// The scene.
     pub scene: Scene,
 }
@@ -118,7 +152,10 @@ impl PairOptions {
         let (msi_bands, mut unusual) = (msi.bands(), Vec::new());
         let hsi = noticed(&self.hsi, &hsi, &mut unusual)?;
         let msi = noticed(&self.msi, &msi, &mut unusual)?;
+        let (hsi, msi, overlap) = self.placement.cut(hsi, msi, &self.hsi, &self.msi)?;
+        unusual.extend(overlap.as_ref().and_then(Overlap::note));
         let pair = Pair {
+            overlap,
             hsi: hsi.metadata.clone(),
             msi: msi.metadata.clone(),
             msi_bands,

@@ -101,10 +101,8 @@ impl Simulate {
         };
         let file = io::open_image_as(&self.hsi, &reading)?;
         output.notes(&[&file]);
-        let reference = Cropped {
-            size: self.whole_blocks(&file, scale, output)?,
-            image: &file,
-        };
+        let (rows, columns) = self.whole_blocks(&file, scale, output)?;
+        let reference = Cropped::new(&file, 0..rows, 0..columns);
         let psf = input::psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?
             .ok_or_else(|| Error::input("--psf blind: a simulation needs a PSF; give a file, paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE"))?;
         let (_, _, bands) = reference.dim();

@@ -7,7 +7,9 @@ use clap::Args;
 use super::Output;
 use super::checkpoint::CheckpointOptions;
 use super::log::Log;
-use super::options::{BandOptions, ConfigOptions, EngineOptions, SensorOptions, read_image};
+use super::options::{
+    BandOptions, ConfigOptions, EngineOptions, PlacementOptions, SensorOptions, read_image,
+};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
@@ -16,6 +18,7 @@ use crate::coordination::fuse::{Watcher, training_data};
 use crate::coordination::keeper::Identity;
 use crate::coordination::manifest;
 use crate::coordination::model::Model;
+use crate::coordination::overlap::Overlap;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::{Run, train};
 use crate::coordination::start::{Known, start_on_scenes};
@@ -50,6 +53,8 @@ pub struct Train {
     nodata: Option<f64>,
     #[command(flatten)]
     bands: BandOptions,
+    #[command(flatten)]
+    placement: PlacementOptions,
     #[command(flatten)]
     sensors: SensorOptions,
     #[command(flatten)]
@@ -219,6 +224,8 @@ impl Train {
             let hsi = read(&entry.hsi, self.bands.selection())?;
             let msi = read(&entry.msi, BandSelection::All)?;
             let metadata = hsi.metadata.clone();
+            let (hsi, msi, overlap) = self.placement.cut(hsi, msi, &entry.hsi, &entry.msi).map_err(at)?;
+            unusual.extend(overlap.as_ref().and_then(Overlap::note));
             let scene = Scene::of(hsi, msi, &entry.hsi, &entry.msi).map_err(at)?;
             if let Some(other) = scenes.first() {
                 let kind = |s: &Scene| (s.lr_hsi.dim().2, s.hr_msi.dim().2, s.scale);

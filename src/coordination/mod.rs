@@ -11,6 +11,7 @@ pub mod fuse;
 pub mod keeper;
 pub mod manifest;
 pub mod model;
+pub mod overlap;
 pub mod product;
 pub mod registration;
 pub mod response;

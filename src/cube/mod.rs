@@ -75,6 +75,14 @@ impl Metadata {
         }
     }
 
+    /// What is true of the part of the image that begins at this row and column.
+    pub fn cropped(&self, row: usize, column: usize) -> Metadata {
+        Metadata {
+            grid: self.grid.as_ref().and_then(|grid| grid.cropped(row, column)),
+            ..self.clone()
+        }
+    }
+
     /// `true` if the file says that `band` is not to be used.
     pub fn is_bad(&self, band: usize) -> bool {
         self.bad_bands
@@ -229,10 +237,7 @@ impl Cube {
 
     /// Some rows and columns, which it must have, with mask and metadata; the grid begins where they do.
     pub fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Cube {
-        let mut metadata = self.metadata.clone();
-        metadata.grid = metadata
-            .grid
-            .and_then(|grid| grid.cropped(rows.start, columns.start));
+        let metadata = self.metadata.cropped(rows.start, columns.start);
         let valid = self.valid.as_ref();
         Cube {
             valid: valid.map(|v| v.slice(ndarray::s![rows.clone(), columns.clone()]).to_owned()),

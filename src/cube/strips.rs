@@ -134,21 +134,33 @@ impl Strips for Cube {
     }
 }
 
-/// The first rows and columns of an image.
+/// Some rows and columns of an image.
 pub struct Cropped<'a> {
-    /// The image.
-    pub image: &'a dyn Strips,
-    /// Rows and columns that are left, at most those of the image.
-    pub size: (usize, usize),
+    image: &'a dyn Strips,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    metadata: Metadata,
+}
+
+impl<'a> Cropped<'a> {
+    /// Rows and columns of `image`, which it must have.
+    pub fn new(image: &'a dyn Strips, rows: Range<usize>, columns: Range<usize>) -> Self {
+        Cropped {
+            metadata: image.metadata().cropped(rows.start, columns.start),
+            image,
+            rows,
+            columns,
+        }
+    }
 }
 
 impl Strips for Cropped<'_> {
     fn dim(&self) -> (usize, usize, usize) {
-        (self.size.0, self.size.1, self.image.dim().2)
+        (self.rows.len(), self.columns.len(), self.image.dim().2)
     }
 
     fn metadata(&self) -> &Metadata {
-        self.image.metadata()
+        &self.metadata
     }
 
     fn sample_type(&self) -> SampleType {
@@ -156,11 +168,17 @@ impl Strips for Cropped<'_> {
     }
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let strip = self.image.rows(rows)?;
-        if strip.columns() == self.size.1 {
-            return Ok(strip);
+        let first = self.rows.start;
+        let mut strip = self.image.rows(first + rows.start..first + rows.end)?;
+        if strip.columns() != self.columns.len() {
+            strip = strip.part(0..strip.rows(), self.columns.clone());
         }
-        Ok(strip.cropped(strip.rows(), self.size.1))
+        strip.metadata = self.metadata.clone();
+        Ok(strip)
+    }
+
+    fn notes(&self) -> &[String] {
+        self.image.notes()
     }
 }
 
@@ -185,13 +203,10 @@ mod tests {
         assert_eq!(some.metadata.bad_bands, Some(vec![true, false]));
         assert_eq!(some.samples[[299, 7, 0]], cube.samples[[299, 7, 5]]);
         assert!(select(&cube, &[200]).is_err());
-        let cropped = Cropped {
-            image: &cube,
-            size: (30, 20),
-        };
+        let cropped = Cropped::new(&cube, 10..40, 5..25);
         assert_eq!(
             collect(&cropped).unwrap().samples,
-            cube.samples.slice(s![..30, ..20, ..])
+            cube.samples.slice(s![10..40, 5..25, ..])
         );
     }
 }

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 
 mod array;
 mod band_folder;
+mod enmap;
 mod envi;
 mod envi_header;
 mod envi_map;
@@ -48,7 +49,7 @@ pub use samples::{parse_sample_type, sample_type_name};
 pub use text::ResponseTable;
 pub use writer::{CubeWriter, Target, write_strips};
 
-/// The formats that are read. `.npy`, `.npz`, MATLAB 5, ENVI and text are written, too.
+/// The formats that are read. `.npy`, `.npz`, MATLAB 5, ENVI, GeoTIFF and text are written, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// NumPy `.npy`.
@@ -69,6 +70,8 @@ pub enum Format {
     Envi,
     /// GeoTIFF and BigTIFF.
     Tiff,
+    /// EnMAP product: XML and GeoTIFF.
+    Enmap,
     /// Text matrix (`.csv`, `.txt`).
     Text,
 }
@@ -86,6 +89,7 @@ impl Format {
             Format::Folder => "folder of bands",
             Format::Envi => "ENVI",
             Format::Tiff => "GeoTIFF",
+            Format::Enmap => "EnMAP product",
             Format::Text => "text",
         }
     }
@@ -145,6 +149,9 @@ fn ending(path: &Path) -> String {
 
 /// Tells the format of an existing file: by its first bytes, else by its name.
 fn detect(path: &Path) -> Result<Format> {
+    if enmap::metadata_file(path)?.is_some() {
+        return Ok(Format::Enmap);
+    }
     if path.is_dir() {
         return Ok(Format::Folder);
     }
@@ -234,6 +241,11 @@ fn open_samples(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
         Format::Npy => Box::new(npy::open_cube(spec.whole_file()?)?),
         Format::Envi => Box::new(envi::open_cube(spec.whole_file()?)?),
         Format::Tiff => Box::new(tiff::open_cube(spec.whole_file()?)?),
+        Format::Enmap => {
+            let path = spec.whole_file()?;
+            let xml = enmap::metadata_file(path)?;
+            Box::new(enmap::open_cube(xml.as_deref().unwrap_or(path))?)
+        }
         Format::Mat5 => Box::new(NamedFile::open_level5(&spec.path)?.cube(array, memory)?),
         Format::Mat73 => Box::new(NamedFile::open_version73(&spec.path)?.cube(array, memory)?),
         Format::Npz => Box::new(NamedFile::open_npz(&spec.path)?.cube(array, memory)?),
@@ -292,7 +304,7 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
             NamedFile::of_hdf5(&spec.path, file, spec.array.as_deref())?.matrix(spec.array.as_deref())
         }
         Format::Text => text::read_matrix(spec.whole_file()?),
-        Format::Envi | Format::Tiff | Format::Png | Format::Folder => Err(Error::input(format!(
+        Format::Envi | Format::Tiff | Format::Enmap | Format::Png | Format::Folder => Err(Error::input(format!(
             "{}: is an image; a matrix is read from .npy, .npz, .mat, HDF5, .csv or .txt",
             spec.path.display()
         ))),
