@@ -304,10 +304,12 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
             NamedFile::of_hdf5(&spec.path, file, spec.array.as_deref())?.matrix(spec.array.as_deref())
         }
         Format::Text => text::read_matrix(spec.whole_file()?),
-        Format::Envi | Format::Tiff | Format::Enmap | Format::Png | Format::Folder => Err(Error::input(format!(
-            "{}: is an image; a matrix is read from .npy, .npz, .mat, HDF5, .csv or .txt",
-            spec.path.display()
-        ))),
+        Format::Envi | Format::Tiff | Format::Enmap | Format::Png | Format::Folder => {
+            Err(Error::input(format!(
+                "{}: is an image; a matrix is read from .npy, .npz, .mat, HDF5, .csv or .txt",
+                spec.path.display()
+            )))
+        }
     }
 }
 
