@@ -14,8 +14,8 @@ use crate::io::{self, Interleave, Reading, Target, write_strips};
 
 /// Convert an image to another file format, numeric type or interleave
 ///
-/// The ending of OUT says the format: .npy, .npz, .mat (MATLAB 5), or for ENVI .hdr, .img, .bsq, .bil, .bip.
-/// Values are not rescaled; for integer types they are rounded and clamped to the range of the type.
+/// The ending of OUT says the format: .npy, .npz, .mat (MATLAB 5), .tif (GeoTIFF), or for ENVI .hdr, .img, .bsq, .bil,
+/// .bip. Values are not rescaled; for integer types they are rounded and clamped to the range of the type.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hsr-gpu convert scene.mat scene.hdr --type u16 --interleave bil")]
 pub struct Convert {

@@ -33,7 +33,7 @@ use crate::io::{self, Target, write_strips};
 pub struct Fuse {
     #[command(flatten)]
     pair: PairOptions,
-    /// High-resolution hyperspectral image to write (.npy, .npz, .mat, .hdr)
+    /// High-resolution hyperspectral image to write (.npy, .npz, .mat, .hdr, .tif)
     #[arg(long, value_name = "FILE", required_unless_present = "dump_config")]
     out: Option<PathBuf>,
     #[command(flatten)]
