@@ -143,10 +143,11 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = group.y * groups.x + group.x;
-    if n >= step.hr_count {
+    let in_part = group.y * groups.x + group.x;
+    if in_part >= step.hr_part {
         return;
     }
+    let n = step.hr_offset + in_part;
     let window = batch[step.hr_first + n];
     let member = step.member * #{PARAMETER_QUADS}u;
     let record = n * #{WINDOW_RECORD}u;

@@ -11,6 +11,10 @@ pub enum Error {
     Input(String),
     /// The work itself failed (exit code 1): a device, a disk, a check that did not hold.
     Failed(String),
+    /// A device failed (exit code 1): another one may do.
+    Device(String),
+    /// A device has not enough memory (exit code 1): smaller parts or another device may do.
+    DeviceMemory(String),
     /// Stopped by the user (exit code 130); says what was kept.
     Interrupted(String),
 }
@@ -29,11 +33,16 @@ impl Error {
         Error::Failed(message.into())
     }
 
+    /// Whether it is a device that failed, so that another one may do.
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Error::Device(_) | Error::DeviceMemory(_))
+    }
+
     /// The process exit code of this error: 2, 1 or 130.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input(_) => 2,
-            Error::Failed(_) => 1,
+            Error::Failed(_) | Error::Device(_) | Error::DeviceMemory(_) => 1,
             Error::Interrupted(_) => 130,
         }
     }
@@ -42,7 +51,11 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Input(m) | Error::Failed(m) | Error::Interrupted(m) => f.write_str(m),
+            Error::Input(m)
+            | Error::Failed(m)
+            | Error::Device(m)
+            | Error::DeviceMemory(m)
+            | Error::Interrupted(m) => f.write_str(m),
         }
     }
 }

@@ -7,14 +7,16 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::Folder;
 use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::cube::Cube;
-use hsr_gpu::io::write_matrix;
+use hsr_gpu::cube::strips::Strips;
+use hsr_gpu::io::{open_image, write_matrix};
 use hsr_gpu::random::{key, philox};
 use ndarray::{Array2, Array3};
 
@@ -258,6 +260,28 @@ fn divergence_names_step_and_term_and_keeps_the_last_good_checkpoint() {
                 "{said}"
             );
         }
+    }
+}
+
+// Lengthened, or written again with as many bytes.
+#[test]
+fn a_file_that_changes_while_it_is_read_is_refused() {
+    let folder = pair();
+    let path = folder.path("y.npy");
+    let bytes = fs::read(&path).unwrap();
+    for longer in [true, false] {
+        let image = open_image(&path.to_string_lossy(), None, 0).unwrap();
+        image.rows(0..4).unwrap();
+        let file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        if longer {
+            (&file).write_all(&[0]).unwrap();
+        }
+        file.set_modified(SystemTime::now() + Duration::from_secs(7))
+            .unwrap();
+        let error = image.rows(4..8).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("y.npy: was changed"), "{error}");
+        fs::write(&path, &bytes).unwrap();
     }
 }
 

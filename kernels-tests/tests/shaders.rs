@@ -209,7 +209,8 @@ fn host_and_shader_agree_on_the_uniforms() {
     };
     let step = offsets!(StepUniform: key, step, member, lr_first, lr_count, hr_first, hr_count, slot,
         update_network, network_step, network_root, degradation_step, degradation_root, lr_scale, blur_scale,
-        response_scale, observation_scale, alpha_blur, alpha_response, alpha_observation, zero, index, run);
+        response_scale, observation_scale, alpha_blur, alpha_response, alpha_observation, zero, index, run, hr_offset,
+        hr_part);
     assert_eq!(
         layout(&module(hr_network::FILE), "Step"),
         (step, size_of::<StepUniform>())

@@ -121,7 +121,7 @@ impl Bench {
             sizes.shrink(self.shrink.into());
         }
         let begin = Instant::now();
-        let engine = self.engine.open()?;
+        let engine = self.engine.open_alone()?;
         let opened = begin.elapsed().as_secs_f64();
         let mut rows = Vec::new();
         for sizes in sizes {

@@ -438,6 +438,13 @@ pub struct EngineOptions {
     /// it, with cooperative matrices where there are any
     #[arg(long, value_enum, default_value_t = PrecisionOption::F32)]
     pub precision: PrecisionOption,
+    /// Bytes of buffers that a GPU may hold at once, with KiB, MiB or GiB (KB, MB, GB) [default: what it has]. Parts of
+    /// images become smaller for it
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub max_gpu_memory: Option<usize>,
+    /// Do not compare a GPU's first step and reconstruction with the CPU's
+    #[arg(long)]
+    pub no_self_test: bool,
 }
 
 /// The values of `--precision`.
@@ -495,11 +502,56 @@ pub fn pipeline_folder() -> Option<PathBuf> {
 }
 
 impl EngineOptions {
-    /// Opens the device.
+    /// Opens the device for a run: a GPU is tested against the CPU, opened again where it fails, and with
+    /// `--backend auto` left for the CPU where that does not help.
     ///
     /// # Errors
     /// [`Error::Input`] where the adapter does not exist or the build has no GPU engine.
     pub fn open(&self) -> Result<Box<dyn Engine<f32>>> {
+        #[cfg(feature = "gpu")]
+        if self.backend != Backend::Cpu {
+            use crate::engine::gpu::hardware_adapter;
+            let named = self.backend == Backend::Gpu || self.adapter.is_some();
+            return match named || hardware_adapter().is_some() {
+                true => self.recovering(self.open_alone()),
+                false => self.open_cpu(),
+            };
+        }
+        self.open_alone()
+    }
+
+    /// An engine that goes on where the GPU fails.
+    #[cfg(feature = "gpu")]
+    fn recovering(&self, opened: Result<Box<dyn Engine<f32>>>) -> Result<Box<dyn Engine<f32>>> {
+        use crate::engine::recovery::Recovery;
+        let warn = |line: &str| eprintln!("hsr-gpu: {line}");
+        // In single precision whatever the GPU computes in: its rounding is within the test's limits.
+        let cpu = || -> Result<Box<dyn Engine<f32>>> { Ok(Box::new(SimdEngine::new())) };
+        let auto = self.backend == Backend::Auto;
+        let engine = match opened {
+            Err(error) if auto && error.is_of_device() => {
+                warn(&format!("warning: {error}; going on without it on the CPU"));
+                return cpu();
+            }
+            opened => opened?,
+        };
+        let reference = match self.no_self_test {
+            true => None,
+            false => Some(cpu()?),
+        };
+        let again = self.clone();
+        let recovery = Recovery::new(engine, move || again.open_alone(), reference, warn);
+        Ok(Box::new(match auto {
+            true => recovery.or(cpu),
+            false => recovery,
+        }))
+    }
+
+    /// Opens the device and nothing around it, for measurements.
+    ///
+    /// # Errors
+    /// As [`EngineOptions::open`].
+    pub fn open_alone(&self) -> Result<Box<dyn Engine<f32>>> {
         if self.backend == Backend::Cpu {
             return match &self.adapter {
                 Some(name) => Err(Error::input(format!(
@@ -507,6 +559,9 @@ impl EngineOptions {
                 ))),
                 None if self.checked => Err(Error::input(
                     "--checked is for the GPU's kernels; leave it out with --backend cpu",
+                )),
+                None if self.max_gpu_memory.is_some() => Err(Error::input(
+                    "--max-gpu-memory is for GPUs; leave it out with --backend cpu",
                 )),
                 None => self.open_cpu(),
             };
@@ -534,6 +589,7 @@ impl EngineOptions {
             checked: self.checked,
             cache: pipeline_folder(),
             precision: self.precision.into(),
+            memory: self.max_gpu_memory.map(|bytes| bytes as u64),
             ..Options::default()
         };
         Ok(Box::new(GpuEngine::with_options(&choice, options)?))

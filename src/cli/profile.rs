@@ -180,7 +180,7 @@ impl Profile {
         if let Some(trace) = &self.trace {
             check_writable(trace)?;
         }
-        let engine = self.engine.open()?;
+        let engine = self.engine.open_alone()?;
         let engine = engine.as_ref();
         let instruments = engine
             .instruments()

@@ -106,6 +106,8 @@ pub struct Summary {
     pub version: &'static str,
     /// The device.
     pub engine: String,
+    /// What went wrong with devices on the way and was mended, a line each.
+    pub mishaps: Vec<String>,
     /// Seed.
     pub seed: u64,
     /// Rows, columns and bands of the result.
@@ -300,6 +302,7 @@ impl Summary {
         Summary {
             version: env!("CARGO_PKG_VERSION"),
             engine: engine.name(),
+            mishaps: engine.mishaps(),
             seed: config.seed,
             shape: (rows, columns, model.architecture.bands),
             scale: fused.scene.scale,

@@ -342,7 +342,9 @@ impl Keeper {
                 "interrupted; {} holds {reached}, the same command with --resume goes on from it",
                 path.display()
             )),
-            (Some(path), Some(reached), Error::Failed(m)) if self.advice => {
+            (Some(path), Some(reached), Error::Failed(m) | Error::Device(m) | Error::DeviceMemory(m))
+                if self.advice =>
+            {
                 Error::Failed(format!("{m}; {} holds {reached}", path.display()))
             }
             (_, _, error) => error,

@@ -9,7 +9,9 @@ pub mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod profile;
+pub mod recovery;
 pub mod refinement;
+pub mod self_test;
 pub mod simd;
 pub mod work;
 pub mod workload;
@@ -311,6 +313,14 @@ pub trait Engine<T: Real> {
     /// The device's passes of refinement; the CPU twins where it has none of its own.
     fn refiner(&self) -> &dyn refinement::Refiner<T> {
         &cpu::CpuEngine
+    }
+
+    /// The engine is not used any more: its device lets go of everything, which then is lost.
+    fn give_up(&self) {}
+
+    /// What went wrong on the way and was mended, each in one line.
+    fn mishaps(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// The device's instruments; `None` where it has none.

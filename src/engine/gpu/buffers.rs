@@ -28,7 +28,7 @@ impl GpuBuffer {
     /// A zeroed buffer of `words` 32-bit words; `hint` says what to reduce if the adapter cannot hold it.
     ///
     /// # Errors
-    /// [`Error::Failed`] if it is larger than the adapter's limits allow or memory is short.
+    /// [`Error::DeviceMemory`] if it is larger than the adapter's limits allow or memory is short.
     pub fn zeroed(
         context: &Context,
         name: &'static str,
@@ -43,7 +43,7 @@ impl GpuBuffer {
             .max_storage_buffer_binding_size
             .min(context.limits.max_buffer_size - 2 * GUARD);
         if bytes > limit {
-            return Err(Error::failed(format!(
+            return Err(Error::DeviceMemory(format!(
                 "{}: `{name}` would take {} MiB, and a binding holds {} MiB: {hint}",
                 context.info.name,
                 bytes >> 20,
@@ -51,6 +51,7 @@ impl GpuBuffer {
             )));
         }
         let offset = if guarded { GUARD } else { 0 };
+        context.check_memory(name, bytes + 2 * offset)?;
         let buffer = context.scoped(name, || {
             context.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some(name),

@@ -243,7 +243,18 @@ pub struct Context {
     staging: Mutex<Option<(wgpu::Buffer, Lease)>>,
     /// Whether cooperative matrices are switched on.
     matrices: bool,
-    errors: Arc<Mutex<Option<String>>>,
+    errors: Arc<Mutex<Option<Error>>>,
+}
+
+/// A driver's or validator's error as one of ours.
+fn error_of(adapter: &str, what: &str, error: &wgpu::Error) -> Error {
+    let message = first_line(&error.to_string());
+    match error {
+        wgpu::Error::OutOfMemory { .. } => {
+            Error::DeviceMemory(format!("{adapter}: {what}the device is out of memory: {message}"))
+        }
+        _ => Error::Device(format!("{adapter}: {what}{message}")),
+    }
 }
 
 /// The first line of a driver's or validator's message, for an error of one line.
@@ -253,11 +264,11 @@ fn first_line(message: &str) -> String {
 }
 
 impl Context {
-    /// Opens the chosen adapter.
+    /// Opens the chosen adapter, to hold at most `memory` bytes of buffers where that is given.
     ///
     /// # Errors
-    /// [`Error::Input`] if there is no such adapter, [`Error::Failed`] if it cannot be opened.
-    pub fn new(choice: &AdapterChoice, precision: Precision) -> Result<Self> {
+    /// [`Error::Input`] if there is no such adapter, [`Error::Device`] if it cannot be opened.
+    pub fn new(choice: &AdapterChoice, precision: Precision, memory: Option<u64>) -> Result<Self> {
         let adapter = select(choice)?;
         let info = adapter.get_info();
         let half = precision == Precision::F16;
@@ -302,32 +313,30 @@ impl Context {
         }))
         .map_err(|e| {
             let message = first_line(&e.to_string());
-            Error::failed(format!("{}: cannot be opened: {message}", info.name))
+            Error::Device(format!("{}: cannot be opened: {message}", info.name))
         })?;
-        let errors: Arc<Mutex<Option<String>>> = Arc::default();
-        let keep = |errors: &Mutex<Option<String>>, message: String| {
-            errors
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(message);
-        };
-        let uncaptured = errors.clone();
+        let errors: Arc<Mutex<Option<Error>>> = Arc::default();
+        let (uncaptured, adapter) = (errors.clone(), info.name.clone());
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            keep(&uncaptured, first_line(&e.to_string()));
+            let mut first = uncaptured.lock().unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert_with(|| error_of(&adapter, "", &e));
         }));
-        let lost = errors.clone();
+        let (lost, adapter) = (errors.clone(), info.name.clone());
+        // Also called when the device is dropped, after which no one asks for errors.
         device.set_device_lost_callback(move |reason, message| {
-            // `Destroyed` is this process dropping the device.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                keep(&lost, format!("the device was lost: {}", first_line(&message)));
-            }
+            let mut first = lost.lock().unwrap_or_else(PoisonError::into_inner);
+            // What was reported before follows from the loss.
+            *first = Some(Error::Device(format!(
+                "{adapter}: the device was lost ({reason:?}): {}",
+                first_line(&message)
+            )));
         });
         Ok(Context {
             device,
             queue,
             info,
             limits,
-            made: Arc::default(),
+            made: Arc::new(Made::within(memory)),
             timing: Timing::default(),
             staging: Mutex::default(),
             matrices,
@@ -356,19 +365,34 @@ impl Context {
     /// The first error that wgpu has reported since the last call.
     ///
     /// # Errors
-    /// [`Error::Failed`] with its message.
+    /// [`Error::Device`] or [`Error::DeviceMemory`] with its message.
     pub fn check(&self) -> Result<()> {
         let mut first = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         match first.take() {
-            Some(message) => Err(Error::failed(format!("{}: {message}", self.info.name))),
+            Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+
+    /// Checks that a buffer of `bytes` may be made.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] where the run may not hold so much.
+    pub fn check_memory(&self, what: &str, bytes: u64) -> Result<()> {
+        self.made.room_for(bytes).map_err(|most| {
+            Error::DeviceMemory(format!(
+                "{}: `{what}` of {} KiB does not fit into the {} KiB that the run may take",
+                self.info.name,
+                bytes.div_ceil(1 << 10),
+                most >> 10
+            ))
+        })
     }
 
     /// Runs `make` and turns the validation error or lack of memory that it causes into an error.
     ///
     /// # Errors
-    /// [`Error::Failed`] with `what` and wgpu's message.
+    /// [`Error::Device`] or [`Error::DeviceMemory`] with `what` and wgpu's message.
     pub fn scoped<T>(&self, what: &str, make: impl FnOnce() -> T) -> Result<T> {
         let scopes = [
             wgpu::ErrorFilter::Internal,
@@ -384,11 +408,7 @@ impl Context {
             first = first.or(error);
         }
         match first {
-            Some(e) => Err(Error::failed(format!(
-                "{}: {what}: {}",
-                self.info.name,
-                first_line(&e.to_string())
-            ))),
+            Some(e) => Err(error_of(&self.info.name, &format!("{what}: "), &e)),
             None => Ok(made),
         }
     }
@@ -412,18 +432,48 @@ impl Context {
     /// # Errors
     /// [`Error::Failed`] if the device was lost.
     pub fn wait(&self) -> Result<()> {
-        if let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
-            return Err(Error::failed(format!("{}: {e}", self.info.name)));
-        }
-        self.check()
+        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        // That a device is lost says more than that waiting for it failed.
+        self.check()?;
+        polled
+            .map(drop)
+            .map_err(|e| Error::Device(format!("{}: {e}", self.info.name)))
     }
 
     /// As [`Context::wait`], with an error kept for [`Context::check`].
     pub(super) fn wait_and_note(&self) {
         if let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
             let mut first = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(first_line(&e.to_string()));
+            first.get_or_insert_with(|| Error::Device(format!("{}: {e}", self.info.name)));
         }
+    }
+
+    /// `kept`, if it is large enough to read back `bytes`, else a buffer that is.
+    fn staging(&self, kept: Option<(wgpu::Buffer, Lease)>, bytes: u64) -> Result<(wgpu::Buffer, Lease)> {
+        if let Some(kept) = kept.filter(|(buffer, _)| buffer.size() >= bytes) {
+            return Ok(kept);
+        }
+        let size = bytes.max(LEAST_STAGING);
+        self.check_memory("read-back", size)?;
+        let buffer = self.scoped("read-back", || {
+            self.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("read-back"),
+                size,
+                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                mapped_at_creation: false,
+            })
+        })?;
+        Ok((buffer, self.made.buffer(size)))
+    }
+
+    /// Makes sure that `bytes` can be read back at once.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] where there is no room for it.
+    pub fn reserve(&self, bytes: u64) -> Result<()> {
+        let mut kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        *kept = Some(self.staging(kept.take(), bytes)?);
+        Ok(())
     }
 
     /// Copies `bytes` of `buffer` from `offset` to the host; both multiples of four.
@@ -435,21 +485,7 @@ impl Context {
             return Ok(Vec::new());
         }
         let mut kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        let (staging, lease) = match kept.take().filter(|(buffer, _)| buffer.size() >= bytes) {
-            Some(large_enough) => large_enough,
-            None => {
-                let size = bytes.max(LEAST_STAGING);
-                let buffer = self.scoped("read-back buffer", || {
-                    self.device.create_buffer(&wgpu::BufferDescriptor {
-                        label: Some("read-back"),
-                        size,
-                        usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-                        mapped_at_creation: false,
-                    })
-                })?;
-                (buffer, self.made.buffer(size))
-            }
-        };
+        let (staging, lease) = self.staging(kept.take(), bytes)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
         self.queue.submit([encoder.finish()]);
@@ -461,11 +497,11 @@ impl Context {
         });
         self.wait()?;
         if *mapped.lock().unwrap_or_else(PoisonError::into_inner) != Some(true) {
-            return Err(Error::failed(format!("{}: read-back failed", self.info.name)));
+            return Err(Error::Device(format!("{}: read-back failed", self.info.name)));
         }
         let view = part
             .get_mapped_range()
-            .map_err(|e| Error::failed(format!("{}: read-back: {e}", self.info.name)))?;
+            .map_err(|e| Error::Device(format!("{}: read-back: {e}", self.info.name)))?;
         let data = view.to_vec();
         drop(view);
         staging.unmap();

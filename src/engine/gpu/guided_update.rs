@@ -6,7 +6,7 @@ use crate::engine::cpu;
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::defines::{Target, quads};
 use crate::engine::gpu::preprocessor::Defines;
-use crate::engine::gpu::refinement::{Buffers, PART_WORK, PartUniform, rows_of_part};
+use crate::engine::gpu::refinement::{Buffers, PartUniform, rows_of_part};
 use crate::engine::refinement::{Guide, RefinementGrid, Strip};
 use crate::error::Result;
 
@@ -89,18 +89,24 @@ pub fn guided_update(
     let mut buffers = Buffers::of(engine);
     buffers.write("column_places", &places(grid, 1, 0, columns))?;
     let reach = (guide.radius.ceil() as usize).max(1);
-    let row_work = 4 * reach * reach * columns * (bands + 16);
-    let step = rows_of_part(engine, columns * bands.max(b)).min((PART_WORK / row_work).max(1));
-    let parts = hr_hsi
-        .chunks_mut(step * columns * bands)
-        .zip(hr_msi.chunks(step * columns * b));
-    for (k, (hr_hsi, hr_msi)) in parts.enumerate() {
-        let first = strip.hr_row + k * step;
-        let hr = first..first + hr_hsi.len() / (columns * bands);
+    // Operations of a row and quad of bands, roughly: κ of the LR pixels in reach, and the products.
+    let quad_work = (8 * reach * reach * columns * (4 + 16 / quads(bands).max(1))) as f64;
+    let held = rows_of_part(engine, columns * bands.max(b));
+    let (mut rest, mut rest_msi, mut first) = (hr_hsi, hr_msi, strip.hr_row);
+    while !rest.is_empty() {
+        let fitting = engine.pace.fitting(FILE) / (quad_work * quads(bands) as f64);
+        let rows = held
+            .min(fitting.max(1.0) as usize)
+            .min(rest.len() / (columns * bands));
+        let (hr_hsi, after) = rest.split_at_mut(rows * columns * bands);
+        let (hr_msi, after_msi) = rest_msi.split_at(rows * columns * b);
+        (rest, rest_msi) = (after, after_msi);
+        let hr = first..first + rows;
+        first += rows;
         let lr = grid.lr_rows(&hr, guide.radius);
         let near = (lr.start - strip.lr_row) * grid.columns..(lr.end - strip.lr_row) * grid.columns;
         buffers.write("lr_msi", &lr_msi[near.start * b..near.end * b])?;
-        buffers.write("row_places", &places(grid, 0, first, hr.len()))?;
+        buffers.write("row_places", &places(grid, 0, hr.start, hr.len()))?;
         buffers.write("hr_msi", hr_msi)?;
         buffers.write("hr_hsi", hr_hsi)?;
         // The LR rows that one HR row reaches may be more than a part holds: then some bands at a time.
@@ -125,7 +131,8 @@ pub fn guided_update(
                 hr.len().div_ceil(SIDE),
                 count.div_ceil(WIDTH),
             ];
-            buffers.run(&pipeline, part, tiles.map(|n| n as u32), || {
+            let measured = (FILE, quad_work * (count * hr.len()) as f64);
+            buffers.run_measured(&pipeline, part, tiles.map(|n| n as u32), measured, || {
                 let bands = (4 * count).min(bands - 4 * quad);
                 cpu::guided_update::work::<f32>(grid, &hr, guide, bands)
             })?;

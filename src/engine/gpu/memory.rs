@@ -9,9 +9,27 @@ pub struct Made {
     bytes: AtomicU64,
     peak: AtomicU64,
     objects: AtomicU64,
+    /// Bytes of buffers that may be held at once.
+    most: Option<u64>,
 }
 
 impl Made {
+    /// Counts of a context that may hold so many bytes of buffers at once.
+    pub fn within(most: Option<u64>) -> Self {
+        Made {
+            most,
+            ..Made::default()
+        }
+    }
+
+    /// Whether `bytes` more may be held; else how many may be in all.
+    pub fn room_for(&self, bytes: u64) -> Result<(), u64> {
+        match self.most {
+            Some(most) if self.bytes.load(Ordering::Relaxed) + bytes > most => Err(most),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts one buffer, bind group or pipeline.
     pub fn object(&self) {
         self.objects.fetch_add(1, Ordering::Relaxed);

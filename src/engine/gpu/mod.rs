@@ -24,6 +24,7 @@ pub mod lr_network;
 pub mod lr_steps;
 pub mod memory;
 pub mod network_update;
+pub mod pace;
 pub mod pipeline;
 pub mod pipeline_cache;
 pub mod preprocessor;
@@ -57,6 +58,8 @@ pub struct GpuEngine {
     pub pipelines: Pipelines,
     /// Buffers that the passes of refinement leave for the next.
     kept: refinement::Kept,
+    /// What the device was measured to do.
+    pub pace: pace::Pace,
 }
 
 impl GpuEngine {
@@ -73,11 +76,12 @@ impl GpuEngine {
     /// # Errors
     /// As [`GpuEngine::new`].
     pub fn with_options(choice: &AdapterChoice, options: Options) -> Result<Self> {
-        let context = Context::new(choice, options.precision)?;
+        let context = Context::new(choice, options.precision, options.memory)?;
         Ok(GpuEngine {
             pipelines: Pipelines::new(&context, options),
             context,
             kept: refinement::Kept::default(),
+            pace: pace::Pace::default(),
         })
     }
 }
@@ -129,6 +133,10 @@ impl Engine<f32> for GpuEngine {
 
     fn refiner(&self) -> &dyn Refiner<f32> {
         self
+    }
+
+    fn give_up(&self) {
+        self.context.device.destroy();
     }
 
     fn instruments(&self) -> Option<&dyn Instruments> {

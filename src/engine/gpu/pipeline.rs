@@ -28,6 +28,8 @@ pub struct Options {
     pub precision: Precision,
     /// What the texts take in place of the adapter's own properties, for tests of another adapter's texts.
     pub target: Option<Target>,
+    /// Bytes of buffers that may be held at once; as many as the device has where it is left out.
+    pub memory: Option<u64>,
     /// Bytes of the parts that refinement cuts images into, for tests of images larger than that.
     pub part_bytes: Option<u64>,
 }

@@ -1,5 +1,7 @@
 //! Host side of `shaders/reconstruct.wgsl`: the network over an image, tile by tile.
 
+use std::time::Instant;
+
 use half::f16;
 use ndarray::{ArrayView3, ArrayViewMut3};
 
@@ -13,7 +15,7 @@ use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::TileUniform;
 use crate::engine::{Geometry, Noise, Output, TrainingState};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::{Architecture, Layout};
 use crate::random::{Purpose, key};
 
@@ -24,9 +26,8 @@ pub const FILE: &str = "reconstruct.wgsl";
 const WORKGROUP: usize = 64;
 /// Bytes of a tile's result at most: far below any binding's limit, and read back in one piece.
 const TILE_BYTES: usize = 32 << 20;
-/// Multiply-adds of a dispatch at most: a fraction of a second on a slow adapter, for drivers' watchdogs.
-const TILE_WORK: usize = 10_000_000_000;
-
+/// Pixels of a tile that is not cut further where memory is short.
+const LEAST_TILE: usize = 1024;
 /// Abundances are f32 always: fine-tuning freezes them.
 fn adapted(output: Output, target: Target) -> Target {
     match output {
@@ -108,14 +109,10 @@ pub fn reconstruct(
         Output::Sample { member, .. } | Output::Abundance { member } => (member as usize, 1),
     };
     let pixels = hr_msi.dim().0 * hr_msi.dim().1;
-    let work = members * architecture.multiply_adds().max(1);
-    let tile = (TILE_BYTES / (4 * padded.max(architecture.msi_bands)))
-        .min(TILE_WORK / work)
-        .clamp(1, pixels.max(1));
+    let work = 2.0 * (members * architecture.multiply_adds().max(1)) as f64;
+    let mut tile = (TILE_BYTES / (4 * padded.max(architecture.msi_bands))).clamp(1, pixels.max(1));
 
     let hint = "use a smaller network or --backend cpu";
-    let msi_buffer = GpuBuffer::zeroed(context, "hr_msi", tile * architecture.msi_bands, guarded, hint)?;
-    let image = GpuBuffer::zeroed(context, "image", tile * padded, guarded, hint)?;
     let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
     let network = GpuBuffer::of(context, "network", &parameters, guarded, hint)?;
     let target = adapted(output, engine.target());
@@ -130,6 +127,20 @@ pub fn reconstruct(
     };
     let weights = GpuBuffer::of(context, "weights", &halves, guarded, hint)?;
     let uniform = GpuBuffer::zeroed(context, "step", size_of::<TileUniform>() / 4, guarded, hint)?;
+    // Smaller tiles give the same bits, and need less memory on the device and for reading back.
+    let (msi_buffer, image) = loop {
+        let buffers = || -> Result<_> {
+            let msi_buffer =
+                GpuBuffer::zeroed(context, "hr_msi", tile * architecture.msi_bands, guarded, hint)?;
+            let image = GpuBuffer::zeroed(context, "image", tile * padded, guarded, hint)?;
+            context.reserve(4 * (tile * padded) as u64)?;
+            Ok((msi_buffer, image))
+        };
+        match buffers() {
+            Err(Error::DeviceMemory(_)) if tile > LEAST_TILE => tile = (tile / 2).max(LEAST_TILE),
+            made => break made?,
+        }
+    };
     let group = pipeline.bind(
         context,
         &[
@@ -149,7 +160,8 @@ pub fn reconstruct(
     let mut to = out.iter_mut();
     let mut at = 0;
     while at < pixels {
-        let count = tile.min(pixels - at);
+        let fitting = (engine.pace.fitting(FILE) / work).max(1.0) as usize;
+        let count = tile.min(fitting).min(pixels - at);
         let msi: Vec<f32> = from.by_ref().take(count * architecture.msi_bands).collect();
         msi_buffer.write(context, 0, &msi)?;
         let values = TileUniform {
@@ -171,7 +183,10 @@ pub fn reconstruct(
                 cpu::reconstruct::work::<f32>(architecture, output, count)
             });
         }
-        context.submit(encoder, false)?;
+        let began = Instant::now();
+        context.submit(encoder, true)?;
+        let seconds = began.elapsed().as_secs_f64();
+        engine.pace.measured(FILE, work * count as f64, seconds);
         let values: Vec<f32> = image.read(context, 0, count * padded)?;
         for row in values.chunks_exact(padded) {
             for &value in &row[..channels] {

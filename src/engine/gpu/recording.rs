@@ -181,7 +181,8 @@ impl Buffers {
             }
         }
         Ok(Buffers {
-            step: zeroed("step", STEPS * pitch / 4, fewer_windows)?,
+            // One more for the parts of a step's HR pass.
+            step: zeroed("step", (STEPS + 1) * pitch / 4, fewer_windows)?,
             batch: zeroed("batch", batch_capacity, smaller_lr)?,
             hr_msi: of("hr_msi", &data.hr_msi, fewer_windows)?,
             lr_hsi: of(

@@ -1,10 +1,13 @@
 //! What the passes of refinement share on the GPU: their uniform, their buffers, and how an image is cut into parts.
 //!
 //! Images come from the host and go back to it, strip by strip. A strip is cut further where a binding would not hold it,
-//! and so that no dispatch is long; the bits of a row depend on neither.
+//! and so that no dispatch is long; where the device's memory is short, parts become smaller. The bits of a row depend on
+//! none of it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -14,12 +17,12 @@ use crate::engine::gpu::pipeline::Pipeline;
 use crate::engine::gpu::{bicubic_update, consistency_residual, dct_denoise, guided_update};
 use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
 use crate::engine::work::Work;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bytes of a part of an image at most.
 const PART_BYTES: u64 = 32 << 20;
-/// Multiply-adds of a dispatch at most: a fraction of a second on a slow adapter, for drivers' watchdogs.
-pub(super) const PART_WORK: usize = 10_000_000_000;
+/// Times that parts are halved where memory is short: 64 KiB are left of 32 MiB.
+const HALVINGS: u32 = 9;
 /// Where a binding does not hold one row of an image.
 const HINT: &str = "use --refine off or --backend cpu";
 
@@ -60,23 +63,57 @@ impl PartUniform {
 /// Rows of `row` 32-bit words that a part has, at least one.
 pub(super) fn rows_of_part(engine: &GpuEngine, row: usize) -> usize {
     let bytes = engine.pipelines.options().part_bytes.unwrap_or(PART_BYTES);
+    let bytes = bytes >> engine.kept.halvings.load(Ordering::Relaxed);
     let limit = engine.context.limits.max_storage_buffer_binding_size;
     (bytes.min(limit) / (4 * row.max(1)) as u64).max(1) as usize
 }
 
-/// Buffers between passes, by the name that the shaders have for them.
+/// What passes leave for each other.
 #[derive(Debug, Default)]
-pub struct Kept(Mutex<HashMap<&'static str, GpuBuffer>>);
+pub struct Kept {
+    /// Buffers, by the name that the shaders have for them.
+    buffers: Mutex<HashMap<&'static str, GpuBuffer>>,
+    /// Times that parts were halved.
+    halvings: AtomicU32,
+    /// Whether the pass that runs has given any of its result back.
+    gave: AtomicBool,
+}
 
 impl Kept {
     fn take(&self, name: &str) -> Option<GpuBuffer> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         kept.remove(name)
     }
 
     fn put(&self, buffers: impl Iterator<Item = (&'static str, GpuBuffer)>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(buffers);
+    }
+
+    fn clear(&self) {
+        let mut kept = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clear();
+    }
+}
+
+impl GpuEngine {
+    /// Runs a pass, with smaller parts where memory is short. A pass that has given a part of its result back cannot be
+    /// run again on it.
+    fn in_parts(&self, mut pass: impl FnMut() -> Result<()>) -> Result<()> {
+        loop {
+            self.kept.gave.store(false, Ordering::Relaxed);
+            let result = pass();
+            let gave = self.kept.gave.load(Ordering::Relaxed);
+            match result {
+                Err(Error::DeviceMemory(_))
+                    if !gave && self.kept.halvings.load(Ordering::Relaxed) < HALVINGS =>
+                {
+                    self.kept.halvings.fetch_add(1, Ordering::Relaxed);
+                    self.kept.clear();
+                }
+                result => return result,
+            }
+        }
     }
 }
 
@@ -123,6 +160,37 @@ impl<'e> Buffers<'e> {
         workgroups: [u32; 3],
         work: impl FnOnce() -> Work,
     ) -> Result<()> {
+        let encoder = self.recorded(pipeline, part, workgroups, work)?;
+        self.engine.context.submit(encoder, false)
+    }
+
+    /// [`Buffers::run`] of so many operations, whose time is taken for the next part.
+    pub fn run_measured(
+        &mut self,
+        pipeline: &Pipeline,
+        part: PartUniform,
+        workgroups: [u32; 3],
+        (kind, operations): (&'static str, f64),
+        work: impl FnOnce() -> Work,
+    ) -> Result<()> {
+        let encoder = self.recorded(pipeline, part, workgroups, work)?;
+        let context = &self.engine.context;
+        // What was queued before is not of this part.
+        context.wait()?;
+        let began = Instant::now();
+        context.submit(encoder, true)?;
+        let seconds = began.elapsed().as_secs_f64();
+        self.engine.pace.measured(kind, operations, seconds);
+        Ok(())
+    }
+
+    fn recorded(
+        &mut self,
+        pipeline: &Pipeline,
+        part: PartUniform,
+        workgroups: [u32; 3],
+        work: impl FnOnce() -> Work,
+    ) -> Result<wgpu::CommandEncoder> {
         self.write("step", &[part])?;
         let context = &self.engine.context;
         let named: Vec<_> = self.taken.iter().map(|(name, buffer)| (*name, buffer)).collect();
@@ -132,13 +200,14 @@ impl<'e> Buffers<'e> {
             let mut pass = context.pass(&mut encoder);
             pass.dispatch(pipeline, &group, &[0], workgroups, work);
         }
-        context.submit(encoder, false)
+        Ok(encoder)
     }
 
     /// Waits, and copies what lies under `name` into `out`.
     pub fn read(&self, name: &str, out: &mut [f32]) -> Result<()> {
         if let Some(buffer) = self.taken.get(name) {
             out.copy_from_slice(&buffer.read::<f32>(&self.engine.context, 0, out.len())?);
+            self.engine.kept.gave.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -160,7 +229,9 @@ impl Refiner<f32> for GpuEngine {
         hr_hsi: &[f32],
         residual: &mut [f32],
     ) -> Result<()> {
-        consistency_residual::consistency_residual(self, grid, strip, psf, target, hr_hsi, residual)
+        self.in_parts(|| {
+            consistency_residual::consistency_residual(self, grid, strip, psf, target, hr_hsi, residual)
+        })
     }
 
     fn guided_update(
@@ -173,7 +244,9 @@ impl Refiner<f32> for GpuEngine {
         hr_msi: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
-        guided_update::guided_update(self, grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi)
+        self.in_parts(|| {
+            guided_update::guided_update(self, grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi)
+        })
     }
 
     fn bicubic_update(
@@ -183,7 +256,7 @@ impl Refiner<f32> for GpuEngine {
         residual: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
-        bicubic_update::bicubic_update(self, grid, strip, residual, hr_hsi)
+        self.in_parts(|| bicubic_update::bicubic_update(self, grid, strip, residual, hr_hsi))
     }
 
     fn dct_denoise(
@@ -194,6 +267,6 @@ impl Refiner<f32> for GpuEngine {
         pilot: Option<&[f32]>,
         out: &mut [f32],
     ) -> Result<()> {
-        dct_denoise::dct_denoise(self, shape, stride, noisy, pilot, out)
+        self.in_parts(|| dct_denoise::dct_denoise(self, shape, stride, noisy, pilot, out))
     }
 }

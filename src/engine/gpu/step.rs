@@ -30,6 +30,8 @@ pub struct StepUniform {
     pub zero: u32,
     pub index: u32,
     pub run: u32,
+    pub hr_offset: u32,
+    pub hr_part: u32,
 }
 
 /// Twin of `Tile` in `shaders/shared/tile.wgsl`, which says what the fields mean.

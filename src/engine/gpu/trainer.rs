@@ -1,13 +1,16 @@
 //! A training run on the GPU: pipelines, bind groups and buffers made once, then replayed step by step.
 //!
-//! Steps are queued on the host and submitted many at a time; what differs between them stands in one uniform
+//! Steps are queued on the host and submitted many at a time, as many as the device was measured to do in a short while
+//! (`pace`); an HR pass that takes longer is cut by windows. What differs between them stands in one uniform
 //! buffer with dynamic offsets and one buffer of batch indices. Losses stay on the device until they are asked for.
 
 use std::mem::offset_of;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::engine::cpu::{self, network_update::Adam};
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
+use crate::engine::gpu::pace::TARGET;
 use crate::engine::gpu::recording::{
     Buffers, Kernel, Recording, SLOTS, STEPS, Texts, padded, record, unpadded,
 };
@@ -27,8 +30,10 @@ use crate::network::{Branch, Layout};
 use crate::random::key;
 use crate::sensor::psf;
 
-/// Floating-point operations of a submit at most: a fifth of a second at 100 GFLOP/s, far from any watchdog.
-const WORK: usize = 20_000_000_000;
+/// Kinds of work that the device is measured by: whole steps in one workgroup a member, LR passes, HR passes.
+pub(super) const PERSISTENT: &str = "lr_steps";
+const SPREAD: &str = "lr_network";
+const WINDOWS: &str = "hr_network";
 
 /// A step that waits for its submit.
 struct Queued {
@@ -38,6 +43,23 @@ struct Queued {
     update_degradation: bool,
     lr_count: usize,
     hr_count: usize,
+    /// Operations of the LR and of the HR pass, roughly.
+    work: [f64; 2],
+}
+
+impl Queued {
+    /// The kind of its LR pass.
+    fn kind(&self) -> &'static str {
+        if self.persistent { PERSISTENT } else { SPREAD }
+    }
+}
+
+/// Commands that are recorded and not yet submitted.
+struct Segment {
+    encoder: wgpu::CommandEncoder,
+    /// Kind and operations of what is to be measured; no kind where there are two.
+    kind: Option<&'static str>,
+    work: f64,
 }
 
 /// What is known on the host of a step whose losses are still on the device.
@@ -69,7 +91,8 @@ pub(super) struct GpuTrainer<'a> {
     batches: Vec<u32>,
     /// Batches of the step queued last and where they start, to be shared with the next.
     last: [(Arc<[u32]>, usize); 2],
-    queued_work: usize,
+    /// Seconds that the queued steps are likely to take.
+    queued_seconds: f64,
     /// Distance of two uniforms in bytes.
     pitch: usize,
     batch_capacity: usize,
@@ -136,7 +159,7 @@ impl<'a> GpuTrainer<'a> {
             uniforms: Vec::new(),
             batches: Vec::new(),
             last: [(none.clone(), 0), (none, 0)],
-            queued_work: 0,
+            queued_seconds: 0.0,
             pitch,
             batch_capacity,
             next_slot: 0,
@@ -204,7 +227,7 @@ impl<'a> GpuTrainer<'a> {
 
     /// Takes or leaves [`lr_steps`] whatever the sizes, from now on.
     pub(super) fn set_persistent(&mut self, persistent: bool) -> Result<()> {
-        self.flush()?;
+        self.flush(false)?;
         self.persistent = Some(persistent);
         Ok(())
     }
@@ -300,12 +323,13 @@ impl<'a> GpuTrainer<'a> {
         at as u32
     }
 
-    /// Operations of a step, roughly: enough to bound the time of a submit.
-    fn work(&self, lr_count: usize, hr_count: usize) -> usize {
+    /// Operations of a step's LR and HR pass, roughly: enough to tell how long they take.
+    fn work(&self, lr_count: usize, hr_count: usize) -> [f64; 2] {
         let a = &self.problem.architecture;
         let pixel = 2 * a.multiply_adds() + 40 * a.bands;
         let area = self.shape.side * self.shape.side;
-        3 * pixel * lr_count * a.members + hr_count * area * (pixel + 12 * a.bands)
+        let lr = 3 * pixel * lr_count * a.members;
+        [lr as f64, (hr_count * area * (pixel + 12 * a.bands)) as f64]
     }
 
     fn check_plan(&self, plan: &StepPlan) -> Result<()> {
@@ -336,8 +360,66 @@ impl<'a> GpuTrainer<'a> {
         Ok(())
     }
 
-    /// Submits the queued steps.
-    fn flush(&mut self) -> Result<()> {
+    fn segment(&self) -> Segment {
+        Segment {
+            encoder: self
+                .engine
+                .context
+                .device
+                .create_command_encoder(&Default::default()),
+            kind: None,
+            work: 0.0,
+        }
+    }
+
+    /// Submits what was recorded, and with `measure` waits for it and takes its time.
+    fn submit(&self, segment: Segment, measure: bool) -> Result<()> {
+        let began = Instant::now();
+        self.engine.context.submit(segment.encoder, measure)?;
+        if let (true, Some(kind)) = (measure, segment.kind) {
+            let seconds = began.elapsed().as_secs_f64();
+            self.engine.pace.measured(kind, segment.work, seconds);
+        }
+        Ok(())
+    }
+
+    /// The HR pass of the queued step number `index`, in submits that are short; gives room for what follows.
+    fn submit_windows(&self, before: Segment, index: usize, measure: bool) -> Result<Segment> {
+        self.submit(before, measure)?;
+        let (context, step) = (&self.engine.context, &self.queue[index]);
+        let each = step.work[1] / step.hr_count.max(1) as f64;
+        let mut uniform = self.uniforms[index * self.pitch..][..size_of::<StepUniform>()].to_vec();
+        let mut done = 0;
+        while done < step.hr_count {
+            let fitting = (self.engine.pace.fitting(WINDOWS) / each).max(1.0) as usize;
+            let part = fitting.min(step.hr_count - done);
+            for (field, value) in [
+                (offset_of!(StepUniform, hr_offset), done),
+                (offset_of!(StepUniform, hr_part), part),
+            ] {
+                uniform[field..field + 4].copy_from_slice(bytemuck::bytes_of(&(value as u32)));
+            }
+            // Taken over between the submit before and the next.
+            self.buffers
+                .step
+                .write(context, STEPS * self.pitch / 4, &uniform)?;
+            let mut segment = self.segment();
+            (segment.kind, segment.work) = (Some(WINDOWS), each * part as f64);
+            {
+                let mut pass = context.pass(&mut segment.encoder);
+                let groups = hr_network::workgroups(part);
+                self.dispatch(&mut pass, Kernel::HrNetwork, STEPS * self.pitch, groups, || {
+                    cpu::hr_network::work(&self.problem, part)
+                })?;
+            }
+            self.submit(segment, measure)?;
+            done += part;
+        }
+        Ok(self.segment())
+    }
+
+    /// Submits the queued steps. With `measure` the device is waited for and its time is taken.
+    fn flush(&mut self, measure: bool) -> Result<()> {
         if self.queue.is_empty() {
             return Ok(());
         }
@@ -363,12 +445,18 @@ impl<'a> GpuTrainer<'a> {
         let context = &self.engine.context;
         self.buffers.step.write(context, 0, &self.uniforms)?;
         self.buffers.batch.write(context, 0, &self.batches)?;
-        let mut encoder = context.device.create_command_encoder(&Default::default());
+        if measure {
+            context.wait()?;
+        }
+        let mut segment = self.segment();
+        let kind = self.queue.first().map(Queued::kind);
+        segment.kind = kind.filter(|kind| self.queue.iter().all(|step| step.kind() == *kind));
         let members = self.problem.architecture.members;
         let frozen = self.problem.frozen_encoder;
         for (i, step) in self.queue.iter().enumerate().filter(|&(i, _)| runs[i] > 0) {
             let offset = i * self.pitch;
-            let mut pass = context.pass(&mut encoder);
+            segment.work += self.queue[i..i + runs[i]].iter().map(|s| s.work[0]).sum::<f64>();
+            let mut pass = context.pass(&mut segment.encoder);
             let (problem, lr, hr) = (&self.problem, step.lr_count, step.hr_count);
             let with_std = problem.noise != Noise::Off;
             if step.observe {
@@ -393,10 +481,16 @@ impl<'a> GpuTrainer<'a> {
                         cpu::half_weights::work(&self.layout)
                     })?;
                 }
-                let groups = hr_network::workgroups(hr);
-                self.dispatch(&mut pass, Kernel::HrNetwork, offset, groups, || {
-                    cpu::hr_network::work(problem, hr)
-                })?;
+                if measure || self.engine.pace.seconds(WINDOWS, step.work[1]) > TARGET {
+                    drop(pass);
+                    segment = self.submit_windows(segment, i, measure)?;
+                    pass = context.pass(&mut segment.encoder);
+                } else {
+                    let groups = hr_network::workgroups(hr);
+                    self.dispatch(&mut pass, Kernel::HrNetwork, offset, groups, || {
+                        cpu::hr_network::work(problem, hr)
+                    })?;
+                }
             }
             let groups = network_update::workgroups(&self.layout, members, frozen);
             self.dispatch(&mut pass, Kernel::NetworkUpdate, offset, groups, || {
@@ -413,11 +507,11 @@ impl<'a> GpuTrainer<'a> {
                 })?;
             }
         }
-        context.submit(encoder, false)?;
+        self.submit(segment, measure)?;
         self.queue.clear();
         self.uniforms.clear();
         self.batches.clear();
-        self.queued_work = 0;
+        self.queued_seconds = 0.0;
         Ok(())
     }
 
@@ -427,7 +521,7 @@ impl<'a> GpuTrainer<'a> {
 
     /// Reads what the last step's kernels left.
     pub(super) fn records(&mut self) -> Result<Records> {
-        self.flush()?;
+        self.flush(false)?;
         let (context, s, b) = (&self.engine.context, &self.shape, &self.buffers);
         let (lr, hr, updated) = self.last_step;
         let members = self.problem.architecture.members;
@@ -453,7 +547,8 @@ impl<'a> GpuTrainer<'a> {
 
     /// Brings the losses of all awaited steps to the host.
     fn collect_losses(&mut self) -> Result<()> {
-        self.flush()?;
+        // Who asks for losses waits anyway.
+        self.flush(true)?;
         if self.awaited.is_empty() {
             return Ok(());
         }
@@ -481,14 +576,20 @@ impl Trainer<f32> for GpuTrainer<'_> {
         if self.awaited.len() == SLOTS {
             self.collect_losses()?;
         }
-        let work = self.work(lr, if plan.degradation_rate.is_some() { hr } else { 0 });
+        let update_degradation = plan.degradation_rate.is_some();
+        let work = self.work(lr, if update_degradation { hr } else { 0 });
+        let persistent = self.is_persistent(lr, update_degradation);
+        let pace = &self.engine.pace;
+        let kind = if persistent { PERSISTENT } else { SPREAD };
+        let seconds = pace.seconds(kind, work[0]) + pace.seconds(WINDOWS, work[1]);
+        let unknown = !pace.knows(kind) || (update_degradation && !pace.knows(WINDOWS));
         if self.queue.len() == STEPS
-            || self.queued_work + work > WORK
+            || unknown
+            || self.queued_seconds + seconds > TARGET
             || self.batches.len() + lr + hr > self.batch_capacity
         {
-            self.flush()?;
+            self.flush(false)?;
         }
-        let update_degradation = plan.degradation_rate.is_some();
         self.prepare(lr, update_degradation)?;
         let lr_first = self.place(0, &plan.lr_batch);
         let hr_first = if update_degradation {
@@ -524,6 +625,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
             lr_count: lr as u32,
             hr_first,
             hr_count: hr as u32,
+            hr_part: hr as u32,
             slot: self.next_slot as u32,
             update_network: u32::from(network.is_some()),
             network_step,
@@ -543,12 +645,13 @@ impl Trainer<f32> for GpuTrainer<'_> {
         self.uniforms.resize((self.queue.len() + 1) * self.pitch, 0);
         self.queue.push(Queued {
             observe,
-            persistent: self.is_persistent(lr, update_degradation),
+            persistent,
             update_degradation,
             lr_count: lr,
             hr_count: hr,
+            work,
         });
-        self.queued_work += work;
+        self.queued_seconds += seconds;
         self.awaited.push(Awaited {
             step: plan.step,
             slot: self.next_slot,
@@ -559,6 +662,9 @@ impl Trainer<f32> for GpuTrainer<'_> {
         self.lr_batch = plan.lr_batch.clone();
         self.observed = !update_degradation;
         self.last_step = (lr, hr, update_degradation);
+        if unknown {
+            self.flush(true)?;
+        }
         Ok(())
     }
 
@@ -568,7 +674,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
     }
 
     fn state(&mut self) -> Result<TrainingState<f32>> {
-        self.flush()?;
+        self.flush(false)?;
         let context = &self.engine.context;
         let size = self.layout.parameters * self.problem.architecture.members;
         let theta = self.shape.theta;
@@ -591,7 +697,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
 
     fn set_degradation(&mut self, theta: &[f32]) -> Result<()> {
         check_length(theta.len(), self.shape.theta)?;
-        self.flush()?;
+        self.flush(false)?;
         self.observed = false;
         self.buffers.theta.write(&self.engine.context, 0, theta)
     }
@@ -600,7 +706,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
         if self.problem.noise != Noise::Given {
             return Err(Error::failed("noise was given to a run that draws its own"));
         }
-        self.flush()?;
+        self.flush(false)?;
         let context = &self.engine.context;
         let (bands, floats) = (self.shape.bands, 4 * self.shape.band_quads);
         self.buffers

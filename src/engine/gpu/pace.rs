@@ -1,0 +1,94 @@
+//! How much work a submit may hold so that no dispatch runs into a driver's watchdog: from what the device was measured to
+//! do. The first of a kind is small; what follows is scaled by the time that it took. No bit depends on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Seconds that a submit is to take at most. A quarter of a second is the promise; between the two lies what the rate of a
+/// device varies by, and what work and time are out of proportion.
+pub const TARGET: f64 = 0.1;
+/// Operations a second that a device is taken to do before it was measured: what a software adapter does on one core.
+const FIRST: f64 = 0.5e9;
+/// How much faster than before a device is taken to be after one measurement: a short one is mostly overhead.
+const GROWTH: f64 = 16.0;
+
+/// Measured rates by kind of work.
+#[derive(Debug, Default)]
+pub struct Pace(Mutex<BTreeMap<&'static str, f64>>);
+
+impl Pace {
+    fn rates(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, f64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether work of this kind was measured.
+    pub fn knows(&self, kind: &str) -> bool {
+        self.rates().contains_key(kind)
+    }
+
+    /// Operations of this kind that fit into [`TARGET`].
+    pub fn fitting(&self, kind: &str) -> f64 {
+        TARGET * self.rates().get(kind).copied().unwrap_or(FIRST)
+    }
+
+    /// Seconds that so many operations of this kind are likely to take.
+    pub fn seconds(&self, kind: &str, operations: f64) -> f64 {
+        operations / self.rates().get(kind).copied().unwrap_or(FIRST)
+    }
+
+    /// Takes note that `operations` of this kind took so many seconds.
+    pub fn measured(&self, kind: &'static str, operations: f64, seconds: f64) {
+        if operations <= 0.0 {
+            return;
+        }
+        let mut rates = self.rates();
+        let before = rates.get(kind).copied().unwrap_or(FIRST);
+        let found = operations / seconds.max(1e-9);
+        // A few operations say little of the rate but how much overhead there is, unless they took long.
+        let telling = found > before || seconds > TARGET / 4.0;
+        rates.insert(
+            kind,
+            if telling {
+                found.min(GROWTH * before)
+            } else {
+                before
+            },
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device of so many operations a second and an overhead a submit, asked for 10¹² operations as the pace allows;
+    /// the longest submit, and the number of them.
+    fn run(pace: &Pace, rate: impl Fn(usize) -> f64, overhead: f64) -> (f64, usize) {
+        let (mut left, mut longest, mut count) = (1e12, 0.0f64, 0);
+        while left > 0.0 {
+            let operations = pace.fitting("k").min(left);
+            let seconds = overhead + operations / rate(count);
+            pace.measured("k", operations, seconds);
+            longest = longest.max(seconds);
+            left -= operations;
+            count += 1;
+        }
+        (longest, count)
+    }
+
+    #[test]
+    fn submits_are_short_on_slow_devices_and_few_on_fast_ones() {
+        for (rate, most) in [(0.3e9, 40_000), (3e9, 4_000), (1e12, 20), (1e13, 10)] {
+            let (longest, count) = run(&Pace::default(), |_| rate, 2e-4);
+            assert!(longest < 0.25, "{rate:e}: {longest} s");
+            assert!(count < most, "{rate:e}: {count} submits");
+        }
+    }
+
+    #[test]
+    fn a_device_that_slows_down_to_half_is_followed() {
+        let rate = |k: usize| if k < 100 { 4e10 } else { 2e10 };
+        let (longest, _) = run(&Pace::default(), rate, 2e-4);
+        assert!(longest < 0.25, "{longest} s");
+    }
+}

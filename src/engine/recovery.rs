@@ -1,0 +1,457 @@
+//! An engine that goes on where another one fails: reopened, or a different one, from the last good state.
+//!
+//! Whoever computes on it sees an engine like any other. A trainer remembers the state of some steps ago and what was asked
+//! of it since; where its device fails it is made anew, on the same adapter first, and takes those steps again.
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use ndarray::{ArrayView3, ArrayViewMut3};
+
+use crate::engine::profile::Instruments;
+use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
+use crate::engine::{
+    Engine, Noise, Output, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState,
+    self_test,
+};
+use crate::error::{Error, Result};
+use crate::network::Architecture;
+
+/// Steps from one remembered state to the next, at least.
+const REMEMBERED: usize = 512;
+
+/// Opens an engine.
+pub type Open = Box<dyn Fn() -> Result<Box<dyn Engine<f32>>>>;
+
+/// An engine that may be gone on with.
+struct Candidate {
+    open: Open,
+    engine: OnceCell<Box<dyn Engine<f32>>>,
+    /// Number of the device: candidates of one device compute the same.
+    device: usize,
+    /// Whether it is tested against the reference.
+    tested: bool,
+}
+
+/// Engines in the order in which they are tried.
+pub struct Recovery {
+    candidates: Vec<Candidate>,
+    current: Cell<usize>,
+    /// What the self-test compares with; none: no self-test.
+    reference: Option<Box<dyn Engine<f32>>>,
+    /// Kinds of work that the current engine has been tested on.
+    passed: RefCell<Vec<Kind>>,
+    warn: Box<dyn Fn(&str)>,
+    mishaps: RefCell<Vec<String>>,
+}
+
+/// A kind of work with kernels of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A step, with or without an update of θ, with or without an encoder that learns.
+    Step {
+        degradation: bool,
+        frozen: bool,
+    },
+    Reconstruction,
+}
+
+impl Recovery {
+    /// Of an engine that is open and how to open it again; `reference` is what the self-test compares it with, `warn` is
+    /// told of everything that went wrong.
+    pub fn new(
+        engine: Box<dyn Engine<f32>>,
+        open: impl Fn() -> Result<Box<dyn Engine<f32>>> + Clone + 'static,
+        reference: Option<Box<dyn Engine<f32>>>,
+        warn: impl Fn(&str) + 'static,
+    ) -> Self {
+        let candidate = |engine: OnceCell<_>| Candidate {
+            open: Box::new(open.clone()),
+            engine,
+            device: 0,
+            tested: true,
+        };
+        Recovery {
+            candidates: vec![candidate(OnceCell::from(engine)), candidate(OnceCell::new())],
+            current: Cell::new(0),
+            reference,
+            passed: RefCell::default(),
+            warn: Box::new(warn),
+            mishaps: RefCell::default(),
+        }
+    }
+
+    /// With another device behind it, which is not tested.
+    pub fn or(mut self, open: impl Fn() -> Result<Box<dyn Engine<f32>>> + 'static) -> Self {
+        let device = self.candidates.len();
+        self.candidates.push(Candidate {
+            open: Box::new(open),
+            engine: OnceCell::new(),
+            device,
+            tested: false,
+        });
+        self
+    }
+
+    fn engine(&self) -> &dyn Engine<f32> {
+        // The current candidate is open: `new` and `advance` see to it.
+        match self.candidates[self.current.get()].engine.get() {
+            Some(engine) => engine.as_ref(),
+            None => &crate::engine::cpu::CpuEngine,
+        }
+    }
+
+    /// Goes on with the next engine after `error` of the one numbered `from`; with one of another device where `apart`.
+    fn advance(&self, error: Error, from: usize, apart: bool) -> Result<()> {
+        if self.current.get() != from {
+            return Ok(());
+        }
+        self.engine().give_up();
+        let device = self.candidates[from].device;
+        for next in from + 1..self.candidates.len() {
+            let candidate = &self.candidates[next];
+            if apart && candidate.device == device {
+                continue;
+            }
+            // An engine that cannot be opened is no better than one that failed.
+            let Ok(engine) = (candidate.open)() else {
+                continue;
+            };
+            let name = engine.name();
+            let bits = match candidate.device == device {
+                true => "opened again, the same bits as without the failure",
+                false => "not the bits that the first device would have given",
+            };
+            let line = format!("warning: {error}; going on from the last good state on {name}: {bits}");
+            (self.warn)(&line);
+            self.mishaps.borrow_mut().push(line);
+            self.passed.borrow_mut().clear();
+            let _ = candidate.engine.set(engine);
+            self.current.set(next);
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// Whether work of this kind is still to be tested.
+    fn untested(&self, kind: Kind) -> Option<&dyn Engine<f32>> {
+        let candidate = &self.candidates[self.current.get()];
+        let reference = self.reference.as_deref().filter(|_| candidate.tested)?;
+        (!self.passed.borrow().contains(&kind)).then_some(reference)
+    }
+
+    /// Takes note of what a test of the engine numbered `from` found.
+    fn judge(&self, verdict: self_test::Verdict, kind: Kind, from: usize) -> Result<()> {
+        match verdict {
+            Ok(()) => {
+                self.passed.borrow_mut().push(kind);
+                Ok(())
+            }
+            Err(found) => {
+                let error = Error::failed(format!(
+                    "{}: self-test: {found}; update the driver, use --backend cpu, or skip this with --no-self-test",
+                    self.engine().name()
+                ));
+                self.advance(error, from, true)
+            }
+        }
+    }
+
+    /// Runs `work` on the current engine, and again on the next one where a device fails.
+    fn with<R>(&self, mut work: impl FnMut(&dyn Engine<f32>) -> Result<R>) -> Result<R> {
+        loop {
+            let from = self.current.get();
+            match work(self.engine()) {
+                Err(error) if error.is_of_device() => self.advance(error, from, false)?,
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Engine<f32> for Recovery {
+    fn name(&self) -> String {
+        self.engine().name()
+    }
+
+    fn device(&self) -> String {
+        self.engine().device()
+    }
+
+    fn trainer<'a>(
+        &'a self,
+        problem: &Problem<f32>,
+        data: &TrainingSet<f32>,
+        state: TrainingState<f32>,
+    ) -> Result<Box<dyn Trainer<f32> + 'a>> {
+        let mut trainer = RecoveringTrainer {
+            owner: self,
+            problem: problem.clone(),
+            data: data.clone(),
+            inner: None,
+            from: self.current.get(),
+            good: state,
+            since: Vec::new(),
+            steps: 0,
+            returned: 0,
+            told_again: 0,
+        };
+        trainer.restore(None)?;
+        Ok(Box::new(trainer))
+    }
+
+    fn reconstruct(
+        &self,
+        architecture: &Architecture,
+        state: &TrainingState<f32>,
+        hr_msi: ArrayView3<f32>,
+        first_pixel: u32,
+        output: Output,
+        mut out: ArrayViewMut3<f32>,
+    ) -> Result<()> {
+        loop {
+            self.with(|engine| {
+                engine.reconstruct(architecture, state, hr_msi, first_pixel, output, out.view_mut())
+            })?;
+            let from = self.current.get();
+            let Some(reference) = self.untested(Kind::Reconstruction) else {
+                return Ok(());
+            };
+            let model = (architecture, state);
+            let found = out.view();
+            let verdict = self_test::reconstruction(reference, model, hr_msi, first_pixel, output, found)?;
+            self.judge(verdict, Kind::Reconstruction, from)?;
+            if self.current.get() == from {
+                return Ok(());
+            }
+        }
+    }
+
+    fn refiner(&self) -> &dyn Refiner<f32> {
+        self
+    }
+
+    fn instruments(&self) -> Option<&dyn Instruments> {
+        self.engine().instruments()
+    }
+
+    fn mishaps(&self) -> Vec<String> {
+        self.mishaps.borrow().clone()
+    }
+}
+
+impl Refiner<f32> for Recovery {
+    fn consistency_residual(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        psf: &[f32],
+        target: &[f32],
+        hr_hsi: &[f32],
+        residual: &mut [f32],
+    ) -> Result<()> {
+        self.with(|engine| {
+            let refiner = engine.refiner();
+            refiner.consistency_residual(grid, strip, psf, target, hr_hsi, residual)
+        })
+    }
+
+    fn guided_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        guide: Guide,
+        weights: &[f32],
+        lr_msi: &[f32],
+        hr_msi: &[f32],
+        hr_hsi: &mut [f32],
+    ) -> Result<()> {
+        // A part of the strip may be updated when the device fails.
+        let before = hr_hsi.to_vec();
+        self.with(|engine| {
+            hr_hsi.copy_from_slice(&before);
+            let refiner = engine.refiner();
+            refiner.guided_update(grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi)
+        })
+    }
+
+    fn bicubic_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        residual: &[f32],
+        hr_hsi: &mut [f32],
+    ) -> Result<()> {
+        let before = hr_hsi.to_vec();
+        self.with(|engine| {
+            hr_hsi.copy_from_slice(&before);
+            engine.refiner().bicubic_update(grid, strip, residual, hr_hsi)
+        })
+    }
+
+    fn dct_denoise(
+        &self,
+        shape: PlaneShape,
+        stride: usize,
+        noisy: &[f32],
+        pilot: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        self.with(|engine| engine.refiner().dct_denoise(shape, stride, noisy, pilot, out))
+    }
+}
+
+/// What was asked of a trainer.
+enum Asked {
+    Step(StepPlan),
+    Degradation(Vec<f32>),
+    Noise(Vec<f32>, Vec<f32>),
+}
+
+struct RecoveringTrainer<'a> {
+    owner: &'a Recovery,
+    problem: Problem<f32>,
+    data: TrainingSet<f32>,
+    inner: Option<Box<dyn Trainer<f32> + 'a>>,
+    /// The engine that `inner` is on.
+    from: usize,
+    good: TrainingState<f32>,
+    /// What was asked since.
+    since: Vec<Asked>,
+    /// Steps among it.
+    steps: usize,
+    /// Those whose losses are returned already.
+    returned: usize,
+    /// Losses that a trainer made anew will tell again.
+    told_again: usize,
+}
+
+impl<'a> RecoveringTrainer<'a> {
+    /// Makes the trainer from the last good state and asks of it what was asked since; after `error`, on the next engine.
+    fn restore(&mut self, mut error: Option<Error>) -> Result<()> {
+        loop {
+            self.inner = None;
+            if let Some(error) = error.take() {
+                self.owner.advance(error, self.from, false)?;
+            }
+            self.from = self.owner.current.get();
+            match self.replayed() {
+                Ok(trainer) => {
+                    self.inner = Some(trainer);
+                    self.told_again = self.returned;
+                    return Ok(());
+                }
+                Err(e) if e.is_of_device() => error = Some(e),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn replayed(&self) -> Result<Box<dyn Trainer<f32> + 'a>> {
+        let engine = self.owner.engine();
+        let mut trainer = engine.trainer(&self.problem, &self.data, self.good.clone())?;
+        for asked in &self.since {
+            match asked {
+                Asked::Step(plan) => trainer.step(plan)?,
+                Asked::Degradation(theta) => trainer.set_degradation(theta)?,
+                Asked::Noise(hr, lr) => trainer.give_noise(hr, lr)?,
+            }
+        }
+        Ok(trainer)
+    }
+
+    /// Asks something of the trainer, anew where its device fails.
+    fn ask<R>(&mut self, mut work: impl FnMut(&mut dyn Trainer<f32>) -> Result<R>) -> Result<R> {
+        loop {
+            let result = match &mut self.inner {
+                Some(trainer) => work(trainer.as_mut()),
+                None => Err(Error::failed("a trainer whose device has failed")),
+            };
+            match result {
+                Err(error) if error.is_of_device() => self.restore(Some(error))?,
+                result => return result,
+            }
+        }
+    }
+
+    /// [`RecoveringTrainer::ask`] of what changes the state; `asked` is remembered.
+    fn change(&mut self, asked: Asked) -> Result<()> {
+        let result = match (&mut self.inner, &asked) {
+            (Some(trainer), Asked::Step(plan)) => trainer.step(plan),
+            (Some(trainer), Asked::Degradation(theta)) => trainer.set_degradation(theta),
+            (Some(trainer), Asked::Noise(hr, lr)) => trainer.give_noise(hr, lr),
+            (None, _) => Err(Error::failed("a trainer whose device has failed")),
+        };
+        self.steps += usize::from(matches!(asked, Asked::Step(_)));
+        self.since.push(asked);
+        match result {
+            // What was just remembered is asked again with the rest.
+            Err(error) if error.is_of_device() => self.restore(Some(error)),
+            result => result,
+        }
+    }
+
+    /// Compares the first step of its kind with the reference before it is taken.
+    fn test(&mut self, plan: &StepPlan) -> Result<()> {
+        let kind = Kind::Step {
+            degradation: plan.degradation_rate.is_some(),
+            frozen: self.problem.frozen_encoder,
+        };
+        while self.problem.noise != Noise::Given
+            && let Some(reference) = self.owner.untested(kind)
+        {
+            let engine = self.owner.engine();
+            let run = (&self.problem, &self.data);
+            match self_test::step(engine, reference, run, &self.good, plan) {
+                Ok(verdict) => {
+                    self.owner.judge(verdict, kind, self.from)?;
+                    if self.owner.current.get() != self.from {
+                        self.restore(None)?;
+                    }
+                }
+                Err(error) if error.is_of_device() => self.restore(Some(error))?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Trainer<f32> for RecoveringTrainer<'_> {
+    fn step(&mut self, plan: &StepPlan) -> Result<()> {
+        self.test(plan)?;
+        self.change(Asked::Step(plan.clone()))
+    }
+
+    fn losses(&mut self) -> Result<Vec<StepLosses>> {
+        let mut losses = self.ask(|trainer| trainer.losses())?;
+        losses.drain(..self.told_again.min(losses.len()));
+        self.told_again = 0;
+        self.returned += losses.len();
+        if self.since.len() >= REMEMBERED {
+            self.state()?;
+        }
+        Ok(losses)
+    }
+
+    fn state(&mut self) -> Result<TrainingState<f32>> {
+        let state = self.ask(|trainer| trainer.state())?;
+        if self.returned == self.steps {
+            self.good = state.clone();
+            self.since.clear();
+            (self.steps, self.returned) = (0, 0);
+        }
+        Ok(state)
+    }
+
+    fn set_degradation(&mut self, theta: &[f32]) -> Result<()> {
+        self.change(Asked::Degradation(theta.to_vec()))
+    }
+
+    fn give_noise(&mut self, hr: &[f32], lr: &[f32]) -> Result<()> {
+        self.change(Asked::Noise(hr.to_vec(), lr.to_vec()))
+    }
+
+    fn tensors(&mut self) -> Result<StepTensors<f32>> {
+        self.ask(|trainer| trainer.tensors())
+    }
+}

@@ -1,0 +1,168 @@
+//! Whether a device computes what the CPU engine computes, on a run's own kernels and data: a step before the first of
+//! its kind, and the first pixels of the first reconstruction.
+//!
+//! It costs a step of both engines and compiles nothing that the run does not need: the step is one that the run is about
+//! to take, but for most of its HR windows. It is to find a driver that miscompiles and memory that does not hold what was
+//! written, not to prove kernels right: that is what `verify` and the kernel tests do, kernel by kernel.
+
+use ndarray::{Array3, ArrayView3, s};
+
+use crate::engine::{Engine, Output, Problem, StepLosses, StepPlan, TrainingSet, TrainingState};
+use crate::error::Result;
+use crate::network::Architecture;
+
+/// HR windows of the step.
+const HR_WINDOWS: usize = 2;
+/// Pixels of the reconstruction.
+const PIXELS: usize = 256;
+/// NMSE limit of everything: engines that are right differ by 1e-15 to 1e-8 in single precision, by up to 1e-4 where one
+/// rounds factors to 16 bits; a kernel that is wrong by more than a few signs in L1 gradients is off by orders.
+const LIMIT: f64 = 1e-3;
+/// Share of Adam's steps that may go another way: where a gradient is nearly zero, its sign is that of rounding.
+const STEP_LIMIT: f64 = 0.05;
+
+/// What was found to be wrong, for a message.
+pub type Verdict = std::result::Result<(), String>;
+
+/// Σ(a − b)² / Σ(b − base)² where `base` is what both came from; infinite where a value is not finite.
+fn nmse(a: &[f32], b: &[f32], base: &[f32]) -> f64 {
+    if a.len() != b.len() || a.iter().any(|x| !x.is_finite()) {
+        return f64::INFINITY;
+    }
+    let square = |x: f32, y: f32| (f64::from(x) - f64::from(y)).powi(2);
+    let error: f64 = a.iter().zip(b).map(|(&a, &b)| square(a, b)).sum();
+    let zero = std::iter::repeat(&0.0);
+    let size: f64 = match base.is_empty() {
+        true => b.iter().zip(zero).map(|(&b, &c)| square(b, c)).sum(),
+        false => b.iter().zip(base).map(|(&b, &c)| square(b, c)).sum(),
+    };
+    if error == 0.0 { 0.0 } else { error / size }
+}
+
+fn hold(what: &str, limit: f64, a: &[f32], b: &[f32], base: &[f32]) -> Verdict {
+    let found = nmse(a, b, base);
+    match found <= limit {
+        true => Ok(()),
+        false => Err(format!(
+            "{what} is not what the CPU computes: NMSE {found:.1e}, limit {limit:.0e}"
+        )),
+    }
+}
+
+/// Takes the step `plan`, but for most of its HR windows, from `state` on `engine` and on `reference`, and compares losses
+/// and parameters.
+///
+/// # Errors
+/// Where one of them fails.
+pub fn step(
+    engine: &dyn Engine<f32>,
+    reference: &dyn Engine<f32>,
+    (problem, data): (&Problem<f32>, &TrainingSet<f32>),
+    state: &TrainingState<f32>,
+    plan: &StepPlan,
+) -> Result<Verdict> {
+    let plan = StepPlan {
+        hr_batch: plan.hr_batch.iter().copied().take(HR_WINDOWS).collect(),
+        ..plan.clone()
+    };
+    let run = |engine: &dyn Engine<f32>| -> Result<(TrainingState<f32>, Vec<StepLosses>)> {
+        let mut trainer = engine.trainer(problem, data, state.clone())?;
+        trainer.step(&plan)?;
+        let losses = trainer.losses()?;
+        Ok((trainer.state()?, losses))
+    };
+    let (a, losses) = run(engine)?;
+    let (b, expected) = run(reference)?;
+    Ok(compare_losses(&losses, &expected).and_then(|()| {
+        let none = &[][..];
+        for (what, limit, a, b, base) in [
+            (
+                "the gradient of the network",
+                LIMIT,
+                &a.network_m,
+                &b.network_m,
+                none,
+            ),
+            (
+                "the second moment of the network",
+                LIMIT,
+                &a.network_v,
+                &b.network_v,
+                none,
+            ),
+            (
+                "the step of the network",
+                STEP_LIMIT,
+                &a.network,
+                &b.network,
+                &state.network,
+            ),
+            (
+                "the gradient of the degradation",
+                LIMIT,
+                &a.degradation_m,
+                &b.degradation_m,
+                none,
+            ),
+            (
+                "the step of the degradation",
+                STEP_LIMIT,
+                &a.degradation,
+                &b.degradation,
+                &state.degradation,
+            ),
+        ] {
+            hold(what, limit, a, b, base)?;
+        }
+        Ok(())
+    }))
+}
+
+fn compare_losses(found: &[StepLosses], expected: &[StepLosses]) -> Verdict {
+    let flat = |losses: &[StepLosses]| -> (Vec<f32>, Vec<f32>) {
+        let single = |x: &f64| *x as f32;
+        let network = losses.iter().flat_map(|l| l.network.iter().map(single)).collect();
+        let theta = losses
+            .iter()
+            .flat_map(|l| l.degradation.iter().flatten().map(single))
+            .collect();
+        (network, theta)
+    };
+    let ((a, b), (c, d)) = (flat(found), flat(expected));
+    hold("L_phi", LIMIT, &a, &c, &[])?;
+    hold("L_theta", LIMIT, &b, &d, &[])
+}
+
+/// Compares the first pixels of a reconstruction (rows × columns × channels) with those of `reference`.
+///
+/// # Errors
+/// Where that one fails.
+pub fn reconstruction(
+    reference: &dyn Engine<f32>,
+    (architecture, state): (&Architecture, &TrainingState<f32>),
+    hr_msi: ArrayView3<f32>,
+    first_pixel: u32,
+    output: Output,
+    found: ArrayView3<f32>,
+) -> Result<Verdict> {
+    let columns = hr_msi.dim().1.min(PIXELS);
+    let rows = hr_msi.dim().0.min(1);
+    let mut expected = Array3::zeros((rows, columns, found.dim().2));
+    reference.reconstruct(
+        architecture,
+        state,
+        hr_msi.slice(s![..rows, ..columns, ..]),
+        first_pixel,
+        output,
+        expected.view_mut(),
+    )?;
+    let flat = |image: ArrayView3<f32>| image.iter().copied().collect::<Vec<f32>>();
+    let found = found.slice(s![..rows, ..columns, ..]);
+    Ok(hold(
+        "a reconstruction",
+        LIMIT,
+        &flat(found),
+        &flat(expected.view()),
+        &[],
+    ))
+}
