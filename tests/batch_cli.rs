@@ -70,6 +70,42 @@ fn shards_make_what_one_run_makes() {
     }
 }
 
+// Told to end in the middle of a scene, wherever that is, a batch goes on to the result that it would have had.
+#[cfg(unix)]
+#[test]
+fn a_scene_that_was_stopped_goes_on() {
+    let folder = scenes(1);
+    let batch = |out: &str| {
+        format!(
+            "batch scenes.txt --out {out} --json --quiet -- {} --every 20",
+            OPTIONS.replace("--steps 6", "--steps 4000")
+        )
+    };
+    folder.good(&batch("whole"));
+    for pause in [60, 150, 250] {
+        let child = Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
+            .args(batch("parts").split_whitespace())
+            .current_dir(folder.path(""))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        child.wait_with_output().unwrap();
+    }
+    folder.good(&batch("parts"));
+    let result = |out: &str| fs::read(folder.path(&format!("{out}/scene-0.npy"))).unwrap();
+    assert!(result("whole") == result("parts"));
+    let left = fs::read_dir(folder.path("parts"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name());
+    let left: Vec<_> = left
+        .filter(|name| name.to_string_lossy().ends_with(".checkpoint"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn a_failed_scene_stops_no_other_and_is_tried_again() {
     let folder = scenes(3);

@@ -29,8 +29,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Fuse many scenes, one after the other or spread over GPUs and over the jobs of a cluster
 ///
-/// Finished scenes are skipped, failed ones do not stop the others and are tried again by the same command. Results
-/// are DIR/NAME.npy and, with how they were made and what fuse says of them, DIR/NAME.json.
+/// Finished scenes are skipped, failed ones do not stop the others and are tried again by the same command, which goes on
+/// from the checkpoint of a scene that was stopped. Results are DIR/NAME.npy and, with how they were made and what fuse
+/// says of them, DIR/NAME.json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  hsr-gpu batch scenes.txt --out results\n  \
     hsr-gpu batch scenes.txt --out results --shard auto -- --members 4 --max-memory 4GiB")]
@@ -50,7 +51,7 @@ pub struct Batch {
     /// GPU adapters, a scene at a time on each: numbers or parts of names with commas between, or all hardware adapters
     #[arg(long, value_name = "LIST|all")]
     adapter: Option<String>,
-    /// Fuse finished scenes anew
+    /// Fuse finished scenes anew, and stopped ones from their beginning
     #[arg(long)]
     fresh: bool,
     /// Options of fuse for all scenes, after --
@@ -148,7 +149,9 @@ impl Batch {
 
     /// Whether `fuse` would take these options.
     fn check_options(&self, scene: &Scene) -> Result<()> {
-        let words = ["fuse", "--out", "result.npy"].map(str::to_owned).into_iter();
+        let words = ["fuse", "--out", "result.npy", "--checkpoint", "result.checkpoint"]
+            .map(str::to_owned)
+            .into_iter();
         let words = words
             .chain(scene.options.iter().cloned())
             .chain(self.fuse.iter().cloned());
@@ -207,12 +210,23 @@ impl Batch {
         if let Some(record) = files.done(scene, &specification).filter(|_| !self.fresh) {
             return Line::new(scene, Status::Skipped, Some(&record));
         }
+        let checkpoint = specification.checkpoint(&self.out, &scene.name);
+        if self.fresh
+            && let Err(e) = std::fs::remove_file(&checkpoint)
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
+            let line = format!("{}: cannot be removed: {e}", checkpoint.display());
+            return Line::new(scene, Status::Failed(line), None);
+        }
         let mut process = Process::new(program);
         process
             .arg("fuse")
             .args(&scene.options)
             .arg("--out")
             .arg(&files.result)
+            .arg("--checkpoint")
+            .arg(&checkpoint)
+            .arg("--resume")
             .args(&self.fuse);
         process
             .args(adapter.map(|name| format!("--adapter={name}")))

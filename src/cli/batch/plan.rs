@@ -164,6 +164,20 @@ pub struct Specification {
     pub options: Vec<String>,
 }
 
+impl Specification {
+    /// The checkpoint of a scene of this name that is fused like this: one of a run with other options is another file.
+    pub fn checkpoint(&self, folder: &Path, name: &str) -> PathBuf {
+        let words = [&self.version]
+            .into_iter()
+            .chain(&self.fields)
+            .chain(&self.options);
+        let sum = words.fold(0, |sum, word| {
+            crc32c::crc32c_append(crc32c::crc32c_append(sum, word.as_bytes()), &[0])
+        });
+        folder.join(format!("{name}.{sum:08x}.checkpoint"))
+    }
+}
+
 /// The file beside a result that says that it is complete: how it was made, and what `fuse --json` said.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Record {
