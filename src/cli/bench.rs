@@ -10,7 +10,7 @@ use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
 use super::Output;
-use super::options::{Backend, EngineOptions, ThreadOptions};
+use super::engine_options::{Backend, EngineOptions, ThreadOptions};
 use crate::engine::workload;
 use crate::engine::{Engine, Output as Wanted, Precision};
 use crate::error::{Error, Result};

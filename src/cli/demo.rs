@@ -6,7 +6,8 @@ use std::time::Instant;
 use clap::Args;
 
 use super::Output;
-use super::options::{ConfigOptions, EngineOptions, RefineOptions};
+use super::engine_options::EngineOptions;
+use super::options::{ConfigOptions, RefineOptions};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
@@ -70,7 +71,7 @@ impl Demo {
             let msi = apply_response(&reference, &srf.unwrap_or_default())?;
             Ok((reference, hsi, msi, psf))
         })?;
-        let engine = self.engine.open()?;
+        let engine = self.engine.open(output)?;
         let scene = Scene::new(&hsi, &msi, "demo HSI", "demo MSI")?;
         let known = Known::default();
         let mut fused = fuse(

@@ -124,7 +124,7 @@ fn adapters(output: &Output) -> Vec<Adapter> {
     let test = |index: usize| -> Result<(usize, usize, f64)> {
         let began = Instant::now();
         let options = Options {
-            cache: super::options::pipeline_folder(),
+            cache: super::engine_options::pipeline_folder(),
             ..Options::default()
         };
         let choice = AdapterChoice::from_option(Some(&index.to_string()));
@@ -165,7 +165,7 @@ fn adapters(_output: &Output) -> Vec<Adapter> {
 
 #[cfg(feature = "gpu")]
 fn kernel_folder() -> Option<KernelFolder> {
-    let folder = super::options::pipeline_folder()?;
+    let folder = super::engine_options::pipeline_folder()?;
     let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
     let bytes = files.filter_map(|f| f.metadata().ok()).map(|m| m.len()).sum();
     let made = std::fs::create_dir_all(&folder).and_then(|()| tempfile::tempfile_in(&folder));

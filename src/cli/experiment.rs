@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::Output;
-use super::options::{ConfigOptions, EngineOptions};
+use super::engine_options::EngineOptions;
+use super::options::ConfigOptions;
 use super::progress::Cells;
 use super::summary::make_folder;
 use super::supplement::{Network, Plain, Table2, Tuned};
@@ -201,7 +202,7 @@ impl Run<'_> {
         }
         let folder = cells_folder(out)?;
         let delivery = Delivery::open(out, self.place.report.as_deref())?;
-        let engine = self.engine.open()?;
+        let engine = self.engine.open(output)?;
         let runner = Runner {
             engine: engine.as_ref(),
             config: self.fusion,

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Output;
+use super::engine_options::EngineOptions;
 use super::input::psf_kernel;
-use super::options::{EngineOptions, PairOptions};
+use super::options::PairOptions;
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
@@ -89,7 +90,7 @@ impl FineTune {
         let mut model = checkpoint::load(&self.model)?;
         let mut pair = stages.run("read", |_| self.pair.read(output))?;
         check_fits(&model, &name, &pair.scene)?;
-        let engine = self.engine.open()?;
+        let engine = self.engine.open(output)?;
         if self.start_psf {
             model.config.finetune.psf = FineTunePsf::Start;
         }

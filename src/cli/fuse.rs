@@ -7,10 +7,9 @@ use clap::Args;
 
 use super::Output;
 use super::checkpoint::CheckpointOptions;
+use super::engine_options::EngineOptions;
 use super::log::Log;
-use super::options::{
-    ConfigOptions, EngineOptions, MemoryOptions, Pair, PairOptions, RefineOptions, SensorOptions,
-};
+use super::options::{ConfigOptions, MemoryOptions, Pair, PairOptions, RefineOptions, SensorOptions};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
@@ -137,7 +136,7 @@ impl Fuse {
             .map(|image| self.fit_reference(image, shape, overlap.as_ref()))
             .transpose()?;
         checked_kernel(&config, &known, scene.scale)?;
-        let engine = self.engine.open()?;
+        let engine = self.engine.open(output)?;
         let mut log = Log::open(self.log.as_deref(), &config.training)?;
         let mut watcher = log.watch(stages.watcher());
         let mut fused = fuse_kept(

@@ -7,7 +7,8 @@ use clap::Args;
 use ndarray::{Array2, Array3};
 
 use super::Output;
-use super::options::{EngineOptions, MemoryOptions};
+use super::engine_options::EngineOptions;
+use super::options::MemoryOptions;
 use super::progress::Stages;
 use crate::coordination::checkpoint;
 use crate::coordination::model::Model;
@@ -142,7 +143,7 @@ impl Infer {
                 "{name}: trained without sampling, so it has no standard deviation to draw from; leave --sample out"
             )));
         }
-        let engine = self.engine.open()?;
+        let engine = self.engine.open(output)?;
         let bands = Metadata {
             wavelengths: model.wavelengths.clone(),
             ..Metadata::default()

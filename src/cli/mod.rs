@@ -24,6 +24,7 @@ mod demo;
 #[cfg(feature = "gpu")]
 mod devices;
 mod doctor;
+mod engine_options;
 mod estimate;
 mod eval;
 mod experiment;
@@ -113,6 +114,16 @@ impl Output {
         } else if !self.quiet {
             // Nothing sensible is left to do when even standard error is gone.
             let _ = writeln!(std::io::stderr().lock(), "{line}");
+        }
+    }
+
+    /// Warns on standard error, also under `--quiet`: of what changes the result.
+    pub fn warn(&self, line: &str) {
+        self.note(line);
+        if self.json_progress {
+            self.event(&serde_json::json!({"event": "warning", "text": line}));
+        } else {
+            let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {line}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! Option groups that several commands share: the pair of images, what is known of the sensors, the
-//! configuration, the device.
+//! configuration. Those of the device stand in `engine_options`.
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::Output;
 use super::input::{open_matching, psf_kernel};
@@ -15,8 +15,6 @@ use crate::coordination::start::Known;
 use crate::cube::bands::{BandSelection, TakenBands};
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata};
-use crate::engine::simd::SimdEngine;
-use crate::engine::{Engine, Precision};
 use crate::error::{Error, Result};
 use crate::io::{self, Image, Reading};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
@@ -121,7 +119,7 @@ pub struct MemoryOptions {
 }
 
 /// A number of bytes with a unit: `B`, `kB`, `MB`, `GB` of thousands, `KiB`, `MiB`, `GiB` of 1024, none for bytes.
-fn bytes(text: &str) -> std::result::Result<usize, String> {
+pub(super) fn bytes(text: &str) -> std::result::Result<usize, String> {
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -408,201 +406,6 @@ impl RefineOptions {
     pub fn apply(&self, config: &mut Config) {
         config.refine = self.refine.unwrap_or(config.refine);
         config.register = self.register.unwrap_or(config.register);
-    }
-}
-
-/// Where to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Backend {
-    /// A hardware GPU where there is one, else the CPU
-    Auto,
-    /// A GPU
-    Gpu,
-    /// The CPU, with the vector instructions it has
-    Cpu,
-}
-
-/// The device.
-#[derive(Debug, Clone, Args)]
-pub struct EngineOptions {
-    /// Where to compute; auto takes a hardware GPU where there is one, else the CPU
-    #[arg(long, value_enum, default_value_t = Backend::Auto)]
-    pub backend: Backend,
-    /// GPU adapter by number or part of its name (see `hsr-gpu devices`); a software adapter is used only when named
-    #[arg(long, value_name = "INDEX|NAME")]
-    pub adapter: Option<String>,
-    /// Compile the GPU's kernels with bounds checks and put guard words around all buffers
-    #[arg(long)]
-    pub checked: bool,
-    /// Arithmetic of the HR pass and of reconstruction: f16 multiplies 16-bit factors and sums in f32, on GPUs that have
-    /// it, with cooperative matrices where there are any
-    #[arg(long, value_enum, default_value_t = PrecisionOption::F32)]
-    pub precision: PrecisionOption,
-    /// Bytes of buffers that a GPU may hold at once, with KiB, MiB or GiB (KB, MB, GB) [default: what it has]. Parts of
-    /// images become smaller for it
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
-    pub max_gpu_memory: Option<usize>,
-    /// Do not compare a GPU's first step and reconstruction with the CPU's
-    #[arg(long)]
-    pub no_self_test: bool,
-}
-
-/// The values of `--precision`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionOption {
-    /// Single precision
-    F32,
-    /// 16-bit factors, f32 sums
-    F16,
-}
-
-impl From<PrecisionOption> for Precision {
-    fn from(option: PrecisionOption) -> Self {
-        match option {
-            PrecisionOption::F32 => Precision::F32,
-            PrecisionOption::F16 => Precision::F16,
-        }
-    }
-}
-
-/// Threads of the CPU engine.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct ThreadOptions {
-    /// Threads of the CPU engine [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-}
-
-impl ThreadOptions {
-    /// Runs `work` on so many threads.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] if they cannot be started, and what `work` returns.
-    pub fn install<R: Send>(self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-        match self.threads {
-            None => work(),
-            Some(n) => rayon::ThreadPoolBuilder::new()
-                .num_threads(n.into())
-                .build()
-                .map_err(|e| Error::failed(format!("--threads {n}: {e}")))?
-                .install(work),
-        }
-    }
-}
-
-/// Folder of compiled pipelines: what `HSR_GPU_CACHE` names (`off` for none), else `hsr-gpu` in the user's cache folder.
-#[cfg(feature = "gpu")]
-pub fn pipeline_folder() -> Option<PathBuf> {
-    use etcetera::BaseStrategy;
-    match std::env::var_os("HSR_GPU_CACHE") {
-        Some(off) if off == "off" || off.is_empty() => None,
-        Some(folder) => Some(folder.into()),
-        None => Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("hsr-gpu")),
-    }
-}
-
-impl EngineOptions {
-    /// Opens the device for a run: a GPU is tested against the CPU, opened again where it fails, and with
-    /// `--backend auto` left for the CPU where that does not help.
-    ///
-    /// # Errors
-    /// [`Error::Input`] where the adapter does not exist or the build has no GPU engine.
-    pub fn open(&self) -> Result<Box<dyn Engine<f32>>> {
-        #[cfg(feature = "gpu")]
-        if self.backend != Backend::Cpu {
-            use crate::engine::gpu::hardware_adapter;
-            let named = self.backend == Backend::Gpu || self.adapter.is_some();
-            return match named || hardware_adapter().is_some() {
-                true => self.recovering(self.open_alone()),
-                false => self.open_cpu(),
-            };
-        }
-        self.open_alone()
-    }
-
-    /// An engine that goes on where the GPU fails.
-    #[cfg(feature = "gpu")]
-    fn recovering(&self, opened: Result<Box<dyn Engine<f32>>>) -> Result<Box<dyn Engine<f32>>> {
-        use crate::engine::recovery::Recovery;
-        let warn = |line: &str| eprintln!("hsr-gpu: {line}");
-        // In single precision whatever the GPU computes in: its rounding is within the test's limits.
-        let cpu = || -> Result<Box<dyn Engine<f32>>> { Ok(Box::new(SimdEngine::new())) };
-        let auto = self.backend == Backend::Auto;
-        let engine = match opened {
-            Err(error) if auto && error.is_of_device() => {
-                warn(&format!("warning: {error}; going on without it on the CPU"));
-                return cpu();
-            }
-            opened => opened?,
-        };
-        let reference = match self.no_self_test {
-            true => None,
-            false => Some(cpu()?),
-        };
-        let again = self.clone();
-        let recovery = Recovery::new(engine, move || again.open_alone(), reference, warn);
-        Ok(Box::new(match auto {
-            true => recovery.or(cpu),
-            false => recovery,
-        }))
-    }
-
-    /// Opens the device and nothing around it, for measurements.
-    ///
-    /// # Errors
-    /// As [`EngineOptions::open`].
-    pub fn open_alone(&self) -> Result<Box<dyn Engine<f32>>> {
-        if self.backend == Backend::Cpu {
-            return match &self.adapter {
-                Some(name) => Err(Error::input(format!(
-                    "--adapter {name} names a GPU; leave it out with --backend cpu"
-                ))),
-                None if self.checked => Err(Error::input(
-                    "--checked is for the GPU's kernels; leave it out with --backend cpu",
-                )),
-                None if self.max_gpu_memory.is_some() => Err(Error::input(
-                    "--max-gpu-memory is for GPUs; leave it out with --backend cpu",
-                )),
-                None => self.open_cpu(),
-            };
-        }
-        self.open_gpu()
-    }
-
-    fn open_cpu(&self) -> Result<Box<dyn Engine<f32>>> {
-        match self.precision {
-            PrecisionOption::F32 => Ok(Box::new(SimdEngine::new())),
-            PrecisionOption::F16 => Err(Error::input(
-                "--precision f16 is for GPUs, and this run is on the CPU; leave it out or name a GPU with --adapter",
-            )),
-        }
-    }
-
-    #[cfg(feature = "gpu")]
-    fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
-        use crate::engine::gpu::{AdapterChoice, GpuEngine, Options, hardware_adapter};
-        if self.backend == Backend::Auto && self.adapter.is_none() && hardware_adapter().is_none() {
-            return self.open_cpu();
-        }
-        let choice = AdapterChoice::from_option(self.adapter.as_deref());
-        let options = Options {
-            checked: self.checked,
-            cache: pipeline_folder(),
-            precision: self.precision.into(),
-            memory: self.max_gpu_memory.map(|bytes| bytes as u64),
-            ..Options::default()
-        };
-        Ok(Box::new(GpuEngine::with_options(&choice, options)?))
-    }
-
-    #[cfg(not(feature = "gpu"))]
-    fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
-        if self.backend == Backend::Gpu || self.adapter.is_some() || self.checked {
-            return Err(Error::input(
-                "this build has no GPU engine (--no-default-features); use --backend cpu or the default build",
-            ));
-        }
-        self.open_cpu()
     }
 }
 

@@ -10,7 +10,7 @@ use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
 use super::Output;
-use super::options::{EngineOptions, ThreadOptions};
+use super::engine_options::{EngineOptions, ThreadOptions};
 use crate::coordination::config::Config;
 use crate::engine::profile::{Bound, Clock, Instruments, Limits, Span};
 use crate::engine::workload::{self, Workload};

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Output;
+use super::engine_options::EngineOptions;
 use super::experiment::{Delivery, Place, Run};
-use super::options::{EngineOptions, load_config};
+use super::options::load_config;
 use crate::coordination::config::Config;
 use crate::error::Result;
 use crate::experiment::manifest::Reference;

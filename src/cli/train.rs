@@ -6,10 +6,9 @@ use clap::Args;
 
 use super::Output;
 use super::checkpoint::CheckpointOptions;
+use super::engine_options::EngineOptions;
 use super::log::Log;
-use super::options::{
-    BandOptions, ConfigOptions, EngineOptions, PlacementOptions, SensorOptions, read_image,
-};
+use super::options::{BandOptions, ConfigOptions, PlacementOptions, SensorOptions, read_image};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
@@ -112,7 +111,7 @@ impl Train {
             Some(path) => Some(self.go_on(&path, &scenes[0])?),
             None => None,
         };
-        let engine = self.engine.open()?;
+        let engine = self.engine.open(output)?;
         let mut kept = None;
         if keeper.keeps() {
             let mut identity = match &from {

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Output;
-use super::options::PrecisionOption;
+use super::engine_options::PrecisionOption;
 use crate::engine::Engine;
 use crate::engine::gpu::compare::{Row, compare_all};
 use crate::engine::gpu::{AdapterChoice, GpuEngine, Options};

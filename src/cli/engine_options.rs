@@ -1,0 +1,215 @@
+//! Options of the device that several commands share, and how it is opened.
+
+#[cfg(feature = "gpu")]
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::Output;
+use super::options::bytes;
+use crate::engine::simd::SimdEngine;
+use crate::engine::{Engine, Precision};
+use crate::error::{Error, Result};
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// A hardware GPU where there is one, else the CPU
+    Auto,
+    /// A GPU
+    Gpu,
+    /// The CPU, with the vector instructions it has
+    Cpu,
+}
+
+/// The device.
+#[derive(Debug, Clone, Args)]
+pub struct EngineOptions {
+    /// Where to compute; auto takes a hardware GPU where there is one, else the CPU
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub backend: Backend,
+    /// GPU adapter by number or part of its name (see `hsr-gpu devices`); a software adapter is used only when named
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub adapter: Option<String>,
+    /// Compile the GPU's kernels with bounds checks and put guard words around all buffers
+    #[arg(long)]
+    pub checked: bool,
+    /// Arithmetic of the HR pass and of reconstruction: f16 multiplies 16-bit factors and sums in f32, on GPUs that have
+    /// it, with cooperative matrices where there are any
+    #[arg(long, value_enum, default_value_t = PrecisionOption::F32)]
+    pub precision: PrecisionOption,
+    /// Bytes of buffers that a GPU may hold at once, with KiB, MiB or GiB (KB, MB, GB) [default: what it has]. Parts of
+    /// images become smaller for it
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub max_gpu_memory: Option<usize>,
+    /// Do not compare a GPU's first step and reconstruction with the CPU's
+    #[arg(long)]
+    pub no_self_test: bool,
+}
+
+/// The values of `--precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionOption {
+    /// Single precision
+    F32,
+    /// 16-bit factors, f32 sums
+    F16,
+}
+
+impl From<PrecisionOption> for Precision {
+    fn from(option: PrecisionOption) -> Self {
+        match option {
+            PrecisionOption::F32 => Precision::F32,
+            PrecisionOption::F16 => Precision::F16,
+        }
+    }
+}
+
+/// Threads of the CPU engine.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ThreadOptions {
+    /// Threads of the CPU engine [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ThreadOptions {
+    /// Runs `work` on so many threads.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if they cannot be started, and what `work` returns.
+    pub fn install<R: Send>(self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+        match self.threads {
+            None => work(),
+            Some(n) => rayon::ThreadPoolBuilder::new()
+                .num_threads(n.into())
+                .build()
+                .map_err(|e| Error::failed(format!("--threads {n}: {e}")))?
+                .install(work),
+        }
+    }
+}
+
+/// Folder of compiled pipelines: what `HSR_GPU_CACHE` names (`off` for none), else `hsr-gpu` in the user's cache folder.
+#[cfg(feature = "gpu")]
+pub fn pipeline_folder() -> Option<PathBuf> {
+    use etcetera::BaseStrategy;
+    match std::env::var_os("HSR_GPU_CACHE") {
+        Some(off) if off == "off" || off.is_empty() => None,
+        Some(folder) => Some(folder.into()),
+        None => Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("hsr-gpu")),
+    }
+}
+
+impl EngineOptions {
+    /// Opens the device for a run: a GPU is tested against the CPU, opened again where it fails, and with
+    /// `--backend auto` left for the CPU where that does not help; `output` is told.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the adapter does not exist or the build has no GPU engine.
+    pub fn open(&self, output: &Output) -> Result<Box<dyn Engine<f32>>> {
+        #[cfg(feature = "gpu")]
+        if self.backend != Backend::Cpu {
+            use crate::engine::gpu::hardware_adapter;
+            let named = self.backend == Backend::Gpu || self.adapter.is_some();
+            return match named || hardware_adapter().is_some() {
+                true => self.recovering(self.open_alone(), output),
+                false => self.open_cpu(),
+            };
+        }
+        // Without the GPU engine there is nothing to warn of.
+        #[cfg(not(feature = "gpu"))]
+        let _ = output;
+        self.open_alone()
+    }
+
+    /// An engine that goes on where the GPU fails.
+    #[cfg(feature = "gpu")]
+    fn recovering(
+        &self,
+        opened: Result<Box<dyn Engine<f32>>>,
+        output: &Output,
+    ) -> Result<Box<dyn Engine<f32>>> {
+        use crate::engine::recovery::Recovery;
+        let output = output.clone();
+        let warn = move |line: &str| output.warn(line);
+        // In single precision whatever the GPU computes in: its rounding is within the test's limits.
+        let cpu = || -> Result<Box<dyn Engine<f32>>> { Ok(Box::new(SimdEngine::new())) };
+        let auto = self.backend == Backend::Auto;
+        let engine = match opened {
+            Err(error) if auto && error.is_of_device() => {
+                warn(&format!("warning: {error}; going on without it on the CPU"));
+                return cpu();
+            }
+            opened => opened?,
+        };
+        let reference = match self.no_self_test {
+            true => None,
+            false => Some(cpu()?),
+        };
+        let again = self.clone();
+        let recovery = Recovery::new(engine, move || again.open_alone(), reference, warn);
+        Ok(Box::new(match auto {
+            true => recovery.or(cpu),
+            false => recovery,
+        }))
+    }
+
+    /// Opens the device and nothing around it, for measurements.
+    ///
+    /// # Errors
+    /// As [`EngineOptions::open`].
+    pub fn open_alone(&self) -> Result<Box<dyn Engine<f32>>> {
+        if self.backend == Backend::Cpu {
+            return match &self.adapter {
+                Some(name) => Err(Error::input(format!(
+                    "--adapter {name} names a GPU; leave it out with --backend cpu"
+                ))),
+                None if self.checked => Err(Error::input(
+                    "--checked is for the GPU's kernels; leave it out with --backend cpu",
+                )),
+                None if self.max_gpu_memory.is_some() => Err(Error::input(
+                    "--max-gpu-memory is for GPUs; leave it out with --backend cpu",
+                )),
+                None => self.open_cpu(),
+            };
+        }
+        self.open_gpu()
+    }
+
+    fn open_cpu(&self) -> Result<Box<dyn Engine<f32>>> {
+        match self.precision {
+            PrecisionOption::F32 => Ok(Box::new(SimdEngine::new())),
+            PrecisionOption::F16 => Err(Error::input(
+                "--precision f16 is for GPUs, and this run is on the CPU; leave it out or name a GPU with --adapter",
+            )),
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
+        use crate::engine::gpu::{AdapterChoice, GpuEngine, Options, hardware_adapter};
+        if self.backend == Backend::Auto && self.adapter.is_none() && hardware_adapter().is_none() {
+            return self.open_cpu();
+        }
+        let choice = AdapterChoice::from_option(self.adapter.as_deref());
+        let options = Options {
+            checked: self.checked,
+            cache: pipeline_folder(),
+            precision: self.precision.into(),
+            memory: self.max_gpu_memory.map(|bytes| bytes as u64),
+            ..Options::default()
+        };
+        Ok(Box::new(GpuEngine::with_options(&choice, options)?))
+    }
+
+    #[cfg(not(feature = "gpu"))]
+    fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
+        if self.backend == Backend::Gpu || self.adapter.is_some() || self.checked {
+            return Err(Error::input(
+                "this build has no GPU engine (--no-default-features); use --backend cpu or the default build",
+            ));
+        }
+        self.open_cpu()
+    }
+}
