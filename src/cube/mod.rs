@@ -16,6 +16,8 @@ pub mod bands;
 pub mod bicubic;
 pub mod demo_scene;
 pub mod grid;
+pub mod raster;
+pub mod scratch;
 pub mod strips;
 
 /// Numeric type of the samples in a file, remembered so that a result can be written like its source.
