@@ -395,6 +395,35 @@ fn a_full_disk_is_one_line_and_old_files_stay() {
     fails(&folder, experiment, 1, &["disk/e/cells", "writing failed"]);
 }
 
+// 120 × 120 × 5 samples of the HR-MSI are 288 kB, more than the disk has; those of the LR-HSI are not.
+#[test]
+fn a_disk_without_room_for_scratch_data_is_one_line() {
+    let folder = Folder::new();
+    let disk = folder.path("disk");
+    let Some(mounted) = Mounted::new(&disk, "size=256k") else {
+        return;
+    };
+    let image = |rows: usize, columns: usize, bands: usize| {
+        Cube::new(Array3::from_shape_fn((rows, columns, bands), |(r, c, b)| {
+            1.0 + ((r * 5 + c * 3 + b * 7) % 11) as f32
+        }))
+    };
+    folder.cube("x.npy", &image(30, 30, 8));
+    folder.cube("y.npy", &image(120, 120, 5));
+    fs::write(folder.path("f.npy"), b"old").unwrap();
+    let run = "fuse --hsi x.npy --msi y.npy --out f.npy --backend cpu --steps 2 --quiet --max-memory 1MB --scratch disk";
+    fails(&folder, run, 1, &["disk: no room for", "--scratch"]);
+    assert_eq!(fs::read(folder.path("f.npy")).unwrap(), b"old");
+    assert_eq!(fs::read_dir(&disk).unwrap().count(), 0);
+    // Room for the two images and not for what refinement makes of them.
+    folder.cube("y.npy", &image(60, 60, 5));
+    folder.cube("x.npy", &image(30, 30, 30));
+    fails(&folder, run, 1, &["disk: no room for", "--scratch"]);
+    folder.good(&format!("{run} --refine off"));
+    mounted.remount("ro");
+    fails(&folder, run, 2, &["disk: cannot create scratch data"]);
+}
+
 #[test]
 fn a_folder_that_is_read_only_is_refused_before_the_work() {
     let folder = pair();

@@ -19,8 +19,9 @@ use common::Folder;
 use hsr_gpu::coordination::config::Config;
 use hsr_gpu::coordination::fuse::{StageTime, Watcher, fuse};
 use hsr_gpu::coordination::product::{FusedImage, Product};
-use hsr_gpu::coordination::scene::Scene;
+use hsr_gpu::coordination::scene::{Loaded, Scene};
 use hsr_gpu::coordination::start::Known;
+use hsr_gpu::cube::scratch::Store;
 use hsr_gpu::cube::strips::{Strips, collect, ranges};
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
 use hsr_gpu::engine::StepLosses;
@@ -141,8 +142,12 @@ fn memory_does_not_grow_with_the_result() {
     let responded = Responded::new(&truth, &srf).unwrap();
     write_strips(&target(&x), &blurred, &mut |_, _| ()).unwrap();
     write_strips(&target(&y), &responded, &mut |_, _| ()).unwrap();
-    let read = |path: &Path| io::read_image(path.to_str().unwrap(), None).unwrap();
-    let scene = Scene::of(read(&x), read(&y), "x", "y").unwrap();
+    let store = Store::folder(folder.path()).unwrap();
+    let read = |path: &Path| {
+        let image = io::open_image(path.to_str().unwrap(), None, 0).unwrap();
+        Loaded::read(image.name(), &image, None, &store).unwrap()
+    };
+    let scene = Scene::of(read(&x), read(&y), "x", "y", store.clone()).unwrap();
     let mut config = Config::load("single-scene", None).unwrap();
     config.network.members = 1;
     config.training.steps = 20;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Output;
-use super::options::{PairOptions, SensorOptions};
+use super::options::{Pair, PairOptions, ScratchOptions, SensorOptions};
 use super::progress::Stages;
 use super::summary::{DegradationSummary, degradation_text, save_degradation};
 use crate::coordination::config::Config;
+use crate::coordination::memory::pair_bytes;
 use crate::coordination::start::{estimate_degradation, start};
 use crate::error::Result;
 
@@ -20,6 +21,8 @@ pub struct Estimate {
     pair: PairOptions,
     #[command(flatten)]
     sensors: SensorOptions,
+    #[command(flatten)]
+    scratch: ScratchOptions,
     /// Write psf.npy (K x K) and srf.npy (B x b) into this folder
     #[arg(long, value_name = "DIR")]
     save_degradation: Option<PathBuf>,
@@ -31,18 +34,24 @@ impl Estimate {
     /// # Errors
     /// [`crate::Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
+        let mut room = self.scratch.room(None)?;
         let mut stages = Stages::new(output);
-        let mut pair = stages.run("read", |_| self.pair.read(output))?;
-        let known = self.sensors.known(&pair.hsi, &pair.msi_bands, &pair.scene)?;
+        let Pair {
+            mut placed,
+            msi_bands,
+        } = stages.run("read", |_| self.pair.read(output, &mut room, pair_bytes))?;
+        let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;
         let mut config = Config::load("single-scene", None)?;
         self.sensors.apply(&mut config);
-        let found = stages.run("estimate", |_| estimate_degradation(&config, &pair.scene, &known))?;
-        let model = start(&config, &mut pair.scene, &known, &found)?;
+        let found = stages.run("estimate", |_| {
+            estimate_degradation(&config, &placed.scene, &known)
+        })?;
+        let model = start(&config, &mut placed.scene, &known, &found)?;
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &model)?;
         }
         let summary = DegradationSummary::new(&model, &found, known.psf.is_some(), known.srf.is_some());
-        let wavelengths = pair.hsi.wavelengths.as_deref();
+        let wavelengths = placed.hsi.wavelengths.as_deref();
         output.result(&summary, &degradation_text(&model, &summary, wavelengths))
     }
 }

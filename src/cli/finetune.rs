@@ -7,13 +7,14 @@ use clap::Args;
 use super::Output;
 use super::engine_options::EngineOptions;
 use super::input::psf_kernel;
-use super::options::PairOptions;
+use super::options::{PairOptions, ScratchOptions};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
 use crate::coordination::config::FineTunePsf;
 use crate::coordination::fuse::training_data;
 use crate::coordination::keeper::Keeper;
+use crate::coordination::memory::pair_bytes;
 use crate::coordination::model::Model;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::{Run, fine_tune};
@@ -52,6 +53,8 @@ pub struct FineTune {
     steps: Option<u32>,
     #[command(flatten)]
     engine: EngineOptions,
+    #[command(flatten)]
+    scratch: ScratchOptions,
 }
 
 /// What `finetune` tells.
@@ -85,11 +88,13 @@ impl FineTune {
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
         io::check_writable(&self.out)?;
+        let mut room = self.scratch.room(Some(&self.out))?;
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let mut model = checkpoint::load(&self.model)?;
-        let mut pair = stages.run("read", |_| self.pair.read(output))?;
-        check_fits(&model, &name, &pair.scene)?;
+        let pair = stages.run("read", |_| self.pair.read(output, &mut room, pair_bytes))?;
+        let mut scene = pair.placed.scene;
+        check_fits(&model, &name, &scene)?;
         let engine = self.engine.open(output)?;
         if self.start_psf {
             model.config.finetune.psf = FineTunePsf::Start;
@@ -97,12 +102,12 @@ impl FineTune {
         if let Some(steps) = self.steps {
             model.config.finetune.steps = steps;
         }
-        pair.scene.calibrate(&model.calibration);
+        scene.calibrate(&model.calibration);
         if let Some(spec) = &self.psf {
-            self.replace_psf(spec, &mut model, &pair.scene, &mut stages)?;
+            self.replace_psf(spec, &mut model, &scene, &mut stages)?;
         }
         let (batch, seed) = (model.config.training.batch.max(1024), model.config.seed);
-        let mut data = training_data(&[pair.scene], model.geometry, 1, batch, seed)?;
+        let mut data = training_data(&[scene], model.geometry, 1, batch, seed)?;
         let mut run = Run::new(model);
         stages.run("fine-tune", |w| {
             let mut progress = |done: u32, total: u32, losses: &StepLosses| {

@@ -9,12 +9,15 @@ use super::Output;
 use super::checkpoint::CheckpointOptions;
 use super::engine_options::EngineOptions;
 use super::log::Log;
-use super::options::{ConfigOptions, MemoryOptions, Pair, PairOptions, RefineOptions, SensorOptions};
+use super::options::{
+    ConfigOptions, Pair, PairOptions, Placed, RefineOptions, ScratchOptions, SensorOptions,
+};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
 use crate::coordination::deviation::{self, Deviation, calibration};
 use crate::coordination::fuse::{fuse_kept, split_off};
+use crate::coordination::memory::fusion_bytes;
 use crate::coordination::overlap::Overlap;
 use crate::coordination::product::{FusedImage, Product};
 use crate::coordination::start::checked_kernel;
@@ -44,7 +47,7 @@ pub struct Fuse {
     #[command(flatten)]
     engine: EngineOptions,
     #[command(flatten)]
-    memory: MemoryOptions,
+    scratch: ScratchOptions,
     #[command(flatten)]
     checkpoint: CheckpointOptions,
     /// Go on from the checkpoint, if it is there: with the same bits, and only with the same images and options
@@ -91,17 +94,18 @@ impl Fuse {
             io::check_matrix_writable(folder.join("psf.npy"))?;
         }
         let report = self.report.as_deref().map(page_path).transpose()?;
+        let mut room = self.scratch.room(Some(out))?;
         let mut stages = Stages::new(output);
-        let pair = stages.run("read", |_| self.pair.read(output))?;
-        let known = self.sensors.known(&pair.hsi, &pair.msi_bands, &pair.scene)?;
-        let Pair {
+        let Pair { placed, msi_bands } =
+            stages.run("read", |_| self.pair.read(output, &mut room, fusion_bytes))?;
+        let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;
+        let Placed {
             hsi,
             msi,
             scene,
             overlap,
-            ..
-        } = pair;
-        let memory = self.memory.max_memory;
+        } = placed;
+        let memory = self.scratch.memory.max_memory;
         let target = Target {
             path: out,
             sample_type: SampleType::F32,
@@ -150,14 +154,14 @@ impl Fuse {
         )?;
         fused.model.wavelengths = hsi.wavelengths.clone();
         let mut summary = Summary::new(engine.as_ref(), &fused, &known);
-        // In its own unit, for metrics and page; the scene's is scaled. Read before anything is written over it.
+        // In its own unit, for metrics and page; the scene's is scaled. Opened before anything is written over it.
         let original = (reference.is_some() || report.is_some())
-            .then(|| self.pair.read_hsi())
-            .transpose()?
-            .map(|hsi| match &overlap {
-                Some(part) => part.cut_lr(hsi),
-                None => hsi,
-            });
+            .then(|| self.pair.open_hsi())
+            .transpose()?;
+        let original = original.as_ref().map(|hsi| match &overlap {
+            Some(part) => Cropped::new(hsi, part.lr.0.clone(), part.lr.1.clone()),
+            None => Cropped::new(hsi, 0..hsi.dim().0, 0..hsi.dim().1),
+        });
         let image = FusedImage::new(engine.as_ref(), &fused, Metadata::of_fusion(&hsi, &msi));
         stages.run("write", |w| {
             write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))

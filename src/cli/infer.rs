@@ -91,7 +91,7 @@ impl Strips for Inferred<'_> {
         let (_, columns, bands) = self.dim();
         let mut msi = self.msi.rows(rows.clone())?;
         let calibration = &self.model.calibration;
-        calibrate_msi(&mut msi.samples, 1.0, calibration);
+        calibrate_msi(msi.samples.view_mut(), 1.0, calibration);
         let mut samples = Array3::zeros((rows.len(), columns, bands));
         self.engine.reconstruct(
             &self.model.architecture,

@@ -8,13 +8,15 @@ use clap::Args;
 use super::Output;
 use super::input::{open_matching, psf_kernel};
 use crate::coordination::config::{Config, Refine, Register};
-use crate::coordination::overlap::{Overlap, cut_to_overlap};
+use crate::coordination::memory::{Dim, Room};
+use crate::coordination::overlap::{Overlap, Part, overlap};
 use crate::coordination::response::srf_response;
-use crate::coordination::scene::Scene;
+use crate::coordination::scene::{Loaded, Scene};
 use crate::coordination::start::Known;
 use crate::cube::bands::{BandSelection, TakenBands};
+use crate::cube::scratch::Store;
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata};
+use crate::cube::{Metadata, Oddities};
 use crate::error::{Error, Result};
 use crate::io::{self, Image, Reading};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
@@ -61,21 +63,55 @@ pub struct PlacementOptions {
 }
 
 impl PlacementOptions {
-    /// Both images cut to what they share; see [`cut_to_overlap`].
+    /// Reads two images, the HSI and the MSI, into a scene of what they share; what is unusual about them is added to
+    /// `unusual`, one line each. `need` says how many bytes a scene of images of these sizes takes of `room`.
     ///
     /// # Errors
-    /// [`Error::Input`] where the grids do not fit each other.
-    pub fn cut(
+    /// [`Error::Input`] where the images do not fit each other, [`Error::Failed`] where there is no room for them.
+    pub fn read(
         self,
-        hsi: Cube,
-        msi: Cube,
-        hsi_name: &str,
-        msi_name: &str,
-    ) -> Result<(Cube, Cube, Option<Overlap>)> {
-        match self.ignore_georeference {
-            true => Ok((hsi, msi, None)),
-            false => cut_to_overlap(hsi, msi, hsi_name, msi_name),
+        [hsi, msi]: [&Image; 2],
+        room: &mut Room,
+        need: impl Fn(Dim, Dim) -> usize,
+        unusual: &mut Vec<String>,
+    ) -> Result<Placed> {
+        let overlap = match self.ignore_georeference {
+            true => None,
+            false => overlap(hsi, msi, hsi.name(), msi.name())?,
+        };
+        let dim = |image: &Image, part: Option<&Part>| {
+            let (rows, columns, bands) = image.dim();
+            part.map_or((rows, columns, bands), |(r, c)| (r.len(), c.len(), bands))
+        };
+        let (lr, hr) = (overlap.as_ref().map(|o| &o.lr), overlap.as_ref().map(|o| &o.hr));
+        let store = room.place(need(dim(hsi, lr), dim(msi, hr)))?;
+        if let Some(folder) = store.path() {
+            let line = format!(
+                "note: more than fits --max-memory; what does not lies on disk, in {}",
+                folder.display()
+            );
+            if !unusual.contains(&line) {
+                unusual.push(line);
+            }
         }
+        let mut read = |image: &Image, part: Option<&Part>| {
+            let loaded = Loaded::read(image.name(), image, part, &store)?;
+            notice(image, &loaded.oddities, unusual);
+            let metadata = match part {
+                Some((rows, columns)) => image.metadata().cropped(rows.start, columns.start),
+                None => image.metadata().clone(),
+            };
+            Ok::<_, Error>((loaded, metadata))
+        };
+        let (x, hsi_metadata) = read(hsi, lr)?;
+        let (y, msi_metadata) = read(msi, hr)?;
+        unusual.extend(overlap.as_ref().and_then(Overlap::note));
+        Ok(Placed {
+            hsi: hsi_metadata,
+            msi: msi_metadata,
+            overlap,
+            scene: Scene::of(x, y, hsi.name(), msi.name(), store)?,
+        })
     }
 }
 
@@ -96,26 +132,63 @@ impl BandOptions {
 }
 
 /// Both images as a checked, scaled scene, and what else their files say.
-pub struct Pair {
-    /// Metadata of the HSI, of the bands that are used.
+pub struct Placed {
+    /// Metadata of the HSI, of the part and the bands that are used.
     pub hsi: Metadata,
     /// Metadata of the MSI, likewise.
     pub msi: Metadata,
-    /// Bands of the MSI's file that are used.
-    pub msi_bands: TakenBands,
     /// Which parts of the files these are, where their grids say it.
     pub overlap: Option<Overlap>,
     /// The scene.
     pub scene: Scene,
 }
 
+/// The two images of a command line as a scene.
+pub struct Pair {
+    /// The scene and what else is known of it.
+    pub placed: Placed,
+    /// Bands of the MSI's file that are used.
+    pub msi_bands: TakenBands,
+}
+
 /// How much memory a command may use.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct MemoryOptions {
     /// Memory to stay below where that is possible. A larger result is made and written strip by strip instead of being
-    /// held, which takes longer and changes no bit; a file that can only be read or written whole (MATLAB) is refused
+    /// held, and the images of a larger scene lie on disk, which takes longer and changes no bit; a result or a single image
+    /// in a file that can only be written or read whole (MATLAB) is refused
     #[arg(long, value_name = "SIZE", default_value = "1536MiB", value_parser = bytes)]
     pub max_memory: usize,
+}
+
+/// How much memory a command over scenes may use, and where the rest goes.
+#[derive(Debug, Clone, Args)]
+pub struct ScratchOptions {
+    #[command(flatten)]
+    pub memory: MemoryOptions,
+    /// Folder on whose disk images lie that do not fit --max-memory, and what is made of them; the files have no name and
+    /// are gone when the command ends, however it does [default: that of --out, or the system's for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub scratch: Option<PathBuf>,
+}
+
+impl ScratchOptions {
+    /// Room for scenes; `out` is the file that the command writes.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the folder that is named takes no files.
+    pub fn room(&self, out: Option<&Path>) -> Result<Room> {
+        let folder = match (&self.scratch, out) {
+            (Some(folder), _) => {
+                // Said now and not after long work.
+                Store::folder(folder)?;
+                folder.clone()
+            }
+            (None, Some(out)) => io::folder_of(out).to_owned(),
+            (None, None) => std::env::temp_dir(),
+        };
+        Ok(Room::new(self.memory.max_memory, folder))
+    }
 }
 
 /// A number of bytes with a unit: `B`, `kB`, `MB`, `GB` of thousands, `KiB`, `MiB`, `GiB` of 1024, none for bytes.
@@ -141,29 +214,27 @@ pub(super) fn bytes(text: &str) -> std::result::Result<usize, String> {
 }
 
 impl PairOptions {
-    /// Reads and checks both images, and says what is unusual about them.
+    /// Reads and checks both images, and says what is unusual about them. `need` says how many bytes a scene of images of
+    /// these sizes takes of `room`.
+    ///
+    /// # Errors
+    /// As [`PlacementOptions::read`].
+    pub fn read(&self, output: &Output, room: &mut Room, need: impl Fn(Dim, Dim) -> usize) -> Result<Pair> {
+        let (hsi, msi) = (self.open_hsi()?, self.open_msi()?);
+        let mut unusual = Vec::new();
+        let placed = self.placement.read([&hsi, &msi], room, need, &mut unusual)?;
+        unusual.iter().for_each(|line| output.say(line));
+        Ok(Pair {
+            placed,
+            msi_bands: msi.bands(),
+        })
+    }
+
+    /// Opens the HSI alone, in its own unit.
     ///
     /// # Errors
     /// [`Error::Input`] naming the file.
-    pub fn read(&self, output: &Output) -> Result<Pair> {
-        let (hsi, msi) = (self.open_hsi()?, self.open_msi()?);
-        let (msi_bands, mut unusual) = (msi.bands(), Vec::new());
-        let hsi = noticed(&self.hsi, &hsi, &mut unusual)?;
-        let msi = noticed(&self.msi, &msi, &mut unusual)?;
-        let (hsi, msi, overlap) = self.placement.cut(hsi, msi, &self.hsi, &self.msi)?;
-        unusual.extend(overlap.as_ref().and_then(Overlap::note));
-        let pair = Pair {
-            overlap,
-            hsi: hsi.metadata.clone(),
-            msi: msi.metadata.clone(),
-            msi_bands,
-            scene: Scene::of(hsi, msi, &self.hsi, &self.msi)?,
-        };
-        unusual.iter().for_each(|line| output.say(line));
-        Ok(pair)
-    }
-
-    fn open_hsi(&self) -> Result<Image> {
+    pub fn open_hsi(&self) -> Result<Image> {
         io::open_image_as(
             &self.hsi,
             &Reading {
@@ -187,14 +258,6 @@ impl PairOptions {
         )
     }
 
-    /// Reads the HSI alone, in its own unit.
-    ///
-    /// # Errors
-    /// [`Error::Input`] naming the file.
-    pub fn read_hsi(&self) -> Result<Cube> {
-        whole(&self.open_hsi()?)
-    }
-
     /// Opens an image of the bands of the result: those of the HSI that are used, where its file has as many as the HSI's.
     ///
     /// # Errors
@@ -209,40 +272,16 @@ impl PairOptions {
     }
 }
 
-fn whole(image: &Image) -> Result<Cube> {
-    image.rows(0..image.dim().0)
-}
-
-/// Reads some bands of an image; what is unusual about it is added to `unusual`, one line each.
-///
-/// # Errors
-/// [`Error::Input`] naming the file.
-pub fn read_image(
-    file: &str,
-    bands: BandSelection,
-    nodata: Option<f64>,
-    unusual: &mut Vec<String>,
-) -> Result<Cube> {
-    let reading = Reading {
-        bands,
-        nodata,
-        memory: usize::MAX,
-        ..Reading::default()
-    };
-    noticed(file, &io::open_image_as(file, &reading)?, unusual)
-}
-
-/// The whole of an image; a line about what its header leaves open and one about what is seldom meant so.
-fn noticed(name: &str, image: &Image, unusual: &mut Vec<String>) -> Result<Cube> {
+/// Adds a line about what the header of an image leaves open and one about what is seldom meant so.
+fn notice(image: &Image, oddities: &Oddities, unusual: &mut Vec<String>) {
     unusual.extend(image.notes().iter().map(|note| format!("note: {note}")));
-    let cube = whole(image)?;
     let mut found = Vec::new();
     let TakenBands { all, taken } = image.bands();
     if taken.len() < all {
         found.push(format!("{} of its {all} bands are used (--bands)", taken.len()));
     }
-    let dead = cube.dead_bands();
-    if !dead.is_empty() && cube.rows() * cube.columns() - cube.masked_pixels() > 1 {
+    let dead = oddities.dead_bands();
+    if !dead.is_empty() {
         let list: Vec<String> = dead.iter().take(8).map(|&b| taken[b].to_string()).collect();
         let more = if dead.len() > 8 { ", ..." } else { "" };
         let which = if dead.len() == 1 { "band" } else { "bands" };
@@ -251,14 +290,13 @@ fn noticed(name: &str, image: &Image, unusual: &mut Vec<String>) -> Result<Cube>
             list.join(", ")
         ));
     }
-    match cube.negative_samples() {
+    match oddities.negative_samples {
         0 => {}
         n => found.push(format!("{n} samples are negative and kept so")),
     }
     if !found.is_empty() {
-        unusual.push(format!("note: {name}: {}", found.join("; ")));
+        unusual.push(format!("note: {}: {}", image.name(), found.join("; ")));
     }
-    Ok(cube)
 }
 
 /// What the user knows of the two sensors.

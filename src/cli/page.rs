@@ -7,8 +7,8 @@ use ndarray::Array2;
 use super::summary::{ObjectiveSummary, Summary, make_folder};
 use crate::coordination::fuse::Fused;
 use crate::coordination::training::{Epoch, History};
+use crate::cube::bicubic;
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, bicubic};
 use crate::error::Result;
 use crate::io;
 use crate::report::html::{Chart, Page, Series};
@@ -19,7 +19,7 @@ const POINTS: u32 = 200;
 /// The images of a fusion, all in one unit.
 pub struct Images<'a> {
     /// X.
-    pub hsi: &'a Cube,
+    pub hsi: &'a dyn Strips,
     /// The result.
     pub result: &'a dyn Strips,
     /// The truth, where it is known.

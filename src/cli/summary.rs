@@ -12,8 +12,8 @@ use crate::coordination::model::Model;
 use crate::coordination::revival::Revived;
 use crate::coordination::start::Known;
 use crate::coordination::training::{Epoch, History, rises};
+use crate::cube::bicubic;
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, bicubic};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io;
@@ -157,7 +157,7 @@ pub struct Summary {
 pub fn compare(
     reference: &dyn Strips,
     result: &dyn Strips,
-    hsi: &Cube,
+    hsi: &dyn Strips,
     scale: usize,
 ) -> Result<(Scores, Scores)> {
     let scores = evaluate(reference, result, scale, Convention::Strict)?;

@@ -8,7 +8,7 @@ use super::Output;
 use super::checkpoint::CheckpointOptions;
 use super::engine_options::EngineOptions;
 use super::log::Log;
-use super::options::{BandOptions, ConfigOptions, PlacementOptions, SensorOptions, read_image};
+use super::options::{BandOptions, ConfigOptions, Placed, PlacementOptions, ScratchOptions, SensorOptions};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
 use crate::coordination::checkpoint;
@@ -16,8 +16,8 @@ use crate::coordination::config::Config;
 use crate::coordination::fuse::{Watcher, training_data};
 use crate::coordination::keeper::Identity;
 use crate::coordination::manifest;
+use crate::coordination::memory::{Room, pair_bytes};
 use crate::coordination::model::Model;
-use crate::coordination::overlap::Overlap;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::{Run, train};
 use crate::coordination::start::{Known, start_on_scenes};
@@ -26,7 +26,7 @@ use crate::cube::bands::{BandSelection, TakenBands};
 use crate::engine::StepLosses;
 use crate::error::{Error, Result};
 use crate::interrupt::Shield;
-use crate::io;
+use crate::io::{self, Reading};
 
 /// Train the network and the degradation on many scenes
 #[derive(Debug, Args)]
@@ -60,6 +60,8 @@ pub struct Train {
     config: ConfigOptions,
     #[command(flatten)]
     engine: EngineOptions,
+    #[command(flatten)]
+    scratch: ScratchOptions,
     /// Write the losses as a TensorBoard event file into this folder
     #[arg(long, value_name = "DIR")]
     log: Option<PathBuf>,
@@ -104,8 +106,9 @@ impl Train {
         let out = self.out.as_deref().ok_or_else(|| missing("--out MODEL"))?;
         io::check_writable(out)?;
         let mut keeper = self.checkpoint.keeper(self.resume.is_some())?;
+        let mut room = self.scratch.room(Some(out))?;
         let mut stages = Stages::new(output);
-        let (mut scenes, first) = stages.run("read", |_| self.read(list, output))?;
+        let (mut scenes, first) = stages.run("read", |_| self.read(list, &mut room, output))?;
 
         let from = match from {
             Some(path) => Some(self.go_on(&path, &scenes[0])?),
@@ -211,7 +214,12 @@ impl Train {
     }
 
     /// All scenes of the manifest, which must agree in bands and scale, and what the first one's HSI says of itself.
-    fn read(&self, list: &std::path::Path, output: &Output) -> Result<(Vec<Scene>, Metadata)> {
+    fn read(
+        &self,
+        list: &std::path::Path,
+        room: &mut Room,
+        output: &Output,
+    ) -> Result<(Vec<Scene>, Metadata)> {
         let mut scenes: Vec<Scene> = Vec::new();
         let (mut first, mut unusual) = (None, Vec::new());
         for entry in manifest::read(list)? {
@@ -219,13 +227,21 @@ impl Train {
                 Error::Input(m) => Error::input(format!("{} line {}: {m}", list.display(), entry.line)),
                 other => other,
             };
-            let mut read = |file, bands| read_image(file, bands, self.nodata, &mut unusual).map_err(at);
-            let hsi = read(&entry.hsi, self.bands.selection())?;
-            let msi = read(&entry.msi, BandSelection::All)?;
-            let metadata = hsi.metadata.clone();
-            let (hsi, msi, overlap) = self.placement.cut(hsi, msi, &entry.hsi, &entry.msi).map_err(at)?;
-            unusual.extend(overlap.as_ref().and_then(Overlap::note));
-            let scene = Scene::of(hsi, msi, &entry.hsi, &entry.msi).map_err(at)?;
+            let open = |file, bands| {
+                let reading = Reading {
+                    bands,
+                    nodata: self.nodata,
+                    memory: usize::MAX,
+                    ..Reading::default()
+                };
+                io::open_image_as(file, &reading).map_err(at)
+            };
+            let hsi = open(&entry.hsi, self.bands.selection())?;
+            let msi = open(&entry.msi, BandSelection::All)?;
+            let placed = self.placement.read([&hsi, &msi], room, pair_bytes, &mut unusual);
+            let Placed {
+                hsi: metadata, scene, ..
+            } = placed.map_err(at)?;
             if let Some(other) = scenes.first() {
                 let kind = |s: &Scene| (s.lr_hsi.dim().2, s.hr_msi.dim().2, s.scale);
                 if kind(other) != kind(&scene) {

@@ -46,7 +46,13 @@ pub fn control(
     let mut report = (config.refine == Refine::Auto).then(RefinementReport::default);
     if let Some(report) = &mut report {
         stage("denoise", watcher, &mut times, |_| {
-            denoise(engine.refiner(), &mut scene.hr_msi, scene.hr_valid.view(), report)
+            denoise(
+                engine.refiner(),
+                &mut scene.hr_msi,
+                scene.hr_valid.view(),
+                &scene.store,
+                report,
+            )
         })?;
     }
     let (found, _) = stage("estimate", watcher, &mut times, |_| {
@@ -87,8 +93,7 @@ pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f
     let lr_msi = blur_samples(scene.hr_msi.view(), psf, scene.scale)?;
     let pair = |((r, c), _): ((usize, usize), &bool)| {
         let msi = lr_msi.slice(ndarray::s![r, c, ..]).to_slice();
-        let hsi = scene.lr_hsi.slice(ndarray::s![r, c, ..]).to_slice();
-        msi.zip(hsi)
+        msi.map(|msi| (msi, scene.lr_hsi.pixel(r, c)))
     };
     let pairs = usable.indexed_iter().filter(|(_, ok)| **ok).filter_map(pair);
     let regression = Regression::fit(pairs).ok_or_else(|| {
@@ -97,9 +102,8 @@ pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f
     interrupt::check()?;
     let (rows, columns, _) = scene.hr_msi.dim();
     let mut out = Array3::zeros((rows, columns, scene.lr_hsi.dim().2));
-    let msi = scene.hr_msi.as_standard_layout();
-    if let (Some(out), Some(msi)) = (out.as_slice_mut(), msi.as_slice()) {
-        regression.blend(&vec![1.0; regression.bands()], msi, out);
+    if let Some(out) = out.as_slice_mut() {
+        regression.blend(&vec![1.0; regression.bands()], scene.hr_msi.samples(), out);
     }
     Ok(out)
 }
@@ -149,10 +153,10 @@ mod tests {
     #[test]
     fn a_cubic_scene_is_not() {
         let (mut scene, _) = quadratic_pair(3);
-        let cube = |r: usize, c: usize| scene.hr_msi[[3 * r, 3 * c, 0]].powi(3);
+        let cube = |r: usize, c: usize| scene.hr_msi.pixel(3 * r, 3 * c)[0].powi(3);
         let spectrum = Array3::from_shape_fn((9, 8, 5), |(r, c, _)| cube(r, c));
         let truth = spectrum.clone();
-        scene.lr_hsi = spectrum;
+        scene.lr_hsi = spectrum.into();
         let found = quadratic_regression(&scene, &Array2::from_elem((3, 3), 1.0 / 9.0)).unwrap();
         let worst = truth.indexed_iter().fold(0f32, |m, ((r, c, b), z)| {
             m.max((found[[3 * r, 3 * c, b]] - z).abs())
@@ -167,7 +171,7 @@ mod tests {
         let mut scene = Scene::new(&Cube::new(hsi), &Cube::new(Array3::ones((2, 4, 2))), "x", "y").unwrap();
         let psf = Array2::from_elem((2, 2), 0.25);
         let found = quadratic_regression(&scene, &psf).unwrap();
-        let mean = (scene.lr_hsi[[0, 0, 1]] + scene.lr_hsi[[0, 1, 1]]) / 2.0;
+        let mean = (scene.lr_hsi.pixel(0, 0)[1] + scene.lr_hsi.pixel(0, 1)[1]) / 2.0;
         assert!(found.iter().all(|z| z.is_finite()) && (found[[1, 3, 1]] - mean).abs() < 1e-5);
         scene.lr_valid.fill(false);
         assert_eq!(quadratic_regression(&scene, &psf).unwrap_err().exit_code(), 2);

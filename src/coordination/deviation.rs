@@ -89,7 +89,7 @@ impl<'a> Deviation<'a> {
                 reconstruct_rows(
                     self.engine,
                     member,
-                    &scene.hr_msi,
+                    scene.hr_msi.view(),
                     rows.clone(),
                     Output::Mean,
                     &mut made,
@@ -108,7 +108,14 @@ impl<'a> Deviation<'a> {
             }
         }
         if model.config.training.sampling {
-            reconstruct_rows(self.engine, model, &scene.hr_msi, rows, Output::Std, &mut made)?;
+            reconstruct_rows(
+                self.engine,
+                model,
+                scene.hr_msi.view(),
+                rows,
+                Output::Std,
+                &mut made,
+            )?;
             out.iter_mut().zip(&*made).for_each(|(v, &s)| *v += s * s);
         }
         Ok(())

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
 
-use ndarray::{Array2, Array3, ArrayViewMut3, Axis, s};
+use ndarray::{Array2, Array3, ArrayView3, ArrayViewMut3, Axis, s};
 
 use crate::coordination::batches::{Batches, patches};
 use crate::coordination::config::{Config, Refine};
 use crate::coordination::keeper::{Identity, Keeper};
+use crate::coordination::memory::fits;
 use crate::coordination::model::Model;
-use crate::coordination::product::{Product, correct_strips, fits, with_observed};
+use crate::coordination::product::{Product, correct_strips, with_observed};
 use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::{Run, fine_tune, train};
@@ -96,7 +97,7 @@ pub struct Fused {
 /// Denoises, estimates, trains, fine-tunes, reconstructs and refines one scene.
 ///
 /// The result is held as a whole where the run then stays within `memory` bytes ([`fits`]), and else is a
-/// [`Product::Strips`]: the same bits, made row by row.
+/// [`Product::Strips`]: the same bits, made row by row. What else is of the size of an image lies where the scene does.
 ///
 /// # Errors
 /// [`Error::Input`] where the scene does not fit the configuration, [`Error::Interrupted`] after Ctrl-C,
@@ -140,7 +141,13 @@ pub fn fuse_kept(
     let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);
     if let Some(report) = &mut refinement {
         stage("denoise", watcher, &mut times, |_| {
-            denoise(engine.refiner(), &mut scene.hr_msi, scene.hr_valid.view(), report)
+            denoise(
+                engine.refiner(),
+                &mut scene.hr_msi,
+                scene.hr_valid.view(),
+                &scene.store,
+                report,
+            )
         })?;
     }
     let (estimate, registered) = stage("estimate", watcher, &mut times, |_| {
@@ -177,9 +184,15 @@ pub fn fuse_kept(
     drop(data);
     let product = if fits(&scene, memory) {
         let mut samples = stage("reconstruct", watcher, &mut times, |w| {
-            reconstruct(engine, &model, &scene.hr_msi, Output::Mean, &mut |done, total| {
-                w.progress(done, total, None);
-            })
+            reconstruct(
+                engine,
+                &model,
+                scene.hr_msi.view(),
+                Output::Mean,
+                &mut |done, total| {
+                    w.progress(done, total, None);
+                },
+            )
         })?;
         if let Some(report) = &mut refinement {
             stage("refine", watcher, &mut times, |_| {
@@ -345,7 +358,7 @@ fn random_part(
 pub fn reconstruct(
     engine: &dyn Engine<f32>,
     model: &Model,
-    hr_msi: &Array3<f32>,
+    hr_msi: ArrayView3<f32>,
     output: Output,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Array3<f32>> {
@@ -370,7 +383,7 @@ pub fn reconstruct(
 pub fn reconstruct_rows(
     engine: &dyn Engine<f32>,
     model: &Model,
-    hr_msi: &Array3<f32>,
+    hr_msi: ArrayView3<f32>,
     rows: Range<usize>,
     output: Output,
     out: &mut [f32],

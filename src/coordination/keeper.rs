@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytemuck::Pod;
-use ndarray::{Array, Dimension};
+use ndarray::{ArrayView, Dimension};
 use serde::{Deserialize, Serialize};
 
 use crate::coordination::checkpoint::{load_run, save_run};
@@ -71,10 +71,10 @@ impl Identity {
 
     /// With the checksums of the images of a scene; `of` tells it from other scenes.
     pub fn scene(self, of: &str, scene: &Scene) -> Self {
-        let hsi = checksum(&scene.lr_hsi, scene.hsi_unit.to_bits());
-        let hsi = checksum(&scene.lr_valid.mapv(u8::from), hsi);
-        let msi = checksum(&scene.hr_msi, scene.msi_unit.to_bits());
-        let msi = checksum(&scene.hr_valid.mapv(u8::from), msi);
+        let hsi = checksum(scene.lr_hsi.view(), scene.hsi_unit.to_bits());
+        let hsi = checksum(scene.lr_valid.mapv(u8::from).view(), hsi);
+        let msi = checksum(scene.hr_msi.view(), scene.msi_unit.to_bits());
+        let msi = checksum(scene.hr_valid.mapv(u8::from).view(), msi);
         self.with(&format!("the HSI{of} (checksum)"), format!("{hsi:08x}"))
             .with(&format!("the MSI{of} (checksum)"), format!("{msi:08x}"))
     }
@@ -82,7 +82,7 @@ impl Identity {
     /// With what the user knows of the degradation.
     pub fn known(self, known: &Known) -> Self {
         let told = |matrix: &Option<ndarray::Array2<f64>>| match matrix {
-            Some(matrix) => format!("given (checksum {:08x})", checksum(matrix, 0)),
+            Some(matrix) => format!("given (checksum {:08x})", checksum(matrix.view(), 0)),
             None => "blind".to_owned(),
         };
         self.with("the PSF", told(&known.psf))
@@ -124,7 +124,7 @@ impl Identity {
 }
 
 /// CRC-32C of shape and elements, going on from `seed`.
-fn checksum<T: Pod, D: Dimension>(array: &Array<T, D>, seed: u32) -> u32 {
+fn checksum<T: Pod, D: Dimension>(array: ArrayView<T, D>, seed: u32) -> u32 {
     let mut sum = seed;
     for &n in array.shape() {
         sum = crc32c::crc32c_append(sum, &(n as u64).to_le_bytes());

@@ -10,6 +10,7 @@ pub mod deviation;
 pub mod fuse;
 pub mod keeper;
 pub mod manifest;
+pub mod memory;
 pub mod model;
 pub mod overlap;
 pub mod product;

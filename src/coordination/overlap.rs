@@ -8,12 +8,15 @@
 
 use std::ops::Range;
 
-use crate::cube::Cube;
 use crate::cube::grid::{Grid, Transform};
+use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
 
 /// How far a ratio of pixel sizes may be from an integer.
 const TOLERANCE: f64 = 1e-3;
+
+/// Rows and columns of an image.
+pub type Part = (Range<usize>, Range<usize>);
 
 /// The part that two images share.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,9 +24,9 @@ pub struct Overlap {
     /// Ratio of the pixel grids.
     pub scale: usize,
     /// Rows and columns of the LR image.
-    pub lr: (Range<usize>, Range<usize>),
+    pub lr: Part,
     /// Rows and columns of the HR image, `scale` for each of the LR image.
-    pub hr: (Range<usize>, Range<usize>),
+    pub hr: Part,
     /// Rows and columns of both whole images, LR and HR.
     pub whole: [(usize, usize); 2],
     /// How far the LR pixels lie below and to the right of the HR pixels that they are cut to; (row, column) in HR
@@ -40,13 +43,14 @@ struct Placed<'a> {
 }
 
 impl<'a> Placed<'a> {
-    fn new(name: &'a str, image: &'a Cube) -> Option<Self> {
-        let grid = image.metadata.grid.as_ref()?;
+    fn new(name: &'a str, image: &'a dyn Strips) -> Option<Self> {
+        let grid = image.metadata().grid.as_ref()?;
+        let (rows, columns, _) = image.dim();
         Some(Placed {
             name,
             grid,
             transform: grid.transform?,
-            size: [image.rows(), image.columns()],
+            size: [rows, columns],
         })
     }
 
@@ -68,7 +72,12 @@ impl<'a> Placed<'a> {
 /// # Errors
 /// [`Error::Input`] with what to do, if the grids are rotated or in different reference systems, if the ratio of their
 /// pixels is no integer (within 1e-3) that is the same on both axes, or if they do not share one LR pixel.
-pub fn overlap(hsi: &Cube, msi: &Cube, hsi_name: &str, msi_name: &str) -> Result<Option<Overlap>> {
+pub fn overlap(
+    hsi: &dyn Strips,
+    msi: &dyn Strips,
+    hsi_name: &str,
+    msi_name: &str,
+) -> Result<Option<Overlap>> {
     let (Some(lr), Some(hr)) = (Placed::new(hsi_name, hsi), Placed::new(msi_name, msi)) else {
         return Ok(None);
     };
@@ -114,7 +123,7 @@ pub fn overlap(hsi: &Cube, msi: &Cube, hsi_name: &str, msi_name: &str) -> Result
         scale: scale as usize,
         lr: (lr_rows, lr_columns),
         hr: (hr_rows, hr_columns),
-        whole: [(hsi.rows(), hsi.columns()), (msi.rows(), msi.columns())],
+        whole: [hsi, msi].map(|image| (image.dim().0, image.dim().1)),
         remainder,
     }))
 }
@@ -157,14 +166,9 @@ fn no_ratio(lr: &Placed, hr: &Placed, large: [f64; 2], small: [f64; 2]) -> Error
 }
 
 impl Overlap {
-    /// The LR image cut to the part; the image itself if that is all of it.
-    pub fn cut_lr(&self, image: Cube) -> Cube {
-        cut(image, &self.lr)
-    }
-
     /// One line about what is cut off, if anything is.
     pub fn note(&self) -> Option<String> {
-        let size = |part: &(Range<usize>, Range<usize>)| (part.0.len(), part.1.len());
+        let size = |part: &Part| (part.0.len(), part.1.len());
         let (lr, hr) = (size(&self.lr), size(&self.hr));
         let [whole_lr, whole_hr] = self.whole;
         ([lr, hr] != self.whole).then(|| {
@@ -177,33 +181,10 @@ impl Overlap {
     }
 }
 
-/// Both images cut to the part that they share, and which that is; as they are where their sizes have to say it.
-///
-/// # Errors
-/// As [`overlap`].
-pub fn cut_to_overlap(
-    hsi: Cube,
-    msi: Cube,
-    hsi_name: &str,
-    msi_name: &str,
-) -> Result<(Cube, Cube, Option<Overlap>)> {
-    let found = overlap(&hsi, &msi, hsi_name, msi_name)?;
-    Ok(match found {
-        None => (hsi, msi, None),
-        Some(part) => (cut(hsi, &part.lr), cut(msi, &part.hr), Some(part)),
-    })
-}
-
-fn cut(image: Cube, (rows, columns): &(Range<usize>, Range<usize>)) -> Cube {
-    if (rows.len(), columns.len()) == (image.rows(), image.columns()) {
-        return image;
-    }
-    image.part(rows.clone(), columns.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cube::Cube;
     use crate::cube::grid::{GeoTiffTags, Source};
     use ndarray::Array3;
 
@@ -236,8 +217,10 @@ mod tests {
         );
         assert_eq!(part.remainder, [0.0; 2]);
         assert_eq!(part.note(), None);
-        let (_, same, _) = cut_to_overlap(hsi.clone(), msi.clone(), "x", "y").unwrap();
-        assert_eq!(same.metadata, msi.metadata);
+        assert_eq!(
+            msi.metadata.cropped(part.hr.0.start, part.hr.1.start),
+            msi.metadata
+        );
         let mut none = hsi.clone();
         none.metadata.grid = None;
         assert_eq!(overlap(&none, &msi, "x", "y").unwrap(), None);
@@ -251,12 +234,13 @@ mod tests {
         let part = found(&hsi, &msi);
         assert_eq!(part.lr, (0..4, 1..3));
         assert_eq!(part.hr, (2..14, 2..8));
-        let (lr, hr, _) = cut_to_overlap(hsi, msi, "x", "y").unwrap();
-        let corner = |cube: &Cube| {
-            let t = cube.metadata.grid.as_ref().unwrap().transform.unwrap().0;
+        let corner = |cube: &Cube, (rows, columns): &Part| {
+            let cut = cube.metadata.cropped(rows.start, columns.start);
+            let t = cut.grid.unwrap().transform.unwrap().0;
             (t[0], t[3])
         };
-        assert_eq!((corner(&lr), corner(&hr)), ((530.0, 4000.0), (530.0, 4000.0)));
+        assert_eq!(corner(&hsi, &part.lr), (530.0, 4000.0));
+        assert_eq!(corner(&msi, &part.hr), (530.0, 4000.0));
         assert!(part.note().unwrap().contains("row 2, column 2"));
     }
 

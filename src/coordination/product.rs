@@ -1,6 +1,6 @@
 //! The image that a fusion makes: in memory as a whole, or made strip by strip whenever rows are asked for.
 //!
-//! Which of the two follows from the memory a run may use ([`fits`]); the bits are the same. The second costs the
+//! Which of the two follows from the memory a run may use ([`fits`](super::memory::fits)); the bits are the same. The second costs the
 //! network a second pass, because refinement must have seen the whole scene before the first row is final.
 
 use std::cell::Cell;
@@ -19,28 +19,13 @@ use crate::error::Result;
 use crate::refine::RefinementReport;
 use crate::refine::consistency::{Correction, Observed, Prior, correct};
 
-/// Bytes that a run takes besides its arrays: the program, windows for training, strips on their way.
-const BASE_BYTES: usize = 400 << 20;
-/// Arrays of the size of the LR-HSI that refinement holds at once, the scene's own included.
-const LR_ARRAYS: usize = 8;
-
 /// A fused image in the scale of the network.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Product {
     /// All of it, H×W×B.
     Whole(Array3<f32>),
     /// What refinement adds to rows that the network makes when they are asked for; `None` where that is nothing.
     Strips(Option<Correction>),
-}
-
-/// Whether a run over `scene` may hold its result as a whole within `memory` bytes.
-pub fn fits(scene: &Scene, memory: usize) -> bool {
-    let (rows, columns, _) = scene.hr_msi.dim();
-    let samples = |n: usize| n.saturating_mul(size_of::<f32>());
-    let result = samples(rows * columns * scene.lr_hsi.dim().2);
-    // Denoising takes a second MSI; later there is one.
-    let besides = samples(2 * scene.hr_msi.len() + LR_ARRAYS * scene.lr_hsi.len());
-    result.saturating_add(besides).saturating_add(BASE_BYTES) <= memory
 }
 
 /// What is observed of a scene, as [`correct`] takes it.
@@ -61,6 +46,7 @@ pub(super) fn with_observed<R>(
         psf,
         geometry,
         strip_rows: strips::strip_rows(scene.hr_msi.dim().1, scene.lr_hsi.dim().2),
+        store: &scene.store,
     })
 }
 
@@ -80,7 +66,7 @@ pub fn correct_strips(
     let mut make = |range: Range<usize>, out: &mut [f32]| -> Result<()> {
         let started = Instant::now();
         let end = range.end;
-        reconstruct_rows(engine, model, &scene.hr_msi, range, Output::Mean, out)?;
+        reconstruct_rows(engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
         seconds += started.elapsed().as_secs_f64();
         progress(end, rows);
         Ok(())
@@ -139,7 +125,7 @@ impl Strips for FusedImage<'_> {
                 if let Some(out) = samples.as_slice_mut() {
                     let started = Instant::now();
                     let range = rows.clone();
-                    reconstruct_rows(self.engine, model, &scene.hr_msi, range, Output::Mean, out)?;
+                    reconstruct_rows(self.engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
                     self.seconds
                         .set(self.seconds.get() + started.elapsed().as_secs_f64());
                     if let Some(correction) = correction {

@@ -8,13 +8,14 @@
 //! say: the right one of the two explains them better. A shift of a pixel or more is left to the PSF: then the grids
 //! do not mean the same places, and the result keeps to the finer one.
 
-use ndarray::{Array3, Axis};
+use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
 use crate::coordination::config::{Config, Register};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, estimate_degradation, kernel};
 use crate::cube::bicubic::keys;
+use crate::cube::raster::Raster;
 use crate::error::Result;
 use crate::sensor::estimate::Estimate;
 use crate::sensor::psf::{GaussianPsf, centroid};
@@ -28,8 +29,6 @@ const LARGE: f64 = 1.0;
 /// A shifted image must explain the data better than a shifted PSF by this factor of the misfit: more than resampling
 /// and noise change by chance, less than real misregistrations do (0.80 and 0.83 for Hyperion and ALI over Paris).
 const BETTER: f64 = 0.95;
-/// Lanes that are resampled by one thread at a time.
-const LANES: usize = 64;
 
 /// Estimates what is not known of the degradation; with the MSI of `scene` moved onto the HSI's grid where
 /// `config.register` asks for it, and the shift in HR pixels (row, column) that was taken out.
@@ -51,16 +50,17 @@ pub fn registered_estimate(
     let Some(shift) = shift else {
         return Ok((found, None));
     };
-    let before = (config.register == Register::Auto).then(|| (scene.hr_msi.clone(), scene.hr_valid.clone()));
-    scene.shift_msi(shift);
+    let (hr_msi, hr_valid) = scene.shifted_msi(shift)?;
+    let before = (
+        std::mem::replace(&mut scene.hr_msi, hr_msi),
+        std::mem::replace(&mut scene.hr_valid, hr_valid),
+    );
     let again = estimate_degradation(config, scene, known)?;
-    match before {
-        Some((hr_msi, hr_valid)) if again.misfit > BETTER * found.misfit => {
-            (scene.hr_msi, scene.hr_valid) = (hr_msi, hr_valid);
-            Ok((found, None))
-        }
-        _ => Ok((again, Some(shift))),
+    if config.register == Register::Auto && again.misfit > BETTER * found.misfit {
+        (scene.hr_msi, scene.hr_valid) = before;
+        return Ok((found, None));
     }
+    Ok((again, Some(shift)))
 }
 
 /// By how much content of the MSI lies further down and to the right than the HSI's, HR pixels, where that is
@@ -80,13 +80,15 @@ fn shift(found: &Estimate, size: usize) -> Option<[f64; 2]> {
 }
 
 impl Scene {
-    /// Moves the MSI's content up and to the left by `shift` (row, column) HR pixels, by cubic convolution; edge
-    /// pixels go on beyond the edge. Pixels that would draw on a masked one become masked.
-    pub fn shift_msi(&mut self, shift: [f64; 2]) {
+    /// The MSI and its mask with their content moved up and to the left by `shift` (row, column) HR pixels, by cubic
+    /// convolution; edge pixels go on beyond the edge. Pixels that would draw on a masked one become masked.
+    ///
+    /// # Errors
+    /// [`crate::Error::Failed`] where the scene's store has no room for it.
+    pub fn shifted_msi(&self, shift: [f64; 2]) -> Result<(Raster, Array2<bool>)> {
+        let mut valid = self.hr_valid.clone();
         for (axis, &by) in shift.iter().enumerate() {
-            shift_axis(&mut self.hr_msi, axis, by);
             let taps = Taps::new(by);
-            let valid = &mut self.hr_valid;
             for mut lane in valid.lanes_mut(Axis(axis)) {
                 let old = lane.to_vec();
                 for (at, ok) in lane.iter_mut().enumerate() {
@@ -94,12 +96,40 @@ impl Scene {
                 }
             }
         }
-        for (mut pixel, &ok) in self.hr_msi.lanes_mut(Axis(2)).into_iter().zip(&self.hr_valid) {
-            if !ok {
-                pixel.fill(0.0);
-            }
-        }
+        let (rows, columns, bands) = self.hr_msi.dim();
+        let line = self.hr_msi.line();
+        let old = self.hr_msi.samples();
+        let [down, across] = shift.map(Taps::new);
+        let across: Vec<Vec<(usize, f64)>> = (0..columns).map(|c| across.at(c, columns).collect()).collect();
+        let mut moved = Raster::zeros(&self.store, (rows, columns, bands))?;
+        moved
+            .samples_mut()
+            .par_chunks_mut(line)
+            .zip(valid.axis_iter(Axis(0)).into_par_iter())
+            .enumerate()
+            .for_each_init(Vec::new, |row, (r, (out, valid))| {
+                let near: Vec<(usize, f64)> = down.at(r, rows).collect();
+                row.clear();
+                row.extend((0..line).map(|i| weighted(&near, |from| old[from * line + i])));
+                for ((pixel, near), &ok) in out.chunks_mut(bands).zip(&across).zip(valid) {
+                    for (band, y) in pixel.iter_mut().enumerate() {
+                        *y = match ok {
+                            true => weighted(near, |from| row[from * bands + band]),
+                            false => 0.0,
+                        };
+                    }
+                }
+            });
+        Ok((moved, valid))
     }
+}
+
+/// Sum of samples with their weights.
+fn weighted(near: &[(usize, f64)], sample: impl Fn(usize) -> f32) -> f32 {
+    let products = near
+        .iter()
+        .map(|&(from, weight)| weight * f64::from(sample(from)));
+    products.sum::<f64>() as f32
 }
 
 /// The four samples that a shifted one is made of.
@@ -129,29 +159,10 @@ impl Taps {
     }
 }
 
-fn shift_axis(image: &mut Array3<f32>, axis: usize, by: f64) {
-    let taps = Taps::new(by);
-    image
-        .axis_chunks_iter_mut(Axis(1 - axis), LANES)
-        .into_par_iter()
-        .for_each(|mut part| {
-            let mut old = Vec::new();
-            for mut lane in part.lanes_mut(Axis(axis)) {
-                old.clear();
-                old.extend(lane.iter().map(|&x| f64::from(x)));
-                for (at, out) in lane.iter_mut().enumerate() {
-                    let sum: f64 = taps
-                        .at(at, old.len())
-                        .map(|(from, weight)| weight * old[from])
-                        .sum();
-                    *out = sum as f32;
-                }
-            }
-        });
-}
-
 #[cfg(test)]
 mod tests {
+    use ndarray::Array3;
+
     use super::*;
     use crate::coordination::start::Known;
     use crate::cube::Cube;
@@ -207,7 +218,7 @@ mod tests {
             // The end of an ndarray slice counts from the back, which the lint takes for an empty range.
             #[allow(clippy::reversed_empty_ranges)]
             let inner = ndarray::s![4..-4, 4..-4, ..];
-            let difference = &a.hr_msi.slice(inner) - &straight.hr_msi.slice(inner);
+            let difference = &a.hr_msi.view().slice(inner) - &straight.hr_msi.view().slice(inner);
             difference.iter().map(|d| d * d).sum::<f32>().sqrt()
         };
         assert!(error(&moved) < 0.1 * error(&scene(by)));
@@ -223,10 +234,10 @@ mod tests {
             (Register::Msi, [0.3, -0.45], none),
         ] {
             let mut at = observed(by, centre);
-            let before = at.hr_msi.clone();
+            let before = at.hr_msi.samples().to_vec();
             let (_, found) = registered_estimate(&config(register), &mut at, &Known::default()).unwrap();
             assert_eq!(found, None, "{register:?} {by:?} {centre:?}");
-            assert_eq!(at.hr_msi, before);
+            assert_eq!(at.hr_msi.samples(), before);
         }
         // A lopsided PSF is taken for a shift where that is asked for.
         let mut asked = observed(none, [0.5, -0.3]);
@@ -242,15 +253,14 @@ mod tests {
     fn masked_pixels_spread_by_the_taps_and_no_further() {
         let mut at = scene([0.0; 2]);
         at.hr_valid[[10, 20]] = false;
-        at.hr_msi[[10, 20, 0]] = f32::NAN;
-        at.shift_msi([0.5, 0.0]);
-        let masked: Vec<_> = at
-            .hr_valid
+        at.hr_msi.view_mut()[[10, 20, 0]] = f32::NAN;
+        let (moved, valid) = at.shifted_msi([0.5, 0.0]).unwrap();
+        let masked: Vec<_> = valid
             .indexed_iter()
             .filter(|(_, ok)| !**ok)
             .map(|(p, _)| p)
             .collect();
         assert_eq!(masked, [(8, 20), (9, 20), (10, 20), (11, 20)]);
-        assert!(at.hr_msi.iter().all(|x| x.is_finite()));
+        assert!(moved.samples().iter().all(|x| x.is_finite()));
     }
 }

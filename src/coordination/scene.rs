@@ -1,21 +1,26 @@
-//! Two images of one scene, checked against each other and scaled into \[0, 1\].
+//! Two images of one scene, checked against each other and scaled into \[0, 1\]; in memory or on disk.
 
-use ndarray::{Array2, Array3, Zip};
+use ndarray::{Array2, ArrayViewMut3};
+use rayon::prelude::*;
 
 use crate::coordination::model::Calibration;
+use crate::coordination::overlap::Part;
 use crate::coordination::windows::gather;
-use crate::cube::Cube;
+use crate::cube::raster::Raster;
+use crate::cube::scratch::Store;
+use crate::cube::strips::{self, Strips};
+use crate::cube::{Cube, Oddities, SampleType};
 use crate::engine::{Geometry, TrainingSet};
 use crate::error::{Error, Result};
 use crate::real::Real;
 
 /// An LR-HSI and an HR-MSI of one scene, scaled.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Scene {
     /// X, h×w×B, in \[0, 1\] for data that were not negative. Masked pixels are 0.
-    pub lr_hsi: Array3<f32>,
+    pub lr_hsi: Raster,
     /// Y, H×W×b, likewise.
-    pub hr_msi: Array3<f32>,
+    pub hr_msi: Raster,
     /// LR pixels that may be used; rows × columns.
     pub lr_valid: Array2<bool>,
     /// HR pixels that may be used; rows × columns.
@@ -26,28 +31,107 @@ pub struct Scene {
     pub hsi_unit: f32,
     /// What Y was divided by.
     pub msi_unit: f32,
+    /// Where the two images lie, and whatever of their sizes is made of them.
+    pub store: Store,
+}
+
+/// An image that was read for a scene, in its own unit.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Rows × columns × bands of the part that was asked for.
+    samples: Raster,
+    /// Pixels of it that may be used.
+    valid: Array2<bool>,
+    /// Its largest usable sample; `None` where every pixel is masked.
+    peak: Option<f32>,
+    sample_type: SampleType,
+    /// What is unusual about the whole image, without regard to the part.
+    pub oddities: Oddities,
+}
+
+impl Loaded {
+    /// Reads some rows and columns of an image, or all, strip by strip into `store`. `name` is the file's for messages.
+    ///
+    /// # Errors
+    /// Those of the image; [`Error::Input`] where a usable sample is not finite or the image is empty, also beside the
+    /// part; [`Error::Failed`] where `store` has no room.
+    pub fn read(name: &str, image: &dyn Strips, part: Option<&Part>, store: &Store) -> Result<Loaded> {
+        let (all_rows, all_columns, bands) = image.dim();
+        if all_rows == 0 || all_columns == 0 || bands == 0 {
+            // The message of an empty image.
+            image.rows(0..0)?.check(name)?;
+        }
+        let (rows, columns) = part.cloned().unwrap_or((0..all_rows, 0..all_columns));
+        let mut loaded = Loaded {
+            samples: Raster::zeros(store, (rows.len(), columns.len(), bands))?,
+            valid: Array2::from_elem((rows.len(), columns.len()), true),
+            peak: None,
+            sample_type: image.sample_type(),
+            oddities: Oddities::new(bands),
+        };
+        strips::for_each(image, |first, strip| {
+            strip.check_rows(name, first)?;
+            loaded.oddities.add(&strip);
+            let here = rows.start.max(first)..rows.end.min(first + strip.rows());
+            if here.is_empty() {
+                return Ok(());
+            }
+            let strip = match columns.len() == all_columns && here.len() == strip.rows() {
+                true => strip,
+                false => strip.part(here.start - first..here.end - first, columns.clone()),
+            };
+            let to = here.start - rows.start..here.end - rows.start;
+            let samples = strip.samples.as_standard_layout();
+            let samples = samples.as_slice().unwrap_or_default();
+            loaded.samples.rows_mut(to.clone()).copy_from_slice(samples);
+            loaded.peak = loaded.peak.into_iter().chain(strip.max_valid()).reduce(f32::max);
+            if let Some(valid) = &strip.valid {
+                loaded.valid.slice_mut(ndarray::s![to, ..]).assign(valid);
+            }
+            Ok(())
+        })?;
+        Ok(loaded)
+    }
+
+    /// Divided by `unit`, masked pixels 0.
+    fn scaled(self, unit: f32) -> (Raster, Array2<bool>) {
+        let mut samples = self.samples;
+        let (_, columns, bands) = samples.dim();
+        samples
+            .samples_mut()
+            .par_chunks_mut(columns * bands)
+            .zip(self.valid.axis_iter(ndarray::Axis(0)).into_par_iter())
+            .for_each(|(line, valid)| {
+                for (spectrum, &ok) in line.chunks_mut(bands).zip(valid) {
+                    spectrum
+                        .iter_mut()
+                        .for_each(|x| *x = if ok { *x / unit } else { 0.0 });
+                }
+            });
+        (samples, self.valid)
+    }
 }
 
 impl Scene {
-    /// Checks the pair and scales it. `hsi_name` and `msi_name` are the files' names for messages.
+    /// Checks the pair and scales it, in memory. `hsi_name` and `msi_name` are the files' names for messages.
+    ///
+    /// # Errors
+    /// As [`Scene::of`], and [`Error::Input`] where a usable sample is not finite or an image is empty.
+    pub fn new(hsi: &Cube, msi: &Cube, hsi_name: &str, msi_name: &str) -> Result<Scene> {
+        let read = |name: &str, image: &Cube| Loaded::read(name, image, None, &Store::Memory);
+        let (x, y) = (read(hsi_name, hsi)?, read(msi_name, msi)?);
+        Scene::of(x, y, hsi_name, msi_name, Store::Memory)
+    }
+
+    /// Checks the pair and scales it where it lies.
     ///
     /// Two images of the same sample type whose maxima are within a factor of four are taken to be in one unit
     /// and divided by one number; otherwise each is divided by its own maximum.
     ///
     /// # Errors
-    /// [`Error::Input`] where a sample is not finite, an image is empty or zero, the HSI has one band or no more
-    /// than the MSI, or the sizes have no integer ratio that is the same on both axes.
-    pub fn new(hsi: &Cube, msi: &Cube, hsi_name: &str, msi_name: &str) -> Result<Scene> {
-        Scene::of(hsi.clone(), msi.clone(), hsi_name, msi_name)
-    }
-
-    /// [`Scene::new`] of images that are not needed any more: their samples are scaled in place.
-    ///
-    /// # Errors
-    /// As [`Scene::new`].
-    pub fn of(hsi: Cube, msi: Cube, hsi_name: &str, msi_name: &str) -> Result<Scene> {
-        hsi.check(hsi_name)?;
-        msi.check(msi_name)?;
+    /// [`Error::Input`] where an image is zero or masked throughout, the HSI has one band or no more than the MSI, or the
+    /// sizes have no integer ratio that is the same on both axes.
+    pub fn of(hsi: Loaded, msi: Loaded, hsi_name: &str, msi_name: &str, store: Store) -> Result<Scene> {
         let (h, w, bands) = hsi.samples.dim();
         let (rows, columns, msi_bands) = msi.samples.dim();
         if bands < 2 {
@@ -70,21 +154,25 @@ impl Scene {
             ))
         })?;
         let (hsi_unit, msi_unit) = units(&hsi, &msi, hsi_name, msi_name)?;
+        let (lr_hsi, lr_valid) = hsi.scaled(hsi_unit);
+        let (hr_msi, hr_valid) = msi.scaled(msi_unit);
         Ok(Scene {
-            lr_valid: valid(&hsi),
-            hr_valid: valid(&msi),
-            lr_hsi: scaled(hsi, hsi_unit),
-            hr_msi: scaled(msi, msi_unit),
+            lr_hsi,
+            hr_msi,
+            lr_valid,
+            hr_valid,
             scale,
             hsi_unit,
             msi_unit,
+            store,
         })
     }
 
     /// Brings a freshly read scene to another scale than its own: the one that a model works in.
     pub fn calibrate(&mut self, to: &Calibration) {
-        self.lr_hsi *= self.hsi_unit / to.hsi_unit;
-        calibrate_msi(&mut self.hr_msi, self.msi_unit, to);
+        let ratio = self.hsi_unit / to.hsi_unit;
+        self.lr_hsi.samples_mut().par_iter_mut().for_each(|x| *x *= ratio);
+        calibrate_msi(self.hr_msi.view_mut(), self.msi_unit, to);
         (self.hsi_unit, self.msi_unit) = (to.hsi_unit, to.msi_unit);
     }
 
@@ -105,7 +193,7 @@ impl Scene {
 
     /// Appends the window of LR pixel `at` to `set`.
     pub fn append<T: Real>(&self, geometry: Geometry, at: (usize, usize), set: &mut TrainingSet<T>) {
-        let spectrum = self.lr_hsi.slice(ndarray::s![at.0, at.1, ..]);
+        let spectrum = self.lr_hsi.pixel(at.0, at.1);
         set.lr_hsi.extend(spectrum.iter().map(|&x| T::of(f64::from(x))));
         gather(self.hr_msi.view(), geometry, at, &mut set.hr_msi);
         set.windows += 1;
@@ -113,7 +201,7 @@ impl Scene {
 }
 
 /// Brings rows of an HR-MSI that was divided by `unit` to the scale that a model works in.
-pub fn calibrate_msi(hr_msi: &mut Array3<f32>, unit: f32, to: &Calibration) {
+pub fn calibrate_msi(mut hr_msi: ArrayViewMut3<f32>, unit: f32, to: &Calibration) {
     let ratio = unit / to.msi_unit;
     for mut spectrum in hr_msi.lanes_mut(ndarray::Axis(2)) {
         for ((y, &gain), &offset) in spectrum.iter_mut().zip(&to.gain).zip(&to.offset) {
@@ -127,8 +215,8 @@ fn ratio(large: usize, small: usize) -> Option<usize> {
     (large >= small && large.is_multiple_of(small)).then(|| large / small)
 }
 
-fn units(hsi: &Cube, msi: &Cube, hsi_name: &str, msi_name: &str) -> Result<(f32, f32)> {
-    let peak = |cube: &Cube, name: &str| match cube.max_valid() {
+fn units(hsi: &Loaded, msi: &Loaded, hsi_name: &str, msi_name: &str) -> Result<(f32, f32)> {
+    let peak = |image: &Loaded, name: &str| match image.peak {
         None => Err(Error::input(format!("{name}: every pixel is masked"))),
         Some(max) if max <= 0.0 => Err(Error::input(format!(
             "{name}: no sample is above 0 (the largest is {max}); an image of zeros cannot be fused"
@@ -143,29 +231,10 @@ fn units(hsi: &Cube, msi: &Cube, hsi_name: &str, msi_name: &str) -> Result<(f32,
     Ok((x, y))
 }
 
-fn scaled(cube: Cube, unit: f32) -> Array3<f32> {
-    let mut samples = cube.samples;
-    samples.mapv_inplace(|x| x / unit);
-    if let Some(valid) = &cube.valid {
-        Zip::from(samples.lanes_mut(ndarray::Axis(2)))
-            .and(valid)
-            .for_each(|mut spectrum, &ok| {
-                if !ok {
-                    spectrum.fill(0.0);
-                }
-            });
-    }
-    samples
-}
-
-fn valid(cube: &Cube) -> Array2<bool> {
-    cube.valid
-        .clone()
-        .unwrap_or_else(|| Array2::from_elem((cube.rows(), cube.columns()), true))
-}
-
 #[cfg(test)]
 mod tests {
+    use ndarray::Array3;
+
     use super::*;
 
     fn cube(rows: usize, columns: usize, bands: usize) -> Cube {

@@ -189,7 +189,8 @@ fn linear_path(
             b + 1,
             |j, _| if j < b { f64::from(lr_msi[[r, c, j]]) } else { 1.0 },
         );
-        let spectrum = DVector::from_fn(bands, |i, _| f64::from(scene.lr_hsi[[r, c, i]]));
+        let hsi = scene.lr_hsi.pixel(r, c);
+        let spectrum = DVector::from_fn(bands, |i, _| f64::from(hsi[i]));
         normal.ger(1.0, &row, &row, 1.0);
         right.ger(1.0, &row, &spectrum, 1.0);
     }

@@ -24,7 +24,7 @@ pub fn upsample(low: &Cube, scale: usize) -> Result<Cube> {
 
 /// [`upsample`], rows computed when they are asked for.
 pub struct Upsampled<'a> {
-    low: &'a Cube,
+    low: &'a dyn Strips,
     scale: usize,
     phases: Vec<(isize, [f64; 4])>,
     metadata: Metadata,
@@ -35,13 +35,13 @@ impl<'a> Upsampled<'a> {
     ///
     /// # Errors
     /// As [`upsample`].
-    pub fn new(low: &'a Cube, scale: usize) -> Result<Self> {
+    pub fn new(low: &'a dyn Strips, scale: usize) -> Result<Self> {
         if scale == 0 {
             return Err(Error::input(
                 "scale 0: the ratio of the pixel grids is an integer from 1",
             ));
         }
-        let mut metadata = low.metadata.clone();
+        let mut metadata = low.metadata().clone();
         metadata.grid = metadata.grid.and_then(|grid| grid.scaled(1.0 / scale as f64));
         Ok(Upsampled {
             low,
@@ -54,7 +54,7 @@ impl<'a> Upsampled<'a> {
 
 impl Strips for Upsampled<'_> {
     fn dim(&self) -> (usize, usize, usize) {
-        let (rows, columns, bands) = self.low.samples.dim();
+        let (rows, columns, bands) = self.low.dim();
         (rows * self.scale, columns * self.scale, bands)
     }
 
@@ -67,8 +67,12 @@ impl Strips for Upsampled<'_> {
     }
 
     fn rows(&self, wanted: Range<usize>) -> Result<Cube> {
-        let (low, scale) = (self.low, self.scale);
-        let (rows, columns, bands) = low.samples.dim();
+        let scale = self.scale;
+        let (rows, columns, bands) = self.low.dim();
+        // The four neighbours of a row lie up to two rows from its own.
+        let top = (wanted.start / scale).saturating_sub(2);
+        let low = self.low.rows(top..(wanted.end.div_ceil(scale) + 2).min(rows))?;
+        let (low, phases) = (&low, &self.phases);
         let mut samples = Array3::<f32>::zeros((wanted.len(), columns * scale, bands));
         samples
             .axis_iter_mut(Axis(0))
@@ -76,19 +80,19 @@ impl Strips for Upsampled<'_> {
             .enumerate()
             .for_each(|(r, mut line)| {
                 let r = wanted.start + r;
-                let (row, (row_start, row_weights)) = (r / scale, self.phases[r % scale]);
+                let (row, (row_start, row_weights)) = (r / scale, phases[r % scale]);
                 let mut sum = vec![0.0; bands];
                 for (c, mut out) in line.outer_iter_mut().enumerate() {
-                    let (column, (column_start, column_weights)) = (c / scale, self.phases[c % scale]);
+                    let (column, (column_start, column_weights)) = (c / scale, phases[c % scale]);
                     sum.fill(0.0);
                     for (i, wr) in row_weights.iter().enumerate() {
                         for (j, wc) in column_weights.iter().enumerate() {
                             let mut near = (
-                                clamped(row, row_start + i as isize, rows),
+                                clamped(row, row_start + i as isize, rows) - top,
                                 clamped(column, column_start + j as isize, columns),
                             );
                             if !low.is_valid(near.0, near.1) {
-                                near = (row, column);
+                                near = (row - top, column);
                             }
                             let pixel = low.samples.index_axis(Axis(0), near.0);
                             let pixel = pixel.index_axis(Axis(0), near.1);
@@ -105,7 +109,7 @@ impl Strips for Upsampled<'_> {
         let mut high = Cube::new(samples);
         high.valid = low.valid.as_ref().map(|valid| {
             Array2::from_shape_fn((wanted.len(), columns * scale), |(r, c)| {
-                valid[[(wanted.start + r) / scale, c / scale]]
+                valid[[(wanted.start + r) / scale - top, c / scale]]
             })
         });
         high.metadata = self.metadata.clone();

@@ -270,30 +270,6 @@ impl Cube {
         }
     }
 
-    /// Bands whose usable pixels all hold one value: a detector that is dead or was never switched on.
-    pub fn dead_bands(&self) -> Vec<usize> {
-        let mut first: Option<Vec<f32>> = None;
-        let mut alive = vec![false; self.bands()];
-        for ((r, c), spectrum) in self.spectra() {
-            if !self.is_valid(r, c) {
-                continue;
-            }
-            let first = first.get_or_insert_with(|| spectrum.to_vec());
-            for ((alive, x), first) in alive.iter_mut().zip(spectrum).zip(first) {
-                *alive |= x != first;
-            }
-        }
-        (0..alive.len()).filter(|&b| !alive[b]).collect()
-    }
-
-    /// Number of negative samples of usable pixels.
-    pub fn negative_samples(&self) -> usize {
-        self.spectra()
-            .filter(|&((r, c), _)| self.is_valid(r, c))
-            .map(|(_, spectrum)| spectrum.iter().filter(|&&x| x < 0.0).count())
-            .sum()
-    }
-
     /// Place (row, column) and spectrum of every pixel.
     fn spectra(&self) -> impl Iterator<Item = ((usize, usize), ArrayView1<'_, f32>)> {
         let columns = self.columns().max(1);
@@ -313,6 +289,55 @@ impl Cube {
             }
         }
         max
+    }
+}
+
+/// What is unusual about the samples of an image, gathered strip by strip.
+#[derive(Debug, Clone)]
+pub struct Oddities {
+    /// The first usable pixel's spectrum.
+    first: Option<Vec<f32>>,
+    /// Bands in which another one differs.
+    alive: Vec<bool>,
+    /// Number of negative samples of usable pixels.
+    pub negative_samples: usize,
+    /// Number of usable pixels.
+    pub usable_pixels: usize,
+}
+
+impl Oddities {
+    /// Of an image of so many bands, of which nothing has been seen yet.
+    pub fn new(bands: usize) -> Self {
+        Oddities {
+            first: None,
+            alive: vec![false; bands],
+            negative_samples: 0,
+            usable_pixels: 0,
+        }
+    }
+
+    /// Looks at more rows of the image.
+    pub fn add(&mut self, strip: &Cube) {
+        for ((r, c), spectrum) in strip.spectra() {
+            if !strip.is_valid(r, c) {
+                continue;
+            }
+            self.usable_pixels += 1;
+            self.negative_samples += spectrum.iter().filter(|&&x| x < 0.0).count();
+            let first = self.first.get_or_insert_with(|| spectrum.to_vec());
+            for ((alive, x), first) in self.alive.iter_mut().zip(spectrum).zip(first) {
+                *alive |= x != first;
+            }
+        }
+    }
+
+    /// Bands whose usable pixels all hold one value: a detector that is dead or was never switched on. None where there
+    /// is only one such pixel.
+    pub fn dead_bands(&self) -> Vec<usize> {
+        let told = self.usable_pixels > 1;
+        (0..self.alive.len())
+            .filter(|&band| told && !self.alive[band])
+            .collect()
     }
 }
 
@@ -350,13 +375,23 @@ mod tests {
             1 => r as f32 - 0.5,
             _ => c as f32,
         }));
-        assert_eq!(cube.dead_bands(), [0]);
-        assert_eq!(cube.negative_samples(), 3);
+        let seen = |cube: &Cube| {
+            let mut whole = Oddities::new(3);
+            whole.add(cube);
+            // Row by row it is the same.
+            let mut rows = Oddities::new(3);
+            (0..2).for_each(|r| rows.add(&cube.part(r..r + 1, 0..3)));
+            assert_eq!(whole.dead_bands(), rows.dead_bands());
+            assert_eq!(whole.negative_samples, rows.negative_samples);
+            (whole.dead_bands(), whole.negative_samples, whole.usable_pixels)
+        };
+        assert_eq!(seen(&cube), (vec![0], 3, 6));
         // What moves in band 1 is masked away.
         let upper = Array2::from_shape_fn((2, 3), |(r, _)| r == 0);
         cube.mask_pixels(upper.view());
-        assert_eq!(cube.dead_bands(), [0, 1]);
+        assert_eq!(seen(&cube), (vec![0, 1], 3, 3));
         cube.mask_pixels(upper.map(|ok| !ok).view());
-        assert_eq!((cube.masked_pixels(), cube.negative_samples()), (6, 0));
+        assert_eq!(seen(&cube), (vec![], 0, 0));
+        assert_eq!(cube.masked_pixels(), 6);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! What differs between the runs of an experiment is a [`Paper`]; everything else is the configuration (preset `cave`).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -220,7 +221,7 @@ pub(super) struct Task<'a> {
 pub(super) struct Trained {
     model: Model,
     /// The scene that is fused, in the model's units.
-    scene: Scene,
+    scene: Arc<Scene>,
     trace: Option<Trace>,
     seconds: f64,
 }
@@ -239,7 +240,7 @@ impl Task<'_> {
         let mut times = Vec::new();
         let mut scene = self.observed.scene()?;
         let mut scenes = match self.others {
-            [] => vec![scene.clone()],
+            [] => vec![self.observed.scene()?],
             others => others.iter().map(Observed::scene).collect::<Result<Vec<_>>>()?,
         };
         let mut kept = None;
@@ -293,7 +294,7 @@ impl Task<'_> {
                 .traced
                 .then(|| Trace::new(EPOCH, points, model.geometry.kernel)),
             model,
-            scene,
+            scene: Arc::new(scene),
             seconds,
         })
     }
@@ -316,7 +317,7 @@ impl Task<'_> {
         if self.config.finetune.steps > 0 {
             // As `finetune` does it: single LR pixels, all of the scene in a step where they are no more than 1,024.
             let mut data = training_data(
-                std::slice::from_ref(&scene),
+                std::slice::from_ref(&*scene),
                 model.geometry,
                 1,
                 batch,
@@ -354,7 +355,13 @@ impl Task<'_> {
         }
         let aside = course.aside;
         let samples = stage("reconstruct", watcher, &mut times, |_| {
-            reconstruct(self.engine, &model, &scene.hr_msi, Output::Mean, &mut |_, _| ())
+            reconstruct(
+                self.engine,
+                &model,
+                scene.hr_msi.view(),
+                Output::Mean,
+                &mut |_, _| (),
+            )
         })?;
         let image = self.observed.finished(samples, &scene);
         Ok(Made {
@@ -418,7 +425,7 @@ impl<'a> Course<'a> {
         let samples = reconstruct(
             self.task.engine,
             model,
-            &self.scene.hr_msi,
+            self.scene.hr_msi.view(),
             Output::Mean,
             &mut |_, _| (),
         )?;

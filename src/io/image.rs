@@ -207,6 +207,11 @@ impl Image {
         self
     }
 
+    /// The name under which it was opened.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Which bands of the file these are.
     pub fn bands(&self) -> TakenBands {
         let all = self.samples.dim().2;

@@ -42,7 +42,7 @@ mod writer;
 use named::NamedFile;
 
 pub use envi_header::Interleave;
-pub use file::{check_writable, replace};
+pub use file::{check_writable, folder_of, replace};
 pub use image::{Image, Reading, open_image, open_image_as, read_image, read_mask};
 pub use npy::read_array;
 pub use samples::{parse_sample_type, sample_type_name};

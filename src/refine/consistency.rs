@@ -11,9 +11,10 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 use rayon::prelude::*;
 
+use crate::cube::scratch::{Buffer, Store};
 use crate::engine::Geometry;
 use crate::engine::refinement::{BICUBIC_REACH, Guide, RefinementGrid, Refiner, Strip};
 use crate::error::Result;
@@ -49,6 +50,8 @@ pub struct Observed<'a> {
     pub geometry: Geometry,
     /// HR rows that are worked on at once; the result does not depend on it.
     pub strip_rows: usize,
+    /// Where what is made on the LR grid lies.
+    pub store: &'a Store,
 }
 
 /// The image that is to be refined.
@@ -84,13 +87,13 @@ impl Observed<'_> {
 }
 
 /// What [`correct`] found: to be applied to every row of the prior.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Correction {
     grid: RefinementGrid,
     blend: Option<Blend>,
     spread: Option<Spread>,
-    /// Sum of the corrections that are interpolated, h×w×B; empty where there is none.
-    interpolated: Vec<f32>,
+    /// Sum of the corrections that are interpolated, h×w×B, where there are any.
+    interpolated: Option<Buffer>,
     /// Least sample of each band.
     floor: Vec<f32>,
 }
@@ -103,13 +106,13 @@ struct Blend {
 }
 
 /// Weights of LR pixels that are spread over HR pixels alike.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Spread {
     guide: Guide,
     /// h×w×B.
-    weights: Vec<f32>,
+    weights: Buffer,
     /// (Y∗C)↓, h×w×b.
-    lr_msi: Vec<f32>,
+    lr_msi: Buffer,
 }
 
 impl Blend {
@@ -162,7 +165,7 @@ pub fn refine(
 /// [`Correction::apply`] then does is the rest.
 ///
 /// # Errors
-/// [`crate::Error::Failed`] where the device fails, [`crate::Error::Interrupted`] after Ctrl-C.
+/// [`crate::Error::Failed`] where the device fails or the store has no room, [`crate::Error::Interrupted`] after Ctrl-C.
 pub fn correct(
     refiner: &dyn Refiner<f32>,
     observed: &Observed,
@@ -178,7 +181,7 @@ pub fn correct(
         grid,
         blend: None,
         spread: None,
-        interpolated: Vec::new(),
+        interpolated: None,
         floor: floor(observed.lr_hsi, &sigma),
     };
     let lr_hsi = observed.lr_hsi.as_standard_layout();
@@ -199,9 +202,9 @@ pub fn correct(
     let noise = sigma.iter().map(|s| s * s).sum::<f64>() / grid.bands as f64;
     report.hsi_snr_db = decibels(sky / count, noise);
     // From here on `noise` is what the gain takes away, and `residual` is what is still to be put into the image.
-    let mut noise = residual.clone();
+    let mut noise = observed.store.copy(&residual)?;
     gain.apply(&mut residual);
-    noise.iter_mut().zip(&residual).for_each(|(n, s)| *n -= s);
+    noise.iter_mut().zip(&*residual).for_each(|(n, s)| *n -= s);
     let kept = square(&residual);
     if kept <= 0.0 {
         return Ok(Some(correction));
@@ -211,11 +214,13 @@ pub fn correct(
     let guide = predictor.choose(&residual).map(|(guide, _)| guide);
     report.reach = guide.map(|guide| guide.radius);
     drop(predictor);
-    correction.spread = guide.map(|guide| Spread {
-        guide,
-        weights: weights(&passes.lattice(&lr_msi), guide, &residual),
-        lr_msi,
-    });
+    if let Some(guide) = guide {
+        correction.spread = Some(Spread {
+            guide,
+            weights: weights(&passes.lattice(&lr_msi), guide, &residual, observed.store)?,
+            lr_msi,
+        });
+    }
     if let Some(spread) = &correction.spread {
         let mut spread_rows = |rows: Range<usize>, out: &mut [f32]| -> Result<()> {
             spread.add(refiner, &grid, rows.start, observed.hr_msi, out)?;
@@ -234,15 +239,17 @@ pub fn correct(
             (correction.blend, correction.spread) = (None, None);
         }
     }
-    correction.interpolated = vec![0.0; residual.len()];
+    let mut interpolated = observed.store.zeros(residual.len())?;
+    let mut step = observed.store.zeros(residual.len())?;
     for _ in 0..BACK_PROJECTIONS {
-        add(&mut correction.interpolated, &residual);
-        let step = residual.clone();
+        add(&mut interpolated, &residual);
+        step.copy_from_slice(&residual);
         subtract_interpolated(&grid, observed.psf, usable, &step, &mut residual);
     }
+    correction.interpolated = Some(interpolated);
     let after: f64 = residual
         .iter()
-        .zip(&noise)
+        .zip(&*noise)
         .map(|(&r, &n)| f64::from(r + n).powi(2))
         .sum();
     report.residual.1 = (after / count).sqrt();
@@ -271,7 +278,7 @@ impl Correction {
             spread.add(refiner, grid, hr_row, hr_msi, &mut sum)?;
             add(rows, &sum);
         }
-        if !self.interpolated.is_empty() {
+        if let Some(interpolated) = &self.interpolated {
             let hr = hr_row..hr_row + rows.len() / (grid.hr_columns() * bands);
             let lr = grid.lr_rows(&hr, BICUBIC_REACH);
             let line = grid.columns * bands;
@@ -279,12 +286,7 @@ impl Correction {
                 hr_row,
                 lr_row: lr.start,
             };
-            refiner.bicubic_update(
-                grid,
-                strip,
-                &self.interpolated[lr.start * line..lr.end * line],
-                rows,
-            )?;
+            refiner.bicubic_update(grid, strip, &interpolated[lr.start * line..lr.end * line], rows)?;
         }
         rows.par_chunks_mut(bands).with_min_len(256).for_each(|pixel| {
             for (z, &floor) in pixel.iter_mut().zip(&self.floor) {
@@ -352,8 +354,8 @@ impl<'a, 'o> Passes<'a, 'o> {
     }
 
     /// `target` − (Z∗C)↓ at usable LR pixels, 0 at others, of an image that is there as a whole.
-    fn residual_of(&self, grid: &RefinementGrid, target: &[f32], image: &[f32]) -> Result<Vec<f32>> {
-        let mut residual = vec![0.0; target.len()];
+    fn residual_of(&self, grid: &RefinementGrid, target: &[f32], image: &[f32]) -> Result<Buffer> {
+        let mut residual = self.observed.store.zeros(target.len())?;
         let (line, lr_line) = (grid.hr_columns() * grid.bands, grid.columns * grid.bands);
         let step = (self.observed.strip_rows / grid.geometry.scale).max(1);
         for first in (0..grid.rows).step_by(step) {
@@ -379,9 +381,9 @@ impl<'a, 'o> Passes<'a, 'o> {
     }
 
     /// [`Passes::residual_of`] of an image that `make` makes (into zeros), every row once.
-    fn residual(&self, target: &[f32], make: &mut MakeRows) -> Result<Vec<f32>> {
+    fn residual(&self, target: &[f32], make: &mut MakeRows) -> Result<Buffer> {
         let grid = &self.grid;
-        let mut residual = vec![0.0; target.len()];
+        let mut residual = self.observed.store.zeros(target.len())?;
         let (line, lr_line) = (grid.hr_columns() * grid.bands, grid.columns * grid.bands);
         // Rows from `held_from` on that LR rows from `lr` on may still see.
         let (mut held, mut held_from, mut lr) = (Vec::new(), 0, 0);
@@ -473,18 +475,18 @@ impl<'a, 'o> Passes<'a, 'o> {
         if shares.iter().all(|&share| share == 0.0) {
             return Ok(None);
         }
-        for (i, (r, o)) in residual.iter_mut().zip(own).enumerate() {
+        for (i, (r, &o)) in residual.iter_mut().zip(&*own).enumerate() {
             *r += shares[i % grid.bands] * (o - *r);
         }
         Ok(Some(Blend { shares, ..whole }))
     }
 
     /// (Y∗C)↓, h×w×b.
-    fn blurred(&self) -> Result<Vec<f32>> {
+    fn blurred(&self) -> Result<Buffer> {
         let msi = self.observed.hr_msi.as_standard_layout();
         let bands = self.grid.msi_bands;
         let grid = RefinementGrid { bands, ..self.grid };
-        let zero = vec![0.0; grid.rows * grid.columns * bands];
+        let zero = self.observed.store.zeros(grid.rows * grid.columns * bands)?;
         let all = Passes {
             usable: vec![true; self.usable.len()],
             psf: self.psf.clone(),
@@ -498,11 +500,14 @@ impl<'a, 'o> Passes<'a, 'o> {
 
 /// 0 in the bands where X has no sample below it beyond its noise: what cannot be negative must not become so.
 fn floor(lr_hsi: ArrayView3<f32>, sigma: &[f64]) -> Vec<f32> {
-    lr_hsi
-        .axis_iter(Axis(2))
+    let mut least = vec![f32::INFINITY; sigma.len()];
+    for pixel in lr_hsi.rows() {
+        least.iter_mut().zip(pixel).for_each(|(l, &x)| *l = l.min(x));
+    }
+    least
+        .into_iter()
         .zip(sigma)
-        .map(|(band, &sigma)| {
-            let least = band.iter().copied().fold(f32::INFINITY, f32::min);
+        .map(|(least, &sigma)| {
             if f64::from(least) < -NEGATIVE * sigma {
                 f32::NEG_INFINITY
             } else {
@@ -531,15 +536,18 @@ fn square(values: &[f32]) -> f64 {
 
 /// Mean over the bands of their variance.
 fn variance(image: ArrayView3<f32>) -> f64 {
-    let bands = image.dim().2;
-    let mut sum = 0.0;
-    for band in image.axis_iter(Axis(2)) {
-        let n = band.len() as f64;
-        let (first, second) = band.iter().fold((0.0, 0.0), |(a, b), &x| {
+    let (rows, columns, bands) = image.dim();
+    let n = (rows * columns) as f64;
+    let mut sums = vec![(0.0, 0.0); bands];
+    for pixel in image.rows() {
+        for ((first, second), &x) in sums.iter_mut().zip(pixel) {
             let x = f64::from(x);
-            (a + x, b + x * x)
-        });
-        sum += (second / n - (first / n).powi(2)).max(0.0);
+            *first += x;
+            *second += x * x;
+        }
     }
-    sum / bands as f64
+    let variances = sums
+        .iter()
+        .map(|(first, second)| second / n - (first / n).powi(2));
+    variances.map(|v: f64| v.max(0.0)).sum::<f64>() / bands as f64
 }

@@ -6,8 +6,12 @@
 //! and where texture is taken for noise the error stays below the noise that was assumed.
 
 use nalgebra::{DMatrix, SymmetricEigen};
-use ndarray::{Array3, ArrayView2};
+use ndarray::ArrayView2;
 
+use crate::cube::raster::Raster;
+use crate::cube::scratch::Store;
+use crate::cube::strips::strip_rows;
+use crate::engine::cpu::dct_denoise::STRIP;
 use crate::engine::refinement::{DCT_SIDE, PlaneShape, Refiner};
 use crate::error::Result;
 use crate::interrupt;
@@ -23,15 +27,19 @@ const NOISY_DB: f64 = 35.0;
 const LEAST_NOISE: f64 = 1e-6;
 /// A block at every second row and column: a quarter of the time of every one, for 0.1 dB.
 const STRIDE: usize = 2;
+/// Rows of blocks whose sums are taken together, in rows of pixels.
+const GROUP: usize = STRIP * STRIDE;
 
-/// Denoises `hr_msi` (H×W×b, scaled) in place as strongly as its noise asks and notes in `report` what was found.
+/// Denoises `hr_msi` (H×W×b, scaled) in place as strongly as its noise asks and notes in `report` what was found. A
+/// second image and a plane of it are made in `store`.
 ///
 /// # Errors
-/// [`crate::Error::Failed`] where the device fails, [`crate::Error::Interrupted`] after Ctrl-C.
+/// [`crate::Error::Failed`] where the device fails or `store` has no room, [`crate::Error::Interrupted`] after Ctrl-C.
 pub fn denoise(
     refiner: &dyn Refiner<f32>,
-    hr_msi: &mut Array3<f32>,
+    hr_msi: &mut Raster,
     valid: ArrayView2<bool>,
+    store: &Store,
     report: &mut RefinementReport,
 ) -> Result<()> {
     let (rows, columns, bands) = hr_msi.dim();
@@ -40,7 +48,8 @@ pub fn denoise(
     };
     let pixels = valid.iter().filter(|&&ok| ok).count().max(1) as f64;
     let mut power = vec![0.0; bands];
-    for (pixel, _) in hr_msi.rows().into_iter().zip(valid).filter(|(_, ok)| **ok) {
+    let pixels_of = hr_msi.samples().chunks_exact(bands);
+    for (pixel, _) in pixels_of.zip(valid).filter(|(_, ok)| **ok) {
         for (p, &y) in power.iter_mut().zip(pixel) {
             *p += f64::from(y).powi(2) / pixels;
         }
@@ -64,24 +73,56 @@ pub fn denoise(
         .zip(&report.msi_snr_db)
         .map(|(s, db)| (s * believed(db)).max(LEAST_NOISE))
         .collect();
-    let axes = Axes::new(hr_msi, &sigma);
-    let shape = PlaneShape {
-        channels: 1,
-        rows,
-        columns,
-    };
+    let axes = Axes::new(hr_msi.samples(), &sigma);
     // Axis by axis, so that only the planes themselves are there for all of them.
-    let mut planes = axes.planes(hr_msi);
-    let mut pilot = vec![0.0; rows * columns];
-    let mut clean = vec![0.0; rows * columns];
+    let mut planes = store.zeros(hr_msi.len())?;
+    axes.planes(hr_msi.samples(), &mut planes);
+    let mut clean = store.zeros(rows * columns)?;
     for plane in planes.chunks_exact_mut(rows * columns) {
-        interrupt::check()?;
-        refiner.dct_denoise(shape, STRIDE, plane, None, &mut pilot)?;
-        refiner.dct_denoise(shape, STRIDE, plane, Some(&pilot), &mut clean)?;
+        denoise_plane(refiner, columns, strip_rows(columns, 1), plane, &mut clean)?;
         plane.copy_from_slice(&clean);
     }
-    axes.back(&planes, valid, hr_msi);
+    axes.back(&planes, valid, hr_msi.samples_mut());
     report.msi_denoised = true;
+    Ok(())
+}
+
+/// Both passes over a plane with noise of variance 1, about `at_once` rows at a time.
+///
+/// A pixel takes blocks that begin at most 7 rows above it, and their sums are added by groups of [`GROUP`] rows. So a
+/// part begins with a whole group and goes on as far as blocks reach; its pixels then have the bits of the whole plane.
+fn denoise_plane(
+    refiner: &dyn Refiner<f32>,
+    columns: usize,
+    at_once: usize,
+    noisy: &[f32],
+    clean: &mut [f32],
+) -> Result<()> {
+    let rows = noisy.len() / columns;
+    let step = (at_once / GROUP).max(1) * GROUP;
+    let below = DCT_SIDE - STRIDE;
+    let (mut pilot, mut out) = (Vec::new(), Vec::new());
+    for first in (0..rows).step_by(step) {
+        interrupt::check()?;
+        let end = (first + step).min(rows);
+        let shape = |rows: usize| PlaneShape {
+            channels: 1,
+            rows,
+            columns,
+        };
+        // The rows that blocks of these rows see, and those that blocks of those rows see.
+        let near = first.saturating_sub(GROUP)..(end + below).min(rows);
+        let wide = near.start.saturating_sub(GROUP)..(near.end + below).min(rows);
+        let part = &noisy[wide.start * columns..wide.end * columns];
+        pilot.resize(part.len(), 0.0);
+        refiner.dct_denoise(shape(wide.len()), STRIDE, part, None, &mut pilot)?;
+        let part = &noisy[near.start * columns..near.end * columns];
+        out.resize(part.len(), 0.0);
+        let pilot = &pilot[(near.start - wide.start) * columns..][..part.len()];
+        refiner.dct_denoise(shape(near.len()), STRIDE, part, Some(pilot), &mut out)?;
+        clean[first * columns..end * columns]
+            .copy_from_slice(&out[(first - near.start) * columns..][..(end - first) * columns]);
+    }
     Ok(())
 }
 
@@ -94,18 +135,18 @@ struct Axes {
 }
 
 impl Axes {
-    fn new(image: &Array3<f32>, sigma: &[f64]) -> Axes {
+    fn new(image: &[f32], sigma: &[f64]) -> Axes {
         let bands = sigma.len();
         let pixels = (image.len() / bands) as f64;
         let mut mean = vec![0.0; bands];
-        for pixel in image.rows() {
+        for pixel in image.chunks_exact(bands) {
             for (j, &y) in pixel.iter().enumerate() {
                 mean[j] += f64::from(y) / sigma[j] / pixels;
             }
         }
         let mut covariance = DMatrix::<f64>::zeros(bands, bands);
         let mut white = vec![0.0; bands];
-        for pixel in image.rows() {
+        for pixel in image.chunks_exact(bands) {
             for (j, &y) in pixel.iter().enumerate() {
                 white[j] = f64::from(y) / sigma[j] - mean[j];
             }
@@ -123,12 +164,11 @@ impl Axes {
         }
     }
 
-    /// Channel-major planes of `image`.
-    fn planes(&self, image: &Array3<f32>) -> Vec<f32> {
+    /// Channel-major planes of `image`, added to zeros.
+    fn planes(&self, image: &[f32], planes: &mut [f32]) {
         let bands = self.sigma.len();
         let pixels = image.len() / bands;
-        let mut planes = vec![0.0f32; image.len()];
-        for (p, pixel) in image.rows().into_iter().enumerate() {
+        for (p, pixel) in image.chunks_exact(bands).enumerate() {
             for (j, &y) in pixel.iter().enumerate() {
                 let white = f64::from(y) / self.sigma[j] - self.mean[j];
                 for a in 0..bands {
@@ -136,16 +176,14 @@ impl Axes {
                 }
             }
         }
-        planes
     }
 
     /// Puts planes back into the usable pixels of `image`.
-    fn back(&self, planes: &[f32], valid: ArrayView2<bool>, image: &mut Array3<f32>) {
+    fn back(&self, planes: &[f32], valid: ArrayView2<bool>, image: &mut [f32]) {
         let bands = self.sigma.len();
         let pixels = image.len() / bands;
-        for (p, (mut pixel, _)) in image
-            .rows_mut()
-            .into_iter()
+        for (p, (pixel, _)) in image
+            .chunks_exact_mut(bands)
             .zip(valid)
             .enumerate()
             .filter(|(_, (_, ok))| **ok)
@@ -155,6 +193,35 @@ impl Axes {
                     .map(|a| self.vectors[(j, a)] * f64::from(planes[a * pixels + p]))
                     .sum();
                 *y = ((white + self.mean[j]) * self.sigma[j]) as f32;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cpu::CpuEngine;
+    use crate::random::{key, normals};
+
+    // Plane sizes that end on a group, just behind one, within the reach of a block, and on an odd row.
+    #[test]
+    fn parts_have_the_bits_of_the_whole_plane() {
+        for rows in [8, 64, 67, 70, 101, 134, 160] {
+            let columns = 23;
+            let wave = |i: usize| ((i / columns) as f32 / 7.0).sin() + ((i % columns) as f32 / 5.0).cos();
+            let noisy: Vec<f32> = (0..rows * columns)
+                .map(|i| 9.0 * wave(i) + normals::<f32>(key(3), 1, 0, i as u32, 0)[0])
+                .collect();
+            let parts = |at_once: usize| {
+                let mut clean = vec![0.0; noisy.len()];
+                denoise_plane(&CpuEngine, columns, at_once, &noisy, &mut clean).unwrap();
+                clean
+            };
+            let whole = parts(1000);
+            assert!(whole.iter().zip(&noisy).any(|(a, b)| (a - b).abs() > 0.1));
+            for at_once in [1, 32, 70, 96] {
+                assert!(parts(at_once) == whole, "{rows} rows, {at_once} at once");
             }
         }
     }

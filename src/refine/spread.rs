@@ -8,7 +8,10 @@
 use nalgebra::DMatrix;
 use rayon::prelude::*;
 
+use crate::cube::scratch::{Buffer, Store};
 use crate::engine::refinement::Guide;
+use crate::error::Result;
+use crate::interrupt;
 
 /// ν: variance of what a kernel cannot explain, relative to what it can.
 const NUGGET: f64 = 0.03;
@@ -26,8 +29,10 @@ const WORTH: f64 = 0.98;
 /// follows, so more is of no use.
 const TOLERANCE: f64 = 1e-4;
 const STEPS: usize = 40;
-/// Bytes of the vectors of conjugate gradients at most.
+/// Bytes of the vectors of conjugate gradients at most, where they are in memory.
 const VECTOR_BYTES: usize = 192 << 20;
+/// Bands that are solved side by side at least where they are not: every one of them goes through all of the system.
+const SCRATCH_BANDS: usize = 32;
 /// LR pixels that are summed at once.
 const CHUNK: usize = 2048;
 
@@ -240,106 +245,149 @@ impl Products {
     }
 }
 
-/// α of every LR pixel (n × B, row-major) by conjugate gradients, many bands side by side; 0 at pixels not usable.
+/// α of every LR pixel (n × B, row-major) by conjugate gradients, many bands side by side; 0 at pixels not usable. It and
+/// what it takes lie in `store`.
 ///
 /// Vectors are in single precision, far finer than the system is solved to, and their products are summed in double.
-pub fn weights(lattice: &Lattice, guide: Guide, residuals: &[f32]) -> Vec<f32> {
+///
+/// # Errors
+/// [`crate::Error::Failed`] where `store` has no room, [`crate::Error::Interrupted`] after Ctrl-C.
+pub fn weights(lattice: &Lattice, guide: Guide, residuals: &[f32], store: &Store) -> Result<Buffer> {
     let n = lattice.usable.len();
     let bands = residuals.len() / n;
-    let rows = system(lattice, guide);
+    let system = System::new(lattice, guide, store)?;
     // Four vectors of as many bands as stay below the bound; the bands do not touch each other.
-    let together = (VECTOR_BYTES / (4 * n * size_of::<f32>())).clamp(1, bands);
-    let mut alpha = vec![0.0; residuals.len()];
+    let least = match store {
+        Store::Memory => 1,
+        Store::Folder(_) => SCRATCH_BANDS.min(bands),
+    };
+    let together = (VECTOR_BYTES / (4 * n * size_of::<f32>())).clamp(least, bands);
+    let mut alpha = store.zeros(residuals.len())?;
     for first in (0..bands).step_by(together) {
         let part = first..(first + together).min(bands);
-        let of_part = |k: usize| &residuals[k * bands..][part.clone()];
-        let right: Vec<f32> = (0..n)
-            .flat_map(|k| {
-                of_part(k)
-                    .iter()
-                    .map(move |&x| if lattice.usable[k] { x } else { 0.0 })
-            })
-            .collect();
-        let solved = solve(&rows, right, part.len());
+        let mut right = store.zeros(n * part.len())?;
+        let pixels = right
+            .chunks_exact_mut(part.len())
+            .zip(residuals.chunks_exact(bands));
+        for ((to, from), _) in pixels.zip(lattice.usable).filter(|(_, ok)| **ok) {
+            to.copy_from_slice(&from[part.clone()]);
+        }
+        let solved = system.solve(right, part.len(), store)?;
         for (to, from) in alpha.chunks_exact_mut(bands).zip(solved.chunks_exact(part.len())) {
             to[part.clone()].copy_from_slice(from);
         }
     }
-    alpha
+    Ok(alpha)
 }
 
-/// K + νI: for every LR pixel the pixels that its kernel reaches; nothing for pixels not usable.
-fn system(lattice: &Lattice, guide: Guide) -> Vec<Vec<(u32, f32)>> {
-    let reach = guide.radius.floor() as usize;
-    (0..lattice.usable.len())
-        .into_par_iter()
-        .map(|k| {
-            let (r, c) = (k / lattice.columns, k % lattice.columns);
-            if !lattice.usable[k] {
-                return Vec::new();
-            }
-            let near = |at: usize, length: usize| at.saturating_sub(reach)..(at + reach + 1).min(length);
-            let mut row: Vec<(u32, f32)> = near(r, lattice.rows)
-                .flat_map(|i| near(c, lattice.columns).map(move |j| i * lattice.columns + j))
-                .filter(|&l| lattice.usable[l])
-                .map(|l| (l, lattice.kernel(guide, k, l) + if l == k { NUGGET } else { 0.0 }))
-                .filter(|&(_, value)| value > 0.0)
-                .map(|(l, value)| (l as u32, value as f32))
-                .collect();
-            row.shrink_to_fit();
-            row
-        })
-        .collect()
+/// K + νI on a lattice.
+struct System {
+    rows: usize,
+    columns: usize,
+    /// Places within reach of a pixel: rows down and columns to the right, in the order of the grid.
+    near: Vec<(isize, isize)>,
+    /// Of every pixel what it has in common with these; 0 where there is no pixel or none that is usable.
+    values: Buffer,
 }
 
-/// x of `rows` · x = `right` (pixels × `bands`) by conjugate gradients.
-fn solve(rows: &[Vec<(u32, f32)>], right: Vec<f32>, bands: usize) -> Vec<f32> {
-    let product = |x: &[f32], out: &mut [f32]| {
-        out.par_chunks_exact_mut(bands).zip(rows).for_each(|(out, row)| {
-            out.fill(0.0);
-            for &(l, value) in row {
-                for (o, &x) in out.iter_mut().zip(&x[l as usize * bands..][..bands]) {
-                    *o += value * x;
-                }
-            }
-        });
-    };
-    let mut remainder = right;
-    let mut solution = vec![0.0f32; remainder.len()];
-    let mut direction = remainder.clone();
-    let mut image = vec![0.0f32; remainder.len()];
-    let mut square = dots(&remainder, &remainder, bands);
-    let goal: Vec<f64> = square.iter().map(|s| s * TOLERANCE).collect();
-    for _ in 0..STEPS {
-        if square.iter().zip(&goal).all(|(s, g)| s <= g) {
-            break;
-        }
-        product(&direction, &mut image);
-        let curvature = dots(&direction, &image, bands);
-        // A band that has arrived stays where it is.
-        let ratio = |a: f64, b: f64, arrived: bool| if arrived || b <= 0.0 { 0.0 } else { a / b };
-        let step: Vec<f32> = (0..bands)
-            .map(|j| ratio(square[j], curvature[j], square[j] <= goal[j]) as f32)
+impl System {
+    fn new(lattice: &Lattice, guide: Guide, store: &Store) -> Result<System> {
+        let reach = guide.radius.floor() as isize;
+        let near: Vec<(isize, isize)> = (-reach..=reach)
+            .flat_map(|i| (-reach..=reach).map(move |j| (i, j)))
+            .filter(|&(i, j)| guide.kernel((i * i + j * j) as f64, 0.0) > 0.0)
             .collect();
-        add_scaled(&mut solution, &step, &direction);
-        let back: Vec<f32> = step.iter().map(|s| -s).collect();
-        add_scaled(&mut remainder, &back, &image);
-        let next = dots(&remainder, &remainder, bands);
-        let share: Vec<f32> = (0..bands)
-            .map(|j| ratio(next[j], square[j], false) as f32)
-            .collect();
-        direction
-            .par_chunks_exact_mut(bands)
-            .zip(remainder.par_chunks_exact(bands))
-            .with_min_len(CHUNK)
-            .for_each(|(direction, remainder)| {
-                for ((d, &r), &share) in direction.iter_mut().zip(remainder).zip(&share) {
-                    *d = r + share * *d;
+        let mut system = System {
+            rows: lattice.rows,
+            columns: lattice.columns,
+            values: store.zeros(lattice.usable.len() * near.len())?,
+            near,
+        };
+        let System { near, values, .. } = &mut system;
+        values
+            .par_chunks_exact_mut(near.len())
+            .zip(lattice.usable)
+            .enumerate()
+            .filter(|(_, (_, ok))| **ok)
+            .for_each(|(k, (values, _))| {
+                for (value, &by) in values.iter_mut().zip(&*near) {
+                    let Some(l) = neighbour(lattice.rows, lattice.columns, k, by) else {
+                        continue;
+                    };
+                    if lattice.usable[l] {
+                        let own = if l == k { NUGGET } else { 0.0 };
+                        *value = (lattice.kernel(guide, k, l) + own) as f32;
+                    }
                 }
             });
-        square = next;
+        Ok(system)
     }
-    solution
+
+    /// `out` = (K + νI) `x`, pixels × `bands`.
+    fn product(&self, x: &[f32], out: &mut [f32], bands: usize) {
+        out.par_chunks_exact_mut(bands)
+            .zip(self.values.par_chunks_exact(self.near.len()))
+            .enumerate()
+            .for_each(|(k, (out, values))| {
+                out.fill(0.0);
+                for (&value, &by) in values.iter().zip(&self.near).filter(|(value, _)| **value > 0.0) {
+                    let Some(l) = neighbour(self.rows, self.columns, k, by) else {
+                        continue;
+                    };
+                    for (o, &x) in out.iter_mut().zip(&x[l * bands..][..bands]) {
+                        *o += value * x;
+                    }
+                }
+            });
+    }
+
+    /// x of (K + νI) x = `right` (pixels × `bands`) by conjugate gradients.
+    fn solve(&self, right: Buffer, bands: usize, store: &Store) -> Result<Buffer> {
+        let mut remainder = right;
+        let mut solution = store.zeros(remainder.len())?;
+        let mut direction = store.copy(&remainder)?;
+        let mut image = store.zeros(remainder.len())?;
+        let mut square = dots(&remainder, &remainder, bands);
+        let goal: Vec<f64> = square.iter().map(|s| s * TOLERANCE).collect();
+        for _ in 0..STEPS {
+            if square.iter().zip(&goal).all(|(s, g)| s <= g) {
+                break;
+            }
+            interrupt::check()?;
+            self.product(&direction, &mut image, bands);
+            let curvature = dots(&direction, &image, bands);
+            // A band that has arrived stays where it is.
+            let ratio = |a: f64, b: f64, arrived: bool| if arrived || b <= 0.0 { 0.0 } else { a / b };
+            let step: Vec<f32> = (0..bands)
+                .map(|j| ratio(square[j], curvature[j], square[j] <= goal[j]) as f32)
+                .collect();
+            add_scaled(&mut solution, &step, &direction);
+            let back: Vec<f32> = step.iter().map(|s| -s).collect();
+            add_scaled(&mut remainder, &back, &image);
+            let next = dots(&remainder, &remainder, bands);
+            let share: Vec<f32> = (0..bands)
+                .map(|j| ratio(next[j], square[j], false) as f32)
+                .collect();
+            direction
+                .par_chunks_exact_mut(bands)
+                .zip(remainder.par_chunks_exact(bands))
+                .with_min_len(CHUNK)
+                .for_each(|(direction, remainder)| {
+                    for ((d, &r), &share) in direction.iter_mut().zip(remainder).zip(&share) {
+                        *d = r + share * *d;
+                    }
+                });
+            square = next;
+        }
+        Ok(solution)
+    }
+}
+
+/// The pixel `by` rows and columns from pixel `k` of a grid, if there is one.
+fn neighbour(rows: usize, columns: usize, k: usize, (down, right): (isize, isize)) -> Option<usize> {
+    let r = (k / columns).checked_add_signed(down).filter(|&r| r < rows)?;
+    let c = (k % columns).checked_add_signed(right).filter(|&c| c < columns)?;
+    Some(r * columns + c)
 }
 
 /// Sum over the pixels of a·b, each band by itself; in chunks, so that the bits do not depend on threads.

@@ -1,12 +1,14 @@
 //! Refinement as a whole on synthetic scenes whose truth is known: exact on clean data, harmless on noise, quiet
 //! where there is nothing to be had.
 
-use ndarray::{Array2, Array3, s};
+use ndarray::{Array2, Array3, ArrayView3, s};
 
 use super::consistency::{Observed, Prior, correct};
 use super::spread::{Lattice, Predictor, weights};
 use super::*;
 use crate::cube::Cube;
+use crate::cube::raster::Raster;
+use crate::cube::scratch::Store;
 use crate::engine::Geometry;
 use crate::engine::cpu::CpuEngine;
 use crate::engine::refinement::Guide;
@@ -77,6 +79,7 @@ impl Case {
                 kernel: self.psf.nrows(),
             },
             strip_rows,
+            store: &Store::Memory,
         }
     }
 
@@ -324,7 +327,7 @@ fn weights_solve_the_system() {
     let right: Vec<f32> = (0..n * bands)
         .map(|i| normals::<f32>(key(8), 0, 0, i as u32, 0)[1])
         .collect();
-    let alpha = weights(&lattice, guide, &right);
+    let alpha = weights(&lattice, guide, &right, &Store::Memory).unwrap();
     assert_eq!(alpha[20 * bands..21 * bands], [0.0; 3]);
     let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&x| f64::from(x)).collect() };
     let (right, alpha) = (wide(&right), wide(&alpha));
@@ -357,16 +360,17 @@ fn denoised(snr: f64) -> (f64, f64, RefinementReport) {
     }));
     let mut noisy = clean.clone();
     add_noise(&mut noisy, snr, 2, Observation::HrMsi).unwrap();
-    let mut y = noisy.samples.clone();
+    let mut y = Raster::from(noisy.samples.clone());
     let mut report = RefinementReport::default();
     denoise(
         &CpuEngine,
         &mut y,
         Array2::from_elem((96, 96), true).view(),
+        &Store::Memory,
         &mut report,
     )
     .unwrap();
-    let error = |a: &Array3<f32>| {
+    let error = |a: ArrayView3<f32>| {
         let sum: f64 = a
             .iter()
             .zip(&clean.samples)
@@ -374,7 +378,7 @@ fn denoised(snr: f64) -> (f64, f64, RefinementReport) {
             .sum();
         (sum / a.len() as f64).sqrt()
     };
-    (error(&noisy.samples), error(&y), report)
+    (error(noisy.samples.view()), error(y.view()), report)
 }
 
 #[test]
@@ -399,17 +403,19 @@ fn masked_pixels_of_an_msi_stay() {
     valid.slice_mut(s![..6, ..]).fill(false);
     y.samples.slice_mut(s![..6, .., ..]).fill(0.0);
     let mut report = RefinementReport::default();
-    denoise(&CpuEngine, &mut y.samples, valid.view(), &mut report).unwrap();
+    let mut y = Raster::from(y.samples);
+    denoise(&CpuEngine, &mut y, valid.view(), &Store::Memory, &mut report).unwrap();
     assert!(report.msi_denoised);
-    assert!(y.samples.slice(s![..6, .., ..]).iter().all(|&x| x == 0.0));
+    assert!(y.view().slice(s![..6, .., ..]).iter().all(|&x| x == 0.0));
     // Too small for a block: said nothing, done nothing.
-    let mut tiny = Array3::from_elem((5, 5, 2), 0.5);
+    let mut tiny = Raster::from(Array3::from_elem((5, 5, 2), 0.5));
     denoise(
         &CpuEngine,
         &mut tiny,
         Array2::from_elem((5, 5), true).view(),
+        &Store::Memory,
         &mut report,
     )
     .unwrap();
-    assert_eq!(tiny, Array3::from_elem((5, 5, 2), 0.5));
+    assert_eq!(tiny.view(), Array3::from_elem((5, 5, 2), 0.5));
 }

@@ -9,7 +9,7 @@ use crate::real::Real;
 /// Coefficients of the first pass below this many standard deviations are taken for noise.
 pub const THRESHOLD: f64 = 2.7;
 /// Rows of blocks that one task sums into its own strip; fixed, so that the bits do not depend on threads.
-const STRIP: usize = 16;
+pub const STRIP: usize = 16;
 
 /// DCT-II of length [`DCT_SIDE`], orthonormal, row k the k-th frequency.
 pub fn dct_matrix<T: Real>() -> [[T; DCT_SIDE]; DCT_SIDE] {

@@ -18,7 +18,6 @@ use super::canvas::Picture;
 pub use super::chart::{Chart, Series};
 use super::panels::ColourMap;
 use super::picture::{ERROR_COLOURS, Stretch, composite_bands, error_limit, error_map, pixel_errors};
-use crate::cube::Cube;
 use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
 use crate::metrics::Scores;
@@ -45,7 +44,7 @@ pub struct Page<'a> {
     /// Remarks and warnings.
     pub remarks: Vec<String>,
     /// X.
-    pub lr_hsi: &'a Cube,
+    pub lr_hsi: &'a dyn Strips,
     /// The bicubic baseline, of the size of the result.
     pub bicubic: &'a dyn Strips,
     /// The result.
@@ -129,7 +128,7 @@ impl Page<'_> {
         let room =
             MOST_BYTES.saturating_sub(used + self.json_bytes() + PAGE.len() + STYLE.len() + SCRIPT.len());
 
-        let compared: Vec<&dyn Strips> = [self.lr_hsi as &dyn Strips, self.fused]
+        let compared: Vec<&dyn Strips> = [self.lr_hsi, self.fused]
             .into_iter()
             .chain(self.reference)
             .collect();
@@ -185,7 +184,7 @@ impl Page<'_> {
     /// The ratio of the grids of images that belong together.
     fn check(&self) -> Result<usize> {
         let (rows, columns, bands) = self.fused.dim();
-        let (lr_rows, lr_columns, lr_bands) = self.lr_hsi.samples.dim();
+        let (lr_rows, lr_columns, lr_bands) = self.lr_hsi.dim();
         let scale = rows.checked_div(lr_rows).unwrap_or(0);
         let fits = scale > 0
             && columns > 0
@@ -198,7 +197,7 @@ impl Page<'_> {
         }
         Err(Error::input(format!(
             "no report page: LR image {:?}, result {:?} and the others are not of one scene (rows, columns, bands)",
-            self.lr_hsi.samples.dim(),
+            self.lr_hsi.dim(),
             self.fused.dim()
         )))
     }
@@ -292,9 +291,8 @@ impl Page<'_> {
     /// The cubes with every `step`-th pixel of the result, and of the LR image what lies there.
     fn cubes(&self, scale: usize, step: usize, limits: &[(f32, f32)]) -> Result<(Vec<CubeData>, Blobs)> {
         let lr_step = step.div_ceil(scale);
-        let lr_hsi: &dyn Strips = self.lr_hsi;
         let all = [
-            ("cube-lr", "LR HSI", Some(lr_hsi), lr_step, lr_step * scale),
+            ("cube-lr", "LR HSI", Some(self.lr_hsi), lr_step, lr_step * scale),
             ("cube-fused", "fused", Some(self.fused), step, step),
             ("cube-reference", "reference", self.reference, step, step),
         ];

@@ -1,5 +1,6 @@
 //! The page as a file: whole, self-contained, small enough. What it does in a browser is `scripts/check_report.py`'s.
 
+use crate::cube::Cube;
 use ndarray::Array3;
 
 use super::*;
