@@ -1,6 +1,7 @@
 // The HR pass of a window: encode, decode, sample, blur by the PSF and by its derivatives, respond by the SRF, and
 // the losses with their gradients to PSF and SRF; a workgroup a window. The sample lives in workgroup memory, a chunk
-// of pixels and a tile of bands at a time, or all bands where they fit. Twin: src/engine/cpu/hr_network.rs.
+// of pixels (one or two an invocation) and a tile of bands at a time, or all bands where they fit. Twin:
+// src/engine/cpu/hr_network.rs.
 #if HALF
 enable f16;
 #endif
@@ -36,22 +37,27 @@ enable wgpu_cooperative_matrix;
 #import "shared/noise.wgsl"
 
 const WG = #{WG}u;
+// Pixels of a chunk.
+const CHUNK = #{WG * PIXELS}u;
 const AREA = #{SIDE * SIDE}u;
 const MSI = #{MSI}u;
 const BAND_QUADS = #{BAND_QUADS}u;
 const WIDTH = #{BAND_WIDTH}u;
 // Quads of bands that `sample` holds at a time.
 const HELD = #{HELD}u;
+// Distance of two pixels in `sample`: odd, so that neither pixels side by side (written) nor quads side by side (read)
+// lie in one bank of the memory.
+const PITCH = #{PITCH}u;
 // Columns that the sample is summed against: the PSF, its five derivatives, the b signs of Y - Z R.
 const PSFS = 6u;
 const COLUMNS = #{6 + MSI}u;
 
-var<workgroup> sample: array<vec4<f32>, #{HELD * WG}>;          // (quads held, pixels of the chunk)
-var<workgroup> weight: array<f32, #{(6 + MSI) * WG}>;           // (columns, pixels of the chunk)
+var<workgroup> sample: array<vec4<f32>, #{PITCH * WG * PIXELS}>;         // (pixels of the chunk, quads held)
+var<workgroup> weight: array<f32, #{(6 + MSI) * WG * PIXELS}>;           // (columns, pixels of the chunk)
 
-// Puts a quad of bands of this invocation's pixel into `sample` and adds its share of Z R to `response`.
+// Puts a quad of bands of the chunk's pixel `p` into `sample` and adds its share of Z R to `response`.
 fn take(
-    lane: u32,
+    p: u32,
     index: u32,
     quad: u32,
     mean: vec4<f32>,
@@ -63,18 +69,18 @@ fn take(
 #if LINEAR
     z += linear_path(msi, quad);
 #endif
-    sample[quad % HELD * WG + lane] = z;
+    sample[p * PITCH + quad % HELD] = z;
     for (var j = start(); j < MSI; j++) {
         (*response)[j] += dot(z, srf[j * BAND_QUADS + quad]);
     }
 }
 
-// Draws the tile's bands of this invocation's pixel.
+// Draws the tile's bands of this invocation's pixels.
 #if HALF
 fn draw(
     lane: u32,
-    index: u32,
     tile: u32,
+    index: u32,
     msi: ptr<function, array<f32, #{MSI + 1}>>,
     response: ptr<function, array<f32, #{MSI}>>,
 ) {
@@ -97,24 +103,86 @@ fn draw(
 #else
 fn draw(
     lane: u32,
-    index: u32,
     tile: u32,
-    msi: ptr<function, array<f32, #{MSI + 1}>>,
-    mean_from: ptr<function, array<f32, #{LENGTH[FROM[MEAN]]}>>,
-    std_from: ptr<function, array<f32, #{LENGTH[FROM[STD]]}>>,
-    response: ptr<function, array<f32, #{MSI}>>,
+#for P in 0..PIXELS
+    index#{P}: u32,
+    msi#{P}: ptr<function, array<f32, #{MSI + 1}>>,
+    mean_from#{P}: ptr<function, array<f32, #{LENGTH[FROM[MEAN]]}>>,
+    std_from#{P}: ptr<function, array<f32, #{LENGTH[FROM[STD]]}>>,
+    response#{P}: ptr<function, array<f32, #{MSI}>>,
+#end
 ) {
     let member = step.member * #{PARAMETER_QUADS}u;
-    var mean: array<vec4<f32>, #{BAND_WIDTH}>;
-    var deviation: array<vec4<f32>, #{BAND_WIDTH}>;
-    layer_#{MEAN}(member, mean_from, tile, &mean);
-    layer_#{STD}(member, std_from, tile, &deviation);
+#for P in 0..PIXELS
+    var mean#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
+    var deviation#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
+#end
+    layer_#{MEAN}(
+        member,
+        tile,
+#for P in 0..PIXELS
+        mean_from#{P},
+        &mean#{P},
+#end
+    );
+    layer_#{STD}(
+        member,
+        tile,
+#for P in 0..PIXELS
+        std_from#{P},
+        &deviation#{P},
+#end
+    );
     for (var k = start(); k < min(WIDTH, BAND_QUADS - tile * WIDTH); k++) {
-        take(lane, index, tile * WIDTH + k, mean[k], deviation[k], msi, response);
+        let quad = tile * WIDTH + k;
+#for P in 0..PIXELS
+        take(#{P * WG}u + lane, index#{P}, quad, mean#{P}[k], deviation#{P}[k], msi#{P}, response#{P});
+#end
     }
 }
 #endif
 
+#if HELD >= BAND_QUADS
+// An invocation sums every group-th pixel of a chunk, for a quad of bands a round, against all columns at once: so a quad
+// of the sample is read once and sums stay in registers from chunk to chunk.
+const LANES = #{LANES}u;
+const GROUPS = #{WG / LANES}u;
+
+fn accumulate(lane: u32, sums: ptr<function, array<vec4<f32>, #{ROUNDS * (6 + MSI)}>>) {
+    if lane >= GROUPS * LANES {
+        return;
+    }
+    for (var p = lane / LANES; p < CHUNK; p += GROUPS) {
+#for R in 0..ROUNDS
+        let z#{R} = sample[p * PITCH + min(lane % LANES + #{R}u * LANES, HELD - 1u)];
+#end
+#for C in 0..6 + MSI
+        let w#{C} = weight[#{C}u * CHUNK + p];
+#for R in 0..ROUNDS
+        (*sums)[#{R * (6 + MSI) + C}] += w#{C} * z#{R};
+#end
+#end
+    }
+}
+
+// Adds up the groups, in their order, into the window's record. `sample` is free for their sums.
+fn finish(lane: u32, record: u32, sums: ptr<function, array<vec4<f32>, #{ROUNDS * (6 + MSI)}>>) {
+#for R in 0..ROUNDS
+#for C in 0..6 + MSI
+    sample[lane] = (*sums)[#{R * (6 + MSI) + C}];
+    workgroupBarrier();
+    if lane < LANES && #{R}u * LANES + lane < HELD {
+        var sum = sample[lane];
+        for (var group = start() + 1u; group < GROUPS; group++) {
+            sum += sample[group * LANES + lane];
+        }
+        windows[record + #{C}u * BAND_QUADS + #{R}u * LANES + lane] = sum;
+    }
+    workgroupBarrier();
+#end
+#end
+}
+#else
 // Sums the sample held, from quad `from_quad` on, against columns first .. first + count, over the pixels of the chunk in
 // their order.
 fn accumulate(lane: u32, first: u32, count: u32, from_quad: u32, record: u32, fresh: bool) {
@@ -124,8 +192,8 @@ fn accumulate(lane: u32, first: u32, count: u32, from_quad: u32, record: u32, fr
         let quad = from_quad + k;
         if quad < BAND_QUADS {
             var sum = vec4<f32>(0.0);
-            for (var p = start(); p < WG; p++) {
-                sum += weight[column * WG + p] * sample[k * WG + p];
+            for (var p = start(); p < CHUNK; p++) {
+                sum += weight[column * CHUNK + p] * sample[p * PITCH + k];
             }
             let at = record + column * BAND_QUADS + quad;
             if fresh {
@@ -136,6 +204,7 @@ fn accumulate(lane: u32, first: u32, count: u32, from_quad: u32, record: u32, fr
         }
     }
 }
+#endif
 
 @compute @workgroup_size(#{WG})
 fn main(
@@ -152,53 +221,80 @@ fn main(
     let member = step.member * #{PARAMETER_QUADS}u;
     let record = n * #{WINDOW_RECORD}u;
     var response_loss = 0.0;
-    for (var chunk = start(); chunk < #{(SIDE * SIDE + WG - 1) / WG}u; chunk++) {
-        // Invocations past the last pixel repeat it with weight 0, so that all reach the barriers.
-        let inside = chunk * WG + lane < AREA;
-        let pixel = min(chunk * WG + lane, AREA - 1u);
-        let row = pixel / #{SIDE}u;
-        let column = pixel % #{SIDE}u;
-        var msi: array<f32, #{MSI + 1}>;
+#if HELD >= BAND_QUADS
+    var sums: array<vec4<f32>, #{ROUNDS * (6 + MSI)}>;
+#endif
+    for (var chunk = start(); chunk < #{(SIDE * SIDE + WG * PIXELS - 1) / (WG * PIXELS)}u; chunk++) {
+        // Places past the last pixel repeat it with weight 0, so that all invocations reach the barriers.
+#for P in 0..PIXELS
+        let place#{P} = chunk * CHUNK + #{P * WG}u + lane;
+        let inside#{P} = place#{P} < AREA;
+        let pixel#{P} = min(place#{P}, AREA - 1u);
+        let index#{P} = n * AREA + pixel#{P};
+        var msi#{P}: array<f32, #{MSI + 1}>;
         for (var j = start(); j < MSI; j++) {
-            msi[j] = hr_msi[(window * AREA + pixel) * MSI + j];
+            msi#{P}[j] = hr_msi[(window * AREA + pixel#{P}) * MSI + j];
         }
-        msi[MSI] = 1.0;
+        msi#{P}[MSI] = 1.0;
+#end
 #if HALF
-        encode(lane, 0u, &msi);
+        encode(lane, 0u, &msi0);
 #else
 #for L in 0..LAYERS
 #if !LAST[L]
-        var h#{L}: array<f32, #{LENGTH[L]}>;
+#for P in 0..PIXELS
+        var h#{L}_#{P}: array<f32, #{LENGTH[L]}>;
+#end
+        layer_#{L}(
+            member,
+#for P in 0..PIXELS
 #if OWN[L] > 0
-        layer_#{L}(member, &h#{FROM[L]}, &msi, &h#{L});
+            &h#{FROM[L]}_#{P},
 #else
-        layer_#{L}(member, &msi, &msi, &h#{L});
+            &msi#{P},
 #endif
+            &msi#{P},
+            &h#{L}_#{P},
+#end
+        );
 #endif
 #end
 #endif
+#for P in 0..PIXELS
         // Differences wrap for pixels before the window of the PSF and then fail the comparison.
-        let kernel_row = row - #{KERNEL_AT}u;
-        let kernel_column = column - #{KERNEL_AT}u;
-        let in_kernel = inside && kernel_row < #{KERNEL}u && kernel_column < #{KERNEL}u;
-        let in_block = inside && row - #{BLOCK_AT}u < #{SCALE}u && column - #{BLOCK_AT}u < #{SCALE}u;
-        for (var p = start(); p < PSFS; p++) {
+        let row#{P} = pixel#{P} / #{SIDE}u;
+        let column#{P} = pixel#{P} % #{SIDE}u;
+        let kernel_row#{P} = row#{P} - #{KERNEL_AT}u;
+        let kernel_column#{P} = column#{P} - #{KERNEL_AT}u;
+        let in_kernel#{P} = inside#{P} && kernel_row#{P} < #{KERNEL}u && kernel_column#{P} < #{KERNEL}u;
+        let in_block#{P} = inside#{P} && row#{P} - #{BLOCK_AT}u < #{SCALE}u && column#{P} - #{BLOCK_AT}u < #{SCALE}u;
+        for (var c = start(); c < PSFS; c++) {
             var w = 0.0;
-            if in_kernel {
-                w = bank[p * #{KERNEL * KERNEL}u + kernel_row * #{KERNEL}u + kernel_column];
+            if in_kernel#{P} {
+                w = bank[c * #{KERNEL * KERNEL}u + kernel_row#{P} * #{KERNEL}u + kernel_column#{P}];
             }
-            weight[p * WG + lane] = w;
+            weight[c * CHUNK + #{P * WG}u + lane] = w;
         }
-        let index = n * AREA + pixel;
-        var response: array<f32, #{MSI}>;
+        var response#{P}: array<f32, #{MSI}>;
         for (var j = start(); j < MSI; j++) {
-            response[j] = 0.0;
+            response#{P}[j] = 0.0;
         }
+#end
         for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
 #if HALF
-            draw(lane, index, tile, &msi, &response);
+            draw(lane, tile, index0, &msi0, &response0);
 #else
-            draw(lane, index, tile, &msi, &h#{FROM[MEAN]}, &h#{FROM[STD]}, &response);
+            draw(
+                lane,
+                tile,
+#for P in 0..PIXELS
+                index#{P},
+                &msi#{P},
+                &h#{FROM[MEAN]}_#{P},
+                &h#{FROM[STD]}_#{P},
+                &response#{P},
+#end
+            );
 #endif
 #if HELD < BAND_QUADS
             workgroupBarrier();
@@ -206,34 +302,36 @@ fn main(
             workgroupBarrier();
 #endif
         }
+#for P in 0..PIXELS
         for (var j = start(); j < MSI; j++) {
-            let residual = msi[j] - response[j];
-            weight[(PSFS + j) * WG + lane] = select(0.0, -sign(residual), in_block);
-            response_loss += select(0.0, abs(residual), in_block);
+            let residual = msi#{P}[j] - response#{P}[j];
+            weight[(PSFS + j) * CHUNK + #{P * WG}u + lane] = select(0.0, -sign(residual), in_block#{P});
+            response_loss += select(0.0, abs(residual), in_block#{P});
         }
 #if KEEP
-        if inside {
+        if inside#{P} {
             for (var k = start(); k < #{RESPONSE_QUADS}u; k++) {
                 var values = vec4<f32>(0.0);
                 for (var c = start(); c < min(4u, MSI - 4u * k); c++) {
-                    values[c] = response[4u * k + c];
+                    values[c] = response#{P}[4u * k + c];
                 }
-                windows[record + #{WINDOW_RESPONSE}u + pixel * #{RESPONSE_QUADS}u + k] = values;
+                windows[record + #{WINDOW_RESPONSE}u + pixel#{P} * #{RESPONSE_QUADS}u + k] = values;
             }
         }
 #endif
+#end
 #if HELD >= BAND_QUADS
         workgroupBarrier();
-        accumulate(lane, 0u, COLUMNS, 0u, record, chunk == 0u);
+        accumulate(lane, &sums);
         workgroupBarrier();
 #else
         // Only now are the signs known, and most of the sample is gone: it is drawn again.
         var again: array<f32, #{MSI}>;
         for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
 #if HALF
-            draw(lane, index, tile, &msi, &again);
+            draw(lane, tile, index0, &msi0, &again);
 #else
-            draw(lane, index, tile, &msi, &h#{FROM[MEAN]}, &h#{FROM[STD]}, &again);
+            draw(lane, tile, index0, &msi0, &h#{FROM[MEAN]}_0, &h#{FROM[STD]}_0, &again);
 #endif
             workgroupBarrier();
             accumulate(lane, PSFS, MSI, tile * WIDTH, record, chunk == 0u);
@@ -241,6 +339,9 @@ fn main(
         }
 #endif
     }
+#if HELD >= BAND_QUADS
+    finish(lane, record, &sums);
+#endif
     storageBarrier();
     workgroupBarrier();
 

@@ -1,4 +1,4 @@
-// The network over HR pixels, members averaged; an invocation a pixel. Twin: src/engine/cpu/reconstruct.rs.
+// The network over HR pixels, members averaged; an invocation #{PIXELS} pixel(s). Twin: src/engine/cpu/reconstruct.rs.
 #if HALF
 enable f16;
 #endif
@@ -64,27 +64,32 @@ fn put(
 @compute @workgroup_size(#{WG})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-    let place = (group.y * groups.x + group.x) * #{WG}u + lane;
-    let inside = place < step.pixels;
+    let place0 = (group.y * groups.x + group.x) * #{WG * PIXELS}u + lane;
 #if HALF
     // All invocations reach the barriers; those past the last pixel repeat it.
-    let n = min(place, step.pixels - 1u);
+    let inside0 = place0 < step.pixels;
 #else
-    if !inside {
+    if place0 >= step.pixels {
         return;
     }
-    let n = place;
+#for P in 1..PIXELS
+    let place#{P} = place0 + #{P * WG}u;
+    let inside#{P} = place#{P} < step.pixels;
+#end
 #endif
-    var msi: array<f32, #{MSI + 1}>;
+#for P in 0..PIXELS
+    let n#{P} = min(place#{P}, step.pixels - 1u);
+    var msi#{P}: array<f32, #{MSI + 1}>;
     for (var j = start(); j < #{MSI}u; j++) {
-        msi[j] = hr_msi[n * #{MSI}u + j];
+        msi#{P}[j] = hr_msi[n#{P} * #{MSI}u + j];
     }
-    msi[#{MSI}] = 1.0;
+    msi#{P}[#{MSI}] = 1.0;
+#end
     for (var e = start(); e < step.members; e++) {
         let number = step.first_member + e;
 #if HALF
         let member = number * #{HALF_QUADS}u;
-        encode(lane, member, &msi);
+        encode(lane, member, &msi0);
         for (var columns = start(); columns < #{HALF_COLUMNS[MEAN] / 16}u; columns++) {
 #if WITH_MEAN
             product_#{MEAN}(lane, member, columns, 0u);
@@ -93,7 +98,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             product_#{STD}(lane, member, columns, 1u);
 #endif
             workgroupBarrier();
-            if inside {
+            if inside0 {
                 for (var k = start(); k < min(4u, BAND_QUADS - 4u * columns); k++) {
                     var mean = vec4<f32>(0.0);
                     var deviation = vec4<f32>(0.0);
@@ -104,7 +109,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                     deviation = activate(product_of(lane, 1u, k), #{SLOPE[STD]});
 #endif
                     let quad = 4u * columns + k;
-                    put(n * BAND_QUADS + quad, n, quad, e == 0u, mean, deviation, &msi);
+                    put(n0 * BAND_QUADS + quad, n0, quad, e == 0u, mean, deviation, &msi0);
                 }
             }
             workgroupBarrier();
@@ -113,36 +118,76 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         let member = number * #{PARAMETER_QUADS}u;
 #for L in 0..LAYERS
 #if !LAST[L] && (BRANCH[L] == 0 || (BRANCH[L] == 1 && WITH_MEAN) || (BRANCH[L] == 2 && WITH_STD))
-        var h#{L}: array<f32, #{LENGTH[L]}>;
+#for P in 0..PIXELS
+        var h#{L}_#{P}: array<f32, #{LENGTH[L]}>;
+#end
+        layer_#{L}(
+            member,
+#for P in 0..PIXELS
 #if OWN[L] > 0
-        layer_#{L}(member, &h#{FROM[L]}, &msi, &h#{L});
+            &h#{FROM[L]}_#{P},
 #else
-        layer_#{L}(member, &msi, &msi, &h#{L});
+            &msi#{P},
 #endif
+            &msi#{P},
+            &h#{L}_#{P},
+#end
+        );
 #endif
 #end
 #if !WITH_MEAN && !WITH_STD
+#for P in 0..PIXELS
+#if P > 0
+        if !inside#{P} {
+            continue;
+        }
+#endif
         for (var k = start(); k < #{QUADS[ABUNDANCE]}u; k++) {
-            image[n * #{QUADS[ABUNDANCE]}u + k] = vec4<f32>(
-                h#{ABUNDANCE}[4u * k],
-                h#{ABUNDANCE}[4u * k + 1u],
-                h#{ABUNDANCE}[4u * k + 2u],
-                h#{ABUNDANCE}[4u * k + 3u],
+            image[n#{P} * #{QUADS[ABUNDANCE]}u + k] = vec4<f32>(
+                h#{ABUNDANCE}_#{P}[4u * k],
+                h#{ABUNDANCE}_#{P}[4u * k + 1u],
+                h#{ABUNDANCE}_#{P}[4u * k + 2u],
+                h#{ABUNDANCE}_#{P}[4u * k + 3u],
             );
         }
+#end
 #else
         for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
-            var mean: array<vec4<f32>, #{BAND_WIDTH}>;
-            var deviation: array<vec4<f32>, #{BAND_WIDTH}>;
+#for P in 0..PIXELS
+            var mean#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
+            var deviation#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
+#end
 #if WITH_MEAN
-            layer_#{MEAN}(member, &h#{FROM[MEAN]}, tile, &mean);
+            layer_#{MEAN}(
+                member,
+                tile,
+#for P in 0..PIXELS
+                &h#{FROM[MEAN]}_#{P},
+                &mean#{P},
+#end
+            );
 #endif
 #if WITH_STD
-            layer_#{STD}(member, &h#{FROM[STD]}, tile, &deviation);
+            layer_#{STD}(
+                member,
+                tile,
+#for P in 0..PIXELS
+                &h#{FROM[STD]}_#{P},
+                &deviation#{P},
+#end
+            );
 #endif
             for (var k = start(); k < min(WIDTH, BAND_QUADS - tile * WIDTH); k++) {
                 let quad = tile * WIDTH + k;
-                put(n * BAND_QUADS + quad, n, quad, e == 0u, mean[k], deviation[k], &msi);
+#for P in 0..PIXELS
+#if P > 0
+                // Pixels of an invocation ascend: where one is outside, those behind it are.
+                if !inside#{P} {
+                    continue;
+                }
+#endif
+                put(n#{P} * BAND_QUADS + quad, n#{P}, quad, e == 0u, mean#{P}[k], deviation#{P}[k], &msi#{P});
+#end
             }
         }
 #endif

@@ -24,8 +24,8 @@ fn reconstruct_mutations_are_caught() {
         "reconstruct",
         &[Replacement {
             file: "reconstruct.wgsl",
-            from: "step.first_pixel + n",
-            to: "n",
+            from: "step.first_pixel + n,",
+            to: "n,",
         }],
     );
 }

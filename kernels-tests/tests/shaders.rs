@@ -120,18 +120,19 @@ fn every_backend_takes_every_shader() {
     let mut written = 0;
     for case in cases() {
         // The least workgroup memory that WebGPU promises, a card's, and a software rasteriser's text.
-        for (software, workgroup_memory, arithmetic) in [
-            (false, 16_384, Arithmetic::Single),
-            (false, 49_152, Arithmetic::Single),
-            (true, 16_384, Arithmetic::Single),
-            (false, 49_152, Arithmetic::Half),
-            (true, 32_768, Arithmetic::Half),
-            (false, 49_152, Arithmetic::Matrix),
+        for (software, workgroup_memory, arithmetic, pixels) in [
+            (false, 16_384, Arithmetic::Single, 2),
+            (false, 49_152, Arithmetic::Single, 2),
+            (true, 16_384, Arithmetic::Single, 1),
+            (false, 49_152, Arithmetic::Half, 2),
+            (true, 32_768, Arithmetic::Half, 1),
+            (false, 49_152, Arithmetic::Matrix, 2),
         ] {
             let target = Target {
                 software,
                 workgroup_memory,
                 arithmetic,
+                pixels,
             };
             for (file, defines) in shaders(&case, target) {
                 let (module, info) = validated(file, &defines);
@@ -200,6 +201,7 @@ fn host_and_shader_agree_on_the_uniforms() {
             software: false,
             workgroup_memory: 16_384,
             arithmetic: Arithmetic::Single,
+            pixels: 2,
         };
         let (file, defines) = shaders(case, target)
             .into_iter()

@@ -1,4 +1,7 @@
-// One pixel through the network: twin of src/engine/cpu/network.rs.
+// #{PIXELS} pixel(s) through the network: twin of src/engine/cpu/network.rs.
+//
+// An invocation may have more than one pixel, because a load of weights, the same for all of them, costs a GPU more
+// than the multiply-adds that it serves with one.
 //
 // A layer's inputs lie in one array: the outputs below, the concatenated MSI pixel, and a one for the bias, as its
 // weights lie in the parameter block. So a layer is one loop over its inputs with named vec4 accumulators, up to eight
@@ -12,18 +15,22 @@
 // Layer #{L}. `member` is the offset of the member's parameters in quads.
 fn layer_#{L}(
     member: u32,
-#if OWN[L] > 0
-    input: ptr<function, array<f32, #{LENGTH[FROM[L]]}>>,
-#else
-    input: ptr<function, array<f32, #{MSI + 1}>>,
-#endif
 #if LAST[L]
     tile: u32,
-    to: ptr<function, array<vec4<f32>, #{WIDTH[L]}>>,
-#else
-    msi: ptr<function, array<f32, #{MSI + 1}>>,
-    to: ptr<function, array<f32, #{LENGTH[L]}>>,
 #endif
+#for P in 0..PIXELS
+#if OWN[L] > 0
+    input#{P}: ptr<function, array<f32, #{LENGTH[FROM[L]]}>>,
+#else
+    input#{P}: ptr<function, array<f32, #{MSI + 1}>>,
+#endif
+#if LAST[L]
+    to#{P}: ptr<function, array<vec4<f32>, #{WIDTH[L]}>>,
+#else
+    msi#{P}: ptr<function, array<f32, #{MSI + 1}>>,
+    to#{P}: ptr<function, array<f32, #{LENGTH[L]}>>,
+#endif
+#end
 ) {
 #if PARTS[L] > 1
     for (var part = start(); part < #{PARTS[L]}u; part++) {
@@ -37,33 +44,44 @@ fn layer_#{L}(
 #else
     let o#{K} = min(at + #{K}u, #{QUADS[L] - 1}u);
 #endif
-    var s#{K} = vec4<f32>(0.0);
+#for P in 0..PIXELS
+    var s#{K}_#{P} = vec4<f32>(0.0);
+#end
 #end
     for (var i = start(); i < #{OWN[L] + MSI_INPUTS[L] + 1}u; i++) {
-        let a = (*input)[i];
+#for P in 0..PIXELS
+        let a#{P} = (*input#{P})[i];
+#end
         let w = member + #{WEIGHT[L]}u + i * #{QUADS[L]}u;
 #for K in 0..ACCUMULATORS[L]
-        s#{K} += a * network[w + o#{K}];
+        let w#{K} = network[w + o#{K}];
+#for P in 0..PIXELS
+        s#{K}_#{P} += a#{P} * w#{K};
+#end
 #end
     }
+#for P in 0..PIXELS
 #for K in 0..ACCUMULATORS[L]
-    s#{K} = activate(s#{K}, #{SLOPE[L]});
+    s#{K}_#{P} = activate(s#{K}_#{P}, #{SLOPE[L]});
 #if LAST[L]
-    (*to)[at + #{K}u] = s#{K};
+    (*to#{P})[at + #{K}u] = s#{K}_#{P};
 #else
 #for C in 0..4
-    (*to)[4u * at + #{4 * K + C}u] = s#{K}[#{C}];
+    (*to#{P})[4u * at + #{4 * K + C}u] = s#{K}_#{P}[#{C}];
 #end
 #endif
+#end
 #end
 #if PARTS[L] > 1
     }
 #endif
 #if !LAST[L]
+#for P in 0..PIXELS
     for (var j = start(); j < #{APPENDED[L]}u; j++) {
-        (*to)[#{OUTPUTS[L]}u + j] = (*msi)[j];
+        (*to#{P})[#{OUTPUTS[L]}u + j] = (*msi#{P})[j];
     }
-    (*to)[#{OUTPUTS[L] + APPENDED[L]}] = 1.0;
+    (*to#{P})[#{OUTPUTS[L] + APPENDED[L]}] = 1.0;
+#end
 #endif
 }
 

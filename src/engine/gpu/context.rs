@@ -351,14 +351,17 @@ impl Context {
 
     /// What shaders' texts take from this adapter.
     pub fn target(&self, precision: Precision) -> Target {
+        let software = self.info.device_type == wgpu::DeviceType::Cpu;
         Target {
-            software: self.info.device_type == wgpu::DeviceType::Cpu,
+            software,
             workgroup_memory: self.limits.max_compute_workgroup_storage_size as usize,
             arithmetic: match precision {
                 Precision::F32 => Arithmetic::Single,
                 Precision::F16 if self.matrices => Arithmetic::Matrix,
                 Precision::F16 => Arithmetic::Half,
             },
+            // Two halve a GPU's loads of weights; a rasteriser in software would only compile twice the text.
+            pixels: if software { 1 } else { 2 },
         }
     }
 

@@ -23,6 +23,18 @@ pub struct Target {
     pub workgroup_memory: usize,
     /// Arithmetic of the HR pass and of reconstruction.
     pub arithmetic: Arithmetic,
+    /// Most pixels an invocation of the HR pass and of reconstruction in f32; with matrices it has one.
+    pub pixels: usize,
+}
+
+impl Target {
+    /// Pixels an invocation of reconstruction.
+    pub fn pixels_an_invocation(&self) -> usize {
+        match self.arithmetic {
+            Arithmetic::Single => self.pixels,
+            _ => 1,
+        }
+    }
 }
 
 /// How the HR pass and reconstruction multiply.

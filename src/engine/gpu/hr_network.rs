@@ -17,8 +17,10 @@ pub const FILE: &str = "hr_network.wgsl";
 /// How a window's sample is cut up.
 #[derive(Debug, PartialEq, Eq)]
 struct Tiling {
-    /// Invocations a workgroup, each a pixel of the chunk.
+    /// Invocations a workgroup.
     workgroup: usize,
+    /// Pixels an invocation has of a chunk.
+    pixels: usize,
     /// Quads of a tile of bands at most.
     tile: usize,
     /// Whether workgroup memory holds the sample of all bands; otherwise that of a tile, and tiles are drawn twice, because
@@ -26,25 +28,43 @@ struct Tiling {
     all: bool,
 }
 
-/// Cuts `bands` for `memory` bytes of workgroup memory. All bands at once are worth fewer invocations: they halve the
-/// work. Half a subgroup is not worth it.
-fn tiling(msi: usize, bands: usize, memory: usize) -> Result<Tiling> {
+/// Distance in quads of two pixels' samples of `quads` in workgroup memory: odd, so that neighbours lie in other banks.
+fn pitch(quads: usize) -> usize {
+    quads | 1
+}
+
+/// Bytes of workgroup memory of a chunk of `pixels` with `quads` of each held.
+fn chunk_memory(msi: usize, pixels: usize, quads: usize) -> usize {
+    pixels * (16 * pitch(quads) + 4 * (1 + psf::PARAMETERS + msi))
+}
+
+/// Cuts `bands` for `memory` bytes of workgroup memory, at most `pixels` an invocation. All bands at once are worth fewer
+/// invocations and fewer pixels of them: they halve the work. Half a subgroup is not worth it.
+fn tiling(msi: usize, bands: usize, pixels: usize, memory: usize) -> Result<Tiling> {
     let quads = quads(bands);
-    let fitting = |workgroup: usize| {
-        memory.saturating_sub(4 * workgroup * (1 + psf::PARAMETERS + msi)) / (16 * workgroup)
-    };
-    let cut = |workgroup: usize, all: bool| Tiling {
-        workgroup,
-        tile: fitting(workgroup).min(8).min(quads),
-        all,
-    };
-    [64, 32]
+    let whole = [(64, pixels), (32, pixels), (64, 1), (32, 1)]
         .into_iter()
-        .find(|&workgroup| fitting(workgroup) >= quads)
-        .map(|workgroup| cut(workgroup, true))
-        .or_else(|| {
-            let found = [64, 32, 16].into_iter().find(|&workgroup| fitting(workgroup) > 0);
-            found.map(|workgroup| cut(workgroup, false))
+        .find(|&(workgroup, pixels)| chunk_memory(msi, workgroup * pixels, quads) <= memory);
+    if let Some((workgroup, pixels)) = whole {
+        return Ok(Tiling {
+            workgroup,
+            pixels,
+            tile: quads.min(8),
+            all: true,
+        });
+    }
+    [64, 32, 16]
+        .into_iter()
+        .find_map(|workgroup| {
+            let tile = (1..=8.min(quads))
+                .rev()
+                .find(|&tile| chunk_memory(msi, workgroup, tile) <= memory)?;
+            Some(Tiling {
+                workgroup,
+                pixels: 1,
+                tile,
+                all: false,
+            })
         })
         .ok_or_else(|| {
             Error::failed(format!(
@@ -56,14 +76,15 @@ fn tiling(msi: usize, bands: usize, memory: usize) -> Result<Tiling> {
 /// The same for 16 bits: workgroups of one subgroup, tiles of whole matrices, and the network's own memory beside.
 fn half_tiling(msi: usize, bands: usize, layout: &Layout, memory: usize) -> Result<Tiling> {
     let workgroup = half_weights::SUBGROUP;
-    let other = half_weights::memory(layout) + 4 * workgroup * (1 + psf::PARAMETERS + msi);
     let matrix = BLOCK / 4;
-    half_weights::fits(other + 16 * workgroup * matrix, memory)?;
-    let fitting = (memory - other) / (16 * workgroup);
+    let network = half_weights::memory(layout);
+    let fits = |quads: usize| network + chunk_memory(msi, workgroup, quads) <= memory;
+    half_weights::fits(network + chunk_memory(msi, workgroup, matrix), memory)?;
     Ok(Tiling {
         workgroup,
-        tile: if fitting < 2 * matrix { matrix } else { 2 * matrix },
-        all: fitting >= quads(bands),
+        pixels: 1,
+        tile: if fits(2 * matrix) { 2 * matrix } else { matrix },
+        all: fits(quads(bands)),
     })
 }
 
@@ -74,7 +95,7 @@ fn half_tiling(msi: usize, bands: usize, layout: &Layout, memory: usize) -> Resu
 pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: Target) -> Result<Defines> {
     let memory = target.workgroup_memory;
     let tiling = match target.arithmetic {
-        Arithmetic::Single => tiling(shape.msi, shape.bands, memory)?,
+        Arithmetic::Single => tiling(shape.msi, shape.bands, target.pixels, memory)?,
         _ => half_tiling(shape.msi, shape.bands, layout, memory)?,
     };
     let mut d = shape.defines(problem.geometry);
@@ -86,11 +107,17 @@ pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: T
             _ => tiling.tile,
         },
     };
+    // Where all bands are held, that many invocations share the sum over a pixel's bands, in so many rounds.
+    let lanes = held.min(tiling.workgroup);
     d.extend(&network)
         .extend(&shape.window_defines())
         .extend(&defines::noise(problem.noise, Purpose::HighResolution))
         .number("WG", tiling.workgroup)
+        .number("PIXELS", tiling.pixels)
         .number("HELD", held)
+        .number("PITCH", pitch(held))
+        .number("LANES", lanes)
+        .number("ROUNDS", held.div_ceil(lanes))
         .number("WITH_MEAN", 1)
         .number("WITH_STD", 1)
         .number("KEEP", usize::from(defines::keeps_tensors(problem)));

@@ -76,6 +76,7 @@ pub fn defines(
     d.extend(&defines::network(architecture, layout, tile, target)?)
         .extend(&defines::noise(noise, Purpose::Inference))
         .number("WG", workgroup(target))
+        .number("PIXELS", target.pixels_an_invocation())
         .number("WITH_MEAN", mean)
         .number("WITH_STD", std);
     Ok(d)
@@ -178,7 +179,7 @@ pub fn reconstruct(
         let mut encoder = context.device.create_command_encoder(&Default::default());
         {
             let mut pass = context.pass(&mut encoder);
-            let workgroups = spread(count.div_ceil(workgroup(target)));
+            let workgroups = spread(count.div_ceil(workgroup(target) * target.pixels_an_invocation()));
             pass.dispatch(&pipeline, &group, &[0], workgroups, || {
                 cpu::reconstruct::work::<f32>(architecture, output, count)
             });
