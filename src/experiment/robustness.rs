@@ -1,10 +1,10 @@
 //! `experiment robustness`: one factor at a time away from a clean base setting, blind.
 
 use crate::error::{Error, Result};
-use crate::experiment::cell::{Setting, Told};
+use crate::experiment::cell::{Method, Setting, Told};
 use crate::experiment::manifest::{MsiSource, Reference};
 use crate::experiment::plan::Plan;
-use crate::sensor::catalogue::PsfSpec;
+use crate::sensor::catalogue::{PsfSpec, paper_psfs};
 use crate::sensor::estimate::PsfModel;
 
 /// Scales of the base setting, the first that leaves enough of the scene.
@@ -17,6 +17,9 @@ const SNR: [f64; 5] = [20.0, 25.0, 30.0, 35.0, 40.0];
 const MSI_ABOVE: [f64; 3] = [5.0, 0.0, -5.0];
 /// Misregistration along both axes in LR pixels.
 const SHIFTS: [f64; 3] = [0.0, 0.25, 0.5];
+
+/// Side of the window of the published PSFs, at every scale.
+const PAPER_KERNEL: usize = 32;
 
 /// The PSF of a form at a scale.
 type Shape = fn(usize) -> PsfSpec;
@@ -109,6 +112,21 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
     for seed in first_seed..first_seed + seeds {
         each("seed", &seed.to_string(), &|s| s.seed = seed);
     }
+    // The estimate alone is asked for, and every method has the same: the control is there soonest.
+    for scale in SCALES {
+        for number in 0..paper_psfs()?.len() {
+            for (_, base) in bases.iter().filter(|(reference, _)| reference.fits(scale)) {
+                let setting = Setting {
+                    scale,
+                    psf: PsfSpec::Paper(number),
+                    kernel: PAPER_KERNEL,
+                    ..base.clone()
+                };
+                let value = format!("x{scale}, paper:{number}");
+                plan.add_method("published PSF", &value, &setting, Method::Control);
+            }
+        }
+    }
     for scale in SCALES {
         for (reference, base) in &bases {
             if !reference.fits(scale) {
@@ -141,12 +159,20 @@ mod tests {
         let demo = [built_in().unwrap()];
         let plan = plan(&demo, PsfModel::Gaussian, 3, 4).unwrap();
         let factors: BTreeSet<&str> = plan.rows.iter().map(|r| r.factor.as_str()).collect();
-        let expected = ["PSF", "misregistration", "noise", "scale", "seed"];
+        let expected = [
+            "PSF",
+            "misregistration",
+            "noise",
+            "published PSF",
+            "scale",
+            "seed",
+        ];
         assert_eq!(factors.into_iter().collect::<Vec<_>>(), expected);
         let names: BTreeSet<String> = plan.rows.iter().map(|r| r.cell.name()).collect();
-        // 16 of noise, 6 of PSF, 3 shifts, 4 seeds and 3 scales (x32 is too large); the base stands in four of them.
-        assert_eq!(plan.rows.len(), 32 * 5);
-        assert_eq!(names.len(), 29 * 5);
+        // 16 of noise, 6 of PSF, 3 shifts, 4 seeds and 3 scales (x32 is too large); the base stands in four of them. And
+        // six PSFs at the three scales, for the control alone.
+        assert_eq!(plan.rows.len(), 32 * 5 + 18);
+        assert_eq!(names.len(), 29 * 5 + 18);
         assert_eq!(plan.left_out, ["demo at x32: too small"]);
         let mut one = plan.clone();
         one.only("HSI 20 dB, MSI 15 dB").unwrap();

@@ -5,7 +5,7 @@
 //! noise carries their noise too, so the remainder's variance is σ²(1 + ‖c‖²).
 
 use nalgebra::{DMatrix, DVector};
-use ndarray::{Array2, ArrayView2, ArrayView3, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 
 /// Bands on either side among which a band's predictors are found.
 const REACH: usize = 4;
@@ -24,6 +24,9 @@ const QUANTILES: [(f64, f64); 2] = [(0.1, 0.622), (0.5, 0.955)];
 /// Noise is the same everywhere, texture is not. Were texture's variance exponentially distributed over the blocks,
 /// the quietest tenth would still hold this share of the distance between the two quantiles.
 const TEXTURE_LEFT: f64 = 0.2;
+/// What the variance of texture's detail grows by when the image is halved, at the least: power spectra of natural images
+/// fall as 1/f² (Field, J. Opt. Soc. Am. A 4, 1987), the blur of a sensor makes them steeper; white noise stays as it is.
+const TEXTURE_GROWTH: f64 = 4.0;
 /// Blocks that are looked at, spread over the image: enough for a quantile, few enough to cost nothing.
 const MOST_BLOCKS: usize = 1024;
 
@@ -104,33 +107,54 @@ fn solve(mut normal: DMatrix<f64>, right: &DVector<f64>) -> DVector<f64> {
 }
 
 /// σ of every band of an HR-MSI: the finest diagonal detail, robustly regressed on the other bands', in the
-/// quietest blocks.
+/// quietest blocks, less the texture that the same detail of the halved image gives away.
 ///
 /// The detail is that of the 3×3 filter \[1 −2 1\]ᵀ\[1 −2 1\]/6 (Immerkær, CVIU 64, 1996). `None` where the image has
-/// no block of it free of masked pixels.
+/// no block of it free of masked pixels; an image too small to be halved is looked at in one scale.
 pub fn msi_noise(image: ArrayView3<f32>, valid: ArrayView2<bool>) -> Option<Vec<f64>> {
+    let fine = details(image, valid, 1)?;
+    let coarse = details(image, valid, 2);
+    let bands = 0..image.dim().2;
+    Some(
+        bands
+            .map(|band| {
+                let variance = quietest(&fine, band);
+                let growth = coarse
+                    .as_ref()
+                    .map_or(0.0, |coarse| (quietest(coarse, band) - variance).max(0.0));
+                (variance - growth / (TEXTURE_GROWTH - 1.0)).max(0.0).sqrt()
+            })
+            .collect(),
+    )
+}
+
+/// Detail of an image of means over `side`×`side` samples, times `side`: white noise has the variance it has at full size.
+/// One row a sample, block by block, so that a block is 64 rows that follow each other.
+fn details(image: ArrayView3<f32>, valid: ArrayView2<bool>, side: usize) -> Option<Array2<f64>> {
     let (rows, columns, bands) = image.dim();
+    let (rows, columns) = (rows / side, columns / side);
     if rows < BLOCK + 2 || columns < BLOCK + 2 {
         return None;
     }
     let (height, width) = ((rows - 2) / BLOCK, (columns - 2) / BLOCK);
-    // One row a sample, block by block, so that a block is 64 rows that follow each other.
     let mut detail: Vec<f64> = Vec::new();
     for block in (0..height * width).step_by((height * width).div_ceil(MOST_BLOCKS)) {
-        let (top, left) = (block / width * BLOCK, block % width * BLOCK);
-        let usable = valid
-            .slice(s![top..top + BLOCK + 2, left..left + BLOCK + 2])
-            .iter()
-            .all(|&ok| ok);
-        if !usable {
+        let (top, left) = (block / width * BLOCK * side, block % width * BLOCK * side);
+        let whole = s![top..top + (BLOCK + 2) * side, left..left + (BLOCK + 2) * side];
+        if !valid.slice(whole).iter().all(|&ok| ok) {
             continue;
         }
-        for (i, j) in (0..BLOCK * BLOCK).map(|k| (top + k / BLOCK, left + k % BLOCK)) {
+        let means = Array3::from_shape_fn((BLOCK + 2, BLOCK + 2, bands), |(i, j, band)| {
+            let (i, j) = (top + side * i, left + side * j);
+            let samples = image.slice(s![i..i + side, j..j + side, band]);
+            samples.iter().map(|&y| f64::from(y)).sum::<f64>() / side as f64
+        });
+        for (i, j) in (0..BLOCK * BLOCK).map(|k| (k / BLOCK, k % BLOCK)) {
             for band in 0..bands {
                 let mut sum = 0.0;
                 for (u, a) in [1.0, -2.0, 1.0].into_iter().enumerate() {
                     for (v, b) in [1.0, -2.0, 1.0].into_iter().enumerate() {
-                        sum += a * b * f64::from(image[[i + u, j + v, band]]);
+                        sum += a * b * means[[i + u, j + v, band]];
                     }
                 }
                 detail.push(sum / 6.0);
@@ -141,11 +165,10 @@ pub fn msi_noise(image: ArrayView3<f32>, valid: ArrayView2<bool>) -> Option<Vec<
     if samples == 0 {
         return None;
     }
-    let detail = Array2::from_shape_vec((samples, bands), detail).ok()?;
-    Some((0..bands).map(|band| quietest(&detail, band)).collect())
+    Array2::from_shape_vec((samples, bands), detail).ok()
 }
 
-/// σ of one band from its regressed detail.
+/// σ² of one band from its regressed detail.
 fn quietest(detail: &Array2<f64>, band: usize) -> f64 {
     let (samples, bands) = detail.dim();
     let others: Vec<usize> = (0..bands).filter(|&k| k != band).collect();
@@ -188,7 +211,7 @@ fn quietest(detail: &Array2<f64>, band: usize) -> f64 {
         *variances.select_nth_unstable_by(at, f64::total_cmp).1 / of_noise
     });
     let floor = (quiet - TEXTURE_LEFT * (middle - quiet).max(0.0)).max(0.0);
-    (floor / (1.0 + c.norm_squared())).sqrt()
+    floor / (1.0 + c.norm_squared())
 }
 
 fn median(values: &mut [f64]) -> f64 {
@@ -267,6 +290,40 @@ mod tests {
             ndarray::concatenate(Axis(2), &[texture.view(), texture.mapv(|x| 0.7 * x).view()]).unwrap();
         let found = msi_noise(copies.view(), all(&copies).view()).unwrap();
         assert!(found.iter().all(|&s| s < 1e-4), "{found:?}");
+    }
+
+    // Every band its own, with a spectrum that falls as 1/f²: white noise, averaged over 1, 2, 4, ... pixels and summed with
+    // weights that grow with the scale. In one scale, all of it would be noise.
+    #[test]
+    fn texture_of_one_band_alone_is_told_by_its_growth_with_scale() {
+        let mut texture = Array3::<f32>::zeros((128, 128, 3));
+        for level in 0..6 {
+            let side = 128 >> level;
+            let (coarse, _) = noisy(&Array3::from_elem((side, side, 3), 1.0), 40.0, 20 + level as u64);
+            texture += &Array3::from_shape_fn(texture.dim(), |(r, c, b)| {
+                coarse[[r >> level, c >> level, b]] - 1.0
+            });
+        }
+        texture += 0.5;
+        let alone = |image: &Array3<f32>, side| {
+            let detail = details(image.view(), all(image).view(), side).unwrap();
+            (0..3).map(|b| quietest(&detail, b)).sum::<f64>()
+        };
+        assert!(alone(&texture, 2) > 3.0 * alone(&texture, 1));
+        let found = msi_noise(texture.view(), all(&texture).view()).unwrap();
+        let (image, sigma) = noisy(&texture, 35.0, 5);
+        let with_noise = msi_noise(image.view(), all(&image).view()).unwrap();
+        for band in 0..3 {
+            assert!(
+                found[band] < 0.3 * sigma[band],
+                "{} for {}",
+                found[band],
+                sigma[band]
+            );
+            let share = with_noise[band] / sigma[band];
+            // Texture as strong as the noise at the finest scale: less rather than more is found.
+            assert!((0.7..1.1).contains(&share), "{share}");
+        }
     }
 
     #[test]
