@@ -72,6 +72,13 @@ fn a_profile_of_the_cpu_has_every_stage_and_a_trace() {
     assert_eq!(kernels(&report, "train"), all);
     assert_eq!(kernels(&report, "finetune"), [lr]);
     assert_eq!(kernels(&report, "reconstruct"), ["reconstruct"]);
+    let passes = [
+        "bicubic_update",
+        "consistency_residual",
+        "dct_denoise",
+        "guided_update",
+    ];
+    assert_eq!(kernels(&report, "refine"), passes);
 
     let trace = json(&fs::read_to_string(folder.path("t.json")).unwrap());
     let events = trace["traceEvents"].as_array().unwrap();
@@ -132,6 +139,15 @@ fn a_profile_of_a_gpu_has_times_or_says_why_not() {
         all.iter().any(|k| k.contains("hr_network")) && all.len() <= 8,
         "{all:?}"
     );
+    let passes = kernels(&report, "refine");
+    for pass in [
+        "bicubic_update",
+        "consistency_residual",
+        "dct_denoise",
+        "guided_update",
+    ] {
+        assert!(passes.iter().any(|k| k.contains(pass)), "{pass}: {passes:?}");
+    }
     // Timestamps that cannot be used are said to be so, and never printed.
     let by_device = report["clock"] == "device_timestamps";
     assert_eq!(report["timestamps"].is_null(), by_device);
@@ -153,6 +169,7 @@ fn requests_for_a_profile_that_make_no_sense_are_refused() {
         ("--steps 1001", "--steps"),
         ("--stage nonesuch", "--stage"),
         ("--side 8192 --bands 4096", "--side 8192"),
+        ("--side 4 --scale 8", "--side 4"),
         ("--scale 256 --lr-pixels 1000000", "windows"),
         ("--trace none/such/t.json", "none/such"),
     ] {

@@ -3,7 +3,7 @@
 use hsr_gpu::engine::Geometry;
 use hsr_gpu::engine::cpu::bicubic_update::{self, bicubic_update};
 use hsr_gpu::engine::cpu::consistency_residual::{self, consistency_residual};
-use hsr_gpu::engine::cpu::dct_denoise::{block_work, dct_denoise, pixel_work};
+use hsr_gpu::engine::cpu::dct_denoise::{self, block_work, dct_denoise, pixel_work};
 use hsr_gpu::engine::cpu::guided_update::{self, guided_update};
 use hsr_gpu::engine::refinement::{Guide, PlaneShape, RefinementGrid, Strip};
 use hsr_gpu::real::Real;
@@ -70,6 +70,7 @@ fn denoising_declares_what_it_does() {
     let did = operations(|| dct_denoise(shape, 2, &noisy, Some(&pilot), &mut out));
     let blocks = 4 * 7;
     let declared = block_work::<Counted>(blocks, true) + pixel_work::<Counted>(blocks, 260);
+    assert_eq!(dct_denoise::work::<Counted>(shape, 2, true), declared);
     // The twin sums strips by themselves and then adds both sums, which is two operations a pixel.
     assert_eq!(declared.operations + 2 * 260, did);
 }

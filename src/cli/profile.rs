@@ -1,4 +1,4 @@
-//! `profile`: where the time of training, fine-tuning and reconstruction goes, kernel by kernel, against the limits of
+//! `profile`: where the time of training, fine-tuning, reconstruction and refinement goes, kernel by kernel, against the limits of
 //! the device as two small probes find them on the spot.
 
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ use crate::interrupt;
 use crate::io::check_writable;
 use crate::network::Architecture;
 
+mod refinement;
 mod trace;
 
 /// Fine-tune steps for each training step: they are that much shorter.
@@ -58,7 +59,7 @@ pub struct Profile {
     /// LR pixels of a fine-tune step
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     finetune_pixels: u32,
-    /// Side of the reconstructed image
+    /// Side of the reconstructed image, and of the refined one (whole LR pixels of it)
     #[arg(long, value_name = "PIXELS", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=8192))]
     side: u16,
     /// Training steps; ten fine-tune steps are taken for each
@@ -86,6 +87,8 @@ enum Stage {
     Finetune,
     /// The mean of a whole image
     Reconstruct,
+    /// Every pass of refinement over a whole image
+    Refine,
 }
 
 impl Stage {
@@ -94,6 +97,7 @@ impl Stage {
             Stage::Train => "train",
             Stage::Finetune => "finetune",
             Stage::Reconstruct => "reconstruct",
+            Stage::Refine => "refine",
         }
     }
 }
@@ -177,6 +181,9 @@ impl Profile {
                 self.side, architecture.bands
             )));
         }
+        if wanted(Stage::Refine) {
+            refinement::check(self.side.into(), train.scale)?;
+        }
         if let Some(trace) = &self.trace {
             check_writable(trace)?;
         }
@@ -193,7 +200,7 @@ impl Profile {
             timestamps = Some("unusable: the adapter writes none inside passes".to_owned());
         }
         let (mut stages, mut traced) = (Vec::new(), Vec::new());
-        for stage in [Stage::Train, Stage::Finetune, Stage::Reconstruct] {
+        for stage in [Stage::Train, Stage::Finetune, Stage::Reconstruct, Stage::Refine] {
             if !wanted(stage) {
                 continue;
             }
@@ -203,6 +210,10 @@ impl Profile {
                 Stage::Train => steps(engine, &train, self.steps)?,
                 Stage::Finetune => steps(engine, &finetune, FINE_TUNE_FACTOR * self.steps)?,
                 Stage::Reconstruct => self.image(engine, &architecture, train.scale)?,
+                Stage::Refine => {
+                    let (bands, msi) = (architecture.bands, architecture.msi_bands);
+                    refinement::passes(engine, self.side.into(), train.scale, bands, msi)?
+                }
             };
             // The first run compiles kernels and fills caches; the second says what a run takes by itself.
             (prepared.run)()?;

@@ -105,6 +105,12 @@ pub fn pixel_work<T>(count: usize, pixels: usize) -> Work {
     Work::of::<T>(3 * count * samples + pixels, count * (samples + 1) + pixels)
 }
 
+/// Work of a whole pass over planes.
+pub fn work<T>(shape: PlaneShape, stride: usize, pilot: bool) -> Work {
+    let blocks = shape.channels * starts(shape.rows, stride).len() * starts(shape.columns, stride).len();
+    block_work::<T>(blocks, pilot) + pixel_work::<T>(blocks, shape.channels * shape.rows * shape.columns)
+}
+
 /// First rows or columns of the blocks: every `stride`, and the last that fits.
 fn starts(length: usize, stride: usize) -> Vec<usize> {
     let last = length - DCT_SIDE;

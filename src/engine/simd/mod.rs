@@ -30,7 +30,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::engine::cpu;
 use crate::engine::profile::{Clock, Instruments, Limits, Profile, Recorder};
-use crate::engine::refinement::{Guide, RefinementGrid, Refiner, Strip};
+use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
 use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -184,6 +184,24 @@ impl Engine<f32> for SimdEngine {
 /// The guided update takes most of refinement's time and has a kernel of its own; the twins of the others run on all
 /// threads and wait for memory.
 impl Refiner<f32> for SimdEngine {
+    fn consistency_residual(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        psf: &[f32],
+        target: &[f32],
+        hr_hsi: &[f32],
+        residual: &mut [f32],
+    ) -> Result<()> {
+        let begin = self.recorder.begin();
+        cpu::consistency_residual::consistency_residual(grid, strip, psf, target, hr_hsi, residual);
+        self.recorder.end(begin, "consistency_residual", 1, || {
+            let lr = strip.lr_row..strip.lr_row + residual.len() / (grid.columns * grid.bands);
+            cpu::consistency_residual::work::<f32>(grid, &lr, &grid.hr_rows_of(&lr))
+        });
+        Ok(())
+    }
+
     fn guided_update(
         &self,
         grid: &RefinementGrid,
@@ -194,7 +212,44 @@ impl Refiner<f32> for SimdEngine {
         hr_msi: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
+        let begin = self.recorder.begin();
         guided_update::guided_update(self.arch, grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi);
+        self.recorder.end(begin, "guided_update", 1, || {
+            let rows = strip.hr_row..strip.hr_row + hr_hsi.len() / (grid.hr_columns() * grid.bands);
+            cpu::guided_update::work::<f32>(grid, &rows, guide, grid.bands)
+        });
+        Ok(())
+    }
+
+    fn bicubic_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        residual: &[f32],
+        hr_hsi: &mut [f32],
+    ) -> Result<()> {
+        let begin = self.recorder.begin();
+        cpu::bicubic_update::bicubic_update(grid, strip, residual, hr_hsi);
+        self.recorder.end(begin, "bicubic_update", 1, || {
+            let rows = hr_hsi.len() / (grid.hr_columns() * grid.bands);
+            cpu::bicubic_update::work::<f32>(grid, rows, residual.len() / (grid.columns * grid.bands))
+        });
+        Ok(())
+    }
+
+    fn dct_denoise(
+        &self,
+        shape: PlaneShape,
+        stride: usize,
+        noisy: &[f32],
+        pilot: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<()> {
+        let begin = self.recorder.begin();
+        cpu::dct_denoise::dct_denoise(shape, stride, noisy, pilot, out);
+        self.recorder.end(begin, "dct_denoise", 1, || {
+            cpu::dct_denoise::work::<f32>(shape, stride, pilot.is_some())
+        });
         Ok(())
     }
 }
