@@ -11,6 +11,10 @@ use crate::error::Result;
 const BASE_BYTES: usize = 400 << 20;
 /// Arrays of the size of the LR-HSI that refinement holds at once, the scene's own included.
 const LR_ARRAYS: usize = 8;
+/// The same while the system of the spread is solved ([`crate::refine::spread`]), and the neighbours that the system has of
+/// an LR pixel at most: places nearer than [`Guide::MAX_RADIUS`](crate::engine::refinement::Guide::MAX_RADIUS).
+const LR_ARRAYS_BESIDE: usize = 4;
+const NEIGHBOURS: usize = 193;
 /// Arrays of the size of the HR-MSI that there are at once: denoising takes a second one.
 const HR_ARRAYS: usize = 2;
 
@@ -25,7 +29,11 @@ fn bytes(arrays: usize, (rows, columns, bands): Dim) -> usize {
 
 /// Bytes of a fusion's arrays of the sizes of its two images.
 pub fn fusion_bytes(lr_hsi: Dim, hr_msi: Dim) -> usize {
-    bytes(LR_ARRAYS, lr_hsi).saturating_add(bytes(HR_ARRAYS, hr_msi))
+    let system = bytes(NEIGHBOURS, (lr_hsi.0, lr_hsi.1, 1));
+    let spread = bytes(LR_ARRAYS_BESIDE, lr_hsi).saturating_add(system);
+    bytes(LR_ARRAYS, lr_hsi)
+        .max(spread)
+        .saturating_add(bytes(HR_ARRAYS, hr_msi))
 }
 
 /// Bytes of two images.
@@ -82,6 +90,7 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::refinement::Guide;
 
     #[test]
     fn scenes_take_memory_until_it_is_used_up() {
@@ -93,7 +102,14 @@ mod tests {
         let mut none = Room::new(BASE_BYTES / 2, folder.path().join("none"));
         assert!(matches!(none.place(0).unwrap(), Store::Memory));
         assert_eq!(none.place(1).unwrap_err().exit_code(), 2);
-        assert_eq!(fusion_bytes((1, 2, 3), (4, 5, 6)), 4 * (8 * 6 + 2 * 120));
+        assert_eq!(
+            fusion_bytes((1, 2, 3), (4, 5, 6)),
+            4 * (2 * 193 + 4 * 6 + 2 * 120)
+        );
+        assert_eq!(fusion_bytes((1, 2, 300), (4, 5, 6)), 4 * (8 * 600 + 2 * 120));
+        let reach = Guide::MAX_RADIUS as i32;
+        let near = (-reach..=reach).flat_map(|i| (-reach..=reach).map(move |j| i * i + j * j));
+        assert_eq!(near.filter(|square| *square < reach * reach).count(), NEIGHBOURS);
         assert_eq!(pair_bytes((usize::MAX, 2, 3), (4, 5, 6)), usize::MAX);
     }
 }

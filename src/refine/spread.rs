@@ -282,10 +282,8 @@ pub fn weights(lattice: &Lattice, guide: Guide, residuals: &[f32], store: &Store
 
 /// K + νI on a lattice.
 struct System {
-    rows: usize,
-    columns: usize,
-    /// Places within reach of a pixel: rows down and columns to the right, in the order of the grid.
-    near: Vec<(isize, isize)>,
+    /// How far the places within reach of a pixel lie behind it in the grid's order, ascending.
+    near: Vec<isize>,
     /// Of every pixel what it has in common with these; 0 where there is no pixel or none that is usable.
     values: Buffer,
 }
@@ -293,25 +291,23 @@ struct System {
 impl System {
     fn new(lattice: &Lattice, guide: Guide, store: &Store) -> Result<System> {
         let reach = guide.radius.floor() as isize;
-        let near: Vec<(isize, isize)> = (-reach..=reach)
+        let places: Vec<(isize, isize)> = (-reach..=reach)
             .flat_map(|i| (-reach..=reach).map(move |j| (i, j)))
             .filter(|&(i, j)| guide.kernel((i * i + j * j) as f64, 0.0) > 0.0)
             .collect();
-        let mut system = System {
-            rows: lattice.rows,
-            columns: lattice.columns,
-            values: store.zeros(lattice.usable.len() * near.len())?,
-            near,
-        };
-        let System { near, values, .. } = &mut system;
+        let (rows, columns) = (lattice.rows, lattice.columns);
+        let mut values = store.zeros(lattice.usable.len() * places.len())?;
         values
-            .par_chunks_exact_mut(near.len())
+            .par_chunks_exact_mut(places.len())
             .zip(lattice.usable)
             .enumerate()
             .filter(|(_, (_, ok))| **ok)
             .for_each(|(k, (values, _))| {
-                for (value, &by) in values.iter_mut().zip(&*near) {
-                    let Some(l) = neighbour(lattice.rows, lattice.columns, k, by) else {
+                let (r, c) = (k / columns, k % columns);
+                for (value, &(i, j)) in values.iter_mut().zip(&places) {
+                    let row = r.checked_add_signed(i).filter(|&r| r < rows);
+                    let column = c.checked_add_signed(j).filter(|&c| c < columns);
+                    let Some(l) = row.zip(column).map(|(r, c)| r * columns + c) else {
                         continue;
                     };
                     if lattice.usable[l] {
@@ -320,7 +316,11 @@ impl System {
                     }
                 }
             });
-        Ok(system)
+        let near = places.iter().map(|(i, j)| i * columns as isize + j);
+        Ok(System {
+            near: near.collect(),
+            values,
+        })
     }
 
     /// `out` = (K + νI) `x`, pixels × `bands`.
@@ -330,10 +330,9 @@ impl System {
             .enumerate()
             .for_each(|(k, (out, values))| {
                 out.fill(0.0);
+                // Where the value is above 0 there is a pixel.
                 for (&value, &by) in values.iter().zip(&self.near).filter(|(value, _)| **value > 0.0) {
-                    let Some(l) = neighbour(self.rows, self.columns, k, by) else {
-                        continue;
-                    };
+                    let l = k.wrapping_add_signed(by);
                     for (o, &x) in out.iter_mut().zip(&x[l * bands..][..bands]) {
                         *o += value * x;
                     }
@@ -381,13 +380,6 @@ impl System {
         }
         Ok(solution)
     }
-}
-
-/// The pixel `by` rows and columns from pixel `k` of a grid, if there is one.
-fn neighbour(rows: usize, columns: usize, k: usize, (down, right): (isize, isize)) -> Option<usize> {
-    let r = (k / columns).checked_add_signed(down).filter(|&r| r < rows)?;
-    let c = (k % columns).checked_add_signed(right).filter(|&c| c < columns)?;
-    Some(r * columns + c)
 }
 
 /// Sum over the pixels of a·b, each band by itself; in chunks, so that the bits do not depend on threads.
