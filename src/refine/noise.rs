@@ -311,18 +311,18 @@ mod tests {
         };
         assert!(alone(&texture, 2) > 3.0 * alone(&texture, 1));
         let found = msi_noise(texture.view(), all(&texture).view()).unwrap();
-        let (image, sigma) = noisy(&texture, 35.0, 5);
+        // One scale finds 0.39 of σ in the texture alone; of 225 blocks and 49 both together find σ to some 7 %.
+        let (image, sigma) = noisy(&texture, 25.0, 5);
         let with_noise = msi_noise(image.view(), all(&image).view()).unwrap();
         for band in 0..3 {
             assert!(
-                found[band] < 0.3 * sigma[band],
+                found[band] < 0.1 * sigma[band],
                 "{} for {}",
                 found[band],
                 sigma[band]
             );
             let share = with_noise[band] / sigma[band];
-            // Texture as strong as the noise at the finest scale: less rather than more is found.
-            assert!((0.7..1.1).contains(&share), "{share}");
+            assert!((0.88..1.12).contains(&share), "{share}");
         }
     }
 
