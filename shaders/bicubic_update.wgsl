@@ -17,9 +17,8 @@ struct Tap {
 const BANDS = #{BANDS}u;
 
 @compute @workgroup_size(#{WG})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-    let at = (group.y * groups.x + group.x) * #{WG}u + lane;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = (step.first_group + group.x) * #{WG}u + lane;
     if at >= step.hr_rows * step.hr_columns * BANDS {
         return;
     }

@@ -20,9 +20,8 @@ fn inside(block: u32, k: u32, length: u32) -> u32 {
 }
 
 @compute @workgroup_size(#{WG})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-    let at = (group.y * groups.x + group.x) * #{WG}u + lane;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = (step.first_group + group.x) * #{WG}u + lane;
     if at >= step.lr_rows * step.lr_columns * BANDS {
         return;
     }

@@ -31,9 +31,8 @@ fn first_block(p: u32) -> u32 {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-    let at = (group.y * groups.x + group.x) * 64u + lane;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let at = (step.first_group + group.x) * 64u + lane;
     if at >= step.hr_rows * step.hr_columns {
         return;
     }
@@ -109,9 +108,8 @@ fn transpose(first: u32, line: u32, x: Line) -> Line {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-    let block = (group.y * groups.x + group.x) * 8u + lane / 8u;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let block = (step.first_group + group.x) * 8u + lane / 8u;
     let line = lane % 8u;
     // All invocations reach the barriers; those past the last block repeat it.
     let n = min(block, step.lr_rows * step.lr_columns - 1u);

@@ -59,7 +59,7 @@ fn entry(slice: u32, e: u32) -> f32 {
 
 @compute @workgroup_size(128)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let e = group.x * 8u + lane % 8u;
+    let e = (step.first_group + group.x) * 8u + lane % 8u;
     let slice = lane / 8u;
     partial[lane] = 0.0;
     if e < 2u * RESPONSES + 13u {

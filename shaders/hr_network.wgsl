@@ -212,11 +212,10 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let in_part = group.y * groups.x + group.x;
-    if in_part >= step.hr_part {
+    let n = step.first_group + group.y * groups.x + group.x;
+    if n >= step.hr_count {
         return;
     }
-    let n = step.hr_offset + in_part;
     let window = batch[step.hr_first + n];
     let member = step.member * #{PARAMETER_QUADS}u;
     let record = n * #{WINDOW_RECORD}u;

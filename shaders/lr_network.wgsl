@@ -24,7 +24,7 @@ var<workgroup> partial: array<f32, #{WG}>;
 
 @compute @workgroup_size(#{WG})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let first = group.x * CHUNK;
+    let first = (step.first_group + group.x) * CHUNK;
     let count = min(CHUNK, step.lr_count - first);
     load(lane, group.y, first, count);
     storageBarrier();

@@ -20,7 +20,8 @@ var<workgroup> partial: array<vec4<f32>, 64>;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = group.y * step.lr_count;
-    if group.x == #{QUAD_GROUPS}u {
+    let column = step.first_group + group.x;
+    if column == #{QUAD_GROUPS}u {
         var sum = 0.0;
         for (var n = lane; n < step.lr_count; n += WG) {
             sum += pixels[(first + n) * #{PIXEL_RECORD}u + #{PIXEL_LOSS}u].x;
@@ -38,7 +39,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         return;
     }
-    let quad = #{FIRST_QUAD}u + group.x * 8u + lane % 8u;
+    let quad = #{FIRST_QUAD}u + column * 8u + lane % 8u;
     let slice = lane / 8u;
     var sum = vec4<f32>(0.0);
     if quad < #{PARAMETER_QUADS}u {

@@ -22,7 +22,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = group.y * groups.x + group.x;
+    let n = step.first_group + group.y * groups.x + group.x;
     if n >= step.lr_count {
         return;
     }

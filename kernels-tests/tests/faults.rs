@@ -8,8 +8,10 @@ use std::rc::Rc;
 
 use hsr_gpu::engine::cpu::CpuEngine;
 use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare_refinement::{KERNELS, refined, refinement_cases};
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use hsr_gpu::engine::gpu::{GpuEngine, Options};
+use hsr_gpu::engine::profile::{Clock, Instruments};
 use hsr_gpu::engine::recovery::Recovery;
 use hsr_gpu::engine::refinement::{Guide, RefinementGrid, Refiner, Strip};
 use hsr_gpu::engine::simd::SimdEngine;
@@ -323,24 +325,117 @@ fn the_self_test_finds_a_broken_kernel_and_passes_a_good_one() {
     assert!(said.borrow().is_empty());
 }
 
-// However a step's HR pass is cut and steps are queued, the bits are the same.
+#[test]
+fn the_self_test_finds_a_broken_pass_of_refinement_and_passes_good_ones() {
+    let cases = refinement_cases();
+    for case in &cases[..2] {
+        let (good, _, said) = recovery(Options::default(), true);
+        for kernel in KERNELS {
+            refined(&good, case, kernel).unwrap();
+        }
+        assert!(said.borrow().is_empty(), "{}: {said:?}", case.name);
+    }
+    let case = &cases[0];
+    for (kernel, file, from, to) in [
+        (
+            "consistency_residual",
+            "consistency_residual.wgsl",
+            "psf[i * KERNEL + j]",
+            "psf[j * KERNEL + i]",
+        ),
+        ("guided_update", "guided_update.wgsl", "4.0 * t + 1.0", "4.0 * t"),
+        (
+            "bicubic_update",
+            "bicubic_update.wgsl",
+            "row_taps[rows + #{R}u].weight",
+            "row_taps[rows].weight",
+        ),
+        (
+            "dct_denoise",
+            "dct_denoise.wgsl",
+            "min(block * STRIDE, length - 8u)",
+            "min(block, length - 8u)",
+        ),
+    ] {
+        let options = broken(file, from, to);
+        let (alone, _, _) = recovery(options.clone(), true);
+        let error = refined(&alone, case, kernel).unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        let line = error.to_string();
+        assert!(
+            line.contains("self-test") && line.contains(kernel) && !line.contains('\n'),
+            "{kernel}: {line}"
+        );
+        // The CPU begins the pass anew, from the image as it was; without the test nothing is noticed.
+        let (either, _, said) = recovery(options.clone(), true);
+        let either = either.or(|| Ok(Box::new(CpuEngine)));
+        let right = refined(&CpuEngine, case, kernel).unwrap();
+        assert!(refined(&either, case, kernel).unwrap() == right, "{kernel}");
+        assert!(said.borrow()[0].contains("not the bits"), "{said:?}");
+        let (skipping, _, said) = recovery(options, false);
+        assert!(refined(&skipping, case, kernel).unwrap() != right, "{kernel}");
+        assert!(said.borrow().is_empty());
+    }
+}
+
+// However steps are queued and their calls cut, the bits are the same.
 #[test]
 fn the_pace_changes_no_bit() {
     for name in ["wv2", "three members, linear path, K < s"] {
         let (case, engine) = (case(name), engine());
         let paced = |rate: f64| {
-            for kind in ["lr_steps", "lr_network", "hr_network", "reconstruct.wgsl"] {
-                // As if it had taken this long: far from the first guess in steps that it follows.
-                for _ in 0..9 {
-                    engine.pace.measured(kind, rate, 1.0);
-                }
-            }
+            engine.pace.assume(rate);
             let trained = train(&engine, &case, &mut |_| ()).unwrap();
             (trained, reconstruct(&engine, &case, 3).unwrap())
         };
         let fast = paced(1e13);
         for slow in [1.0, 1e5, 1e7] {
             assert!(paced(slow) == fast, "{name} at {slow} operations a second");
+        }
+    }
+    // Calls of each kernel: a slow device gets more of them, until it has shown what it does.
+    let (case, engine) = (case("three members, linear path, K < s"), engine());
+    let calls = |rate: f64| {
+        engine.pace.assume(rate);
+        engine.start_profile(Clock::HostClock).unwrap();
+        train(&engine, &case, &mut |_| ()).unwrap();
+        let spans = engine.take_profile().spans;
+        [
+            "psf_blur",
+            "lr_network",
+            "network_update",
+            "hr_network",
+            "degradation_sums",
+        ]
+        .map(|kernel| spans.iter().filter(|s| s.kernel == kernel).count())
+    };
+    let (fast, slow) = (calls(1e13), calls(1e3));
+    assert!(
+        fast.iter().zip(&slow).all(|(few, many)| few < many),
+        "{fast:?} {slow:?}"
+    );
+}
+
+#[test]
+fn the_pace_changes_no_bit_of_a_refinement() {
+    let engine = engine();
+    for case in refinement_cases() {
+        for kernel in KERNELS {
+            let paced = |rate: f64| {
+                engine.pace.assume(rate);
+                engine.start_profile(Clock::HostClock).unwrap();
+                let results = refined(&engine, &case, kernel).unwrap();
+                (results, engine.take_profile().spans.len())
+            };
+            let (fast, few) = paced(1e13);
+            let (slow, many) = paced(1.0);
+            assert!(fast == slow, "{}: {kernel}", case.name);
+            let least = if case.grid.hr_rows() == 1 { few } else { few + 1 };
+            assert!(
+                many >= least,
+                "{}: {kernel}: {few} and {many} dispatches",
+                case.name
+            );
         }
     }
 }

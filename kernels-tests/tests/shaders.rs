@@ -211,8 +211,8 @@ fn host_and_shader_agree_on_the_uniforms() {
     };
     let step = offsets!(StepUniform: key, step, member, lr_first, lr_count, hr_first, hr_count, slot,
         update_network, network_step, network_root, degradation_step, degradation_root, lr_scale, blur_scale,
-        response_scale, observation_scale, alpha_blur, alpha_response, alpha_observation, zero, index, run, hr_offset,
-        hr_part);
+        response_scale, observation_scale, alpha_blur, alpha_response, alpha_observation, zero, index, run,
+        first_group);
     assert_eq!(
         layout(&module(hr_network::FILE), "Step"),
         (step, size_of::<StepUniform>())
@@ -223,7 +223,7 @@ fn host_and_shader_agree_on_the_uniforms() {
         (tile, size_of::<TileUniform>())
     );
     let part = offsets!(PartUniform: hr_row, hr_rows, hr_height, hr_columns, lr_row, lr_rows, lr_height, lr_columns,
-        quad, quads, reach, radius, sharpness, zero);
+        quad, quads, reach, radius, sharpness, first_group, zero);
     assert_eq!(
         layout(&module(guided_update::FILE), "Part"),
         (part, size_of::<PartUniform>())

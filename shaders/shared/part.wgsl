@@ -13,5 +13,6 @@ struct Part {
     reach: u32,          // radius rounded up
     radius: f32,         // of the guide, see `Guide` in src/engine/refinement.rs
     sharpness: f32,      // its precision, which is a reserved word
+    first_group: u32,    // workgroup that a dispatch begins with, of those that are needed: a long one is cut
     zero: u32,           // 0, see shared/start.wgsl
 }

@@ -23,6 +23,5 @@ struct Step {
     zero: u32,               // 0, see shared/start.wgsl
     index: u32,              // number of this step among the queued ones
     run: u32,                // steps that `lr_steps` takes from here on
-    hr_offset: u32,          // first window of the HR batch that a dispatch of `hr_network` takes
-    hr_part: u32,            // windows that it takes
+    first_group: u32,        // workgroup that a dispatch begins with, of those that are needed: a long one is cut
 }

@@ -53,6 +53,13 @@ enum Kind {
         frozen: bool,
     },
     Reconstruction,
+    ConsistencyResidual,
+    GuidedUpdate,
+    BicubicUpdate,
+    /// Denoising by thresholds or by a pilot's gains.
+    Denoising {
+        pilot: bool,
+    },
 }
 
 impl Recovery {
@@ -166,6 +173,32 @@ impl Recovery {
             }
         }
     }
+
+    /// Runs a pass of refinement into `out`, which may begin with what was there `before`, and looks at the first of its
+    /// kind: a pass that is wrong, or whose device fails, begins anew on the next engine.
+    fn refine(
+        &self,
+        kind: Kind,
+        (before, out): (&[f32], &mut [f32]),
+        mut work: impl FnMut(&dyn Refiner<f32>, &mut [f32]) -> Result<()>,
+        test: impl Fn(&dyn Refiner<f32>, &[f32]) -> Result<self_test::Verdict>,
+    ) -> Result<()> {
+        loop {
+            self.with(|engine| {
+                out[..before.len()].copy_from_slice(before);
+                work(engine.refiner(), out)
+            })?;
+            let from = self.current.get();
+            let Some(reference) = self.untested(kind) else {
+                return Ok(());
+            };
+            let verdict = test(reference.refiner(), out)?;
+            self.judge(verdict, kind, from)?;
+            if self.current.get() == from {
+                return Ok(());
+            }
+        }
+    }
 }
 
 impl Engine<f32> for Recovery {
@@ -249,10 +282,14 @@ impl Refiner<f32> for Recovery {
         hr_hsi: &[f32],
         residual: &mut [f32],
     ) -> Result<()> {
-        self.with(|engine| {
-            let refiner = engine.refiner();
-            refiner.consistency_residual(grid, strip, psf, target, hr_hsi, residual)
-        })
+        self.refine(
+            Kind::ConsistencyResidual,
+            (&[], residual),
+            |refiner, out| refiner.consistency_residual(grid, strip, psf, target, hr_hsi, out),
+            |reference, found| {
+                self_test::consistency_residual(reference, (grid, strip), psf, target, hr_hsi, found)
+            },
+        )
     }
 
     fn guided_update(
@@ -265,13 +302,24 @@ impl Refiner<f32> for Recovery {
         hr_msi: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
-        // A part of the strip may be updated when the device fails.
         let before = hr_hsi.to_vec();
-        self.with(|engine| {
-            hr_hsi.copy_from_slice(&before);
-            let refiner = engine.refiner();
-            refiner.guided_update(grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi)
-        })
+        self.refine(
+            Kind::GuidedUpdate,
+            (&before, hr_hsi),
+            |refiner, out| refiner.guided_update(grid, strip, guide, weights, lr_msi, hr_msi, out),
+            |reference, found| {
+                let line = grid.hr_columns() * grid.msi_bands;
+                self_test::hr_update(
+                    "guided_update",
+                    (grid, strip),
+                    (&before, found),
+                    |strip, row, out| {
+                        let colours = &hr_msi[row * line..(row + 1) * line];
+                        reference.guided_update(grid, strip, guide, weights, lr_msi, colours, out)
+                    },
+                )
+            },
+        )
     }
 
     fn bicubic_update(
@@ -282,10 +330,19 @@ impl Refiner<f32> for Recovery {
         hr_hsi: &mut [f32],
     ) -> Result<()> {
         let before = hr_hsi.to_vec();
-        self.with(|engine| {
-            hr_hsi.copy_from_slice(&before);
-            engine.refiner().bicubic_update(grid, strip, residual, hr_hsi)
-        })
+        self.refine(
+            Kind::BicubicUpdate,
+            (&before, hr_hsi),
+            |refiner, out| refiner.bicubic_update(grid, strip, residual, out),
+            |reference, found| {
+                self_test::hr_update(
+                    "bicubic_update",
+                    (grid, strip),
+                    (&before, found),
+                    |strip, _, out| reference.bicubic_update(grid, strip, residual, out),
+                )
+            },
+        )
     }
 
     fn dct_denoise(
@@ -296,7 +353,15 @@ impl Refiner<f32> for Recovery {
         pilot: Option<&[f32]>,
         out: &mut [f32],
     ) -> Result<()> {
-        self.with(|engine| engine.refiner().dct_denoise(shape, stride, noisy, pilot, out))
+        let kind = Kind::Denoising {
+            pilot: pilot.is_some(),
+        };
+        self.refine(
+            kind,
+            (&[], out),
+            |refiner, out| refiner.dct_denoise(shape, stride, noisy, pilot, out),
+            |reference, found| self_test::dct_denoise(reference, (shape, stride), noisy, pilot, found),
+        )
     }
 }
 

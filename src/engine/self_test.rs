@@ -1,5 +1,5 @@
 //! Whether a device computes what the CPU engine computes, on a run's own kernels and data: a step before the first of
-//! its kind, and the first pixels of the first reconstruction.
+//! its kind, the first pixels of the first reconstruction, and a row or a few of the first call of every pass of refinement.
 //!
 //! It costs a step of both engines and compiles nothing that the run does not need: the step is one that the run is about
 //! to take, but for most of its HR windows. It is to find a driver that miscompiles and memory that does not hold what was
@@ -7,6 +7,7 @@
 
 use ndarray::{Array3, ArrayView3, s};
 
+use crate::engine::refinement::{DCT_SIDE, PlaneShape, RefinementGrid, Refiner, Strip};
 use crate::engine::{Engine, Output, Problem, StepLosses, StepPlan, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -21,10 +22,19 @@ const LIMIT: f64 = 1e-3;
 /// Share of Adam's steps that may go another way: where a gradient is nearly zero, its sign is that of rounding.
 const STEP_LIMIT: f64 = 0.05;
 
+/// NMSE limit of what an update of refinement adds or takes: sums of up to a thousand products in another order, and an
+/// exponential, differ by 1e-12, and by 1e-8 where weights cancel; a wrong tap or weight is off by per cents.
+const UPDATE_LIMIT: f64 = 1e-5;
+/// Rows of blocks of the denoising, beside the first.
+const BLOCK_ROWS: usize = 8;
+/// Share of the energy of what both came from that is rounding, however little was changed: 1e-5 of a number.
+const ROUNDING: f64 = 1e-10;
+
 /// What was found to be wrong, for a message.
 pub type Verdict = std::result::Result<(), String>;
 
-/// Σ(a − b)² / Σ(b − base)² where `base` is what both came from; infinite where a value is not finite.
+/// Σ(a − b)² / Σ(b − base)² where `base` is what both came from; infinite where a value is not finite. Nothing where
+/// rounding of the base explains it.
 fn nmse(a: &[f32], b: &[f32], base: &[f32]) -> f64 {
     if a.len() != b.len() || a.iter().any(|x| !x.is_finite()) {
         return f64::INFINITY;
@@ -36,7 +46,8 @@ fn nmse(a: &[f32], b: &[f32], base: &[f32]) -> f64 {
         true => b.iter().zip(zero).map(|(&b, &c)| square(b, c)).sum(),
         false => b.iter().zip(base).map(|(&b, &c)| square(b, c)).sum(),
     };
-    if error == 0.0 { 0.0 } else { error / size }
+    let rounding: f64 = base.iter().map(|&x| ROUNDING * square(x, 0.0)).sum();
+    if error <= rounding { 0.0 } else { error / size }
 }
 
 fn hold(what: &str, limit: f64, a: &[f32], b: &[f32], base: &[f32]) -> Verdict {
@@ -165,4 +176,99 @@ pub fn reconstruction(
         &flat(expected.view()),
         &[],
     ))
+}
+
+/// Row number `row` of rows of `line` samples.
+fn row_of(image: &[f32], row: usize, line: usize) -> &[f32] {
+    &image[row * line..(row + 1) * line]
+}
+
+/// Compares the middle row of `found`, see [`Refiner::consistency_residual`], with that of `reference`.
+///
+/// # Errors
+/// Where that one fails; so below.
+pub fn consistency_residual(
+    reference: &dyn Refiner<f32>,
+    (grid, strip): (&RefinementGrid, Strip),
+    psf: &[f32],
+    target: &[f32],
+    hr_hsi: &[f32],
+    found: &[f32],
+) -> Result<Verdict> {
+    let line = grid.columns * grid.bands;
+    let middle = found.len() / line / 2;
+    let row = Strip {
+        lr_row: strip.lr_row + middle,
+        ..strip
+    };
+    let target = row_of(target, middle, line);
+    let mut expected = vec![0.0; line];
+    reference.consistency_residual(grid, row, psf, target, hr_hsi, &mut expected)?;
+    let found = row_of(found, middle, line);
+    Ok(hold(
+        "consistency_residual",
+        UPDATE_LIMIT,
+        found,
+        &expected,
+        target,
+    ))
+}
+
+/// Compares the middle row of an update of `before` to `found` with what `update` makes of it there.
+///
+/// # Errors
+/// As `update`.
+pub fn hr_update(
+    what: &str,
+    (grid, strip): (&RefinementGrid, Strip),
+    (before, found): (&[f32], &[f32]),
+    update: impl FnOnce(Strip, usize, &mut [f32]) -> Result<()>,
+) -> Result<Verdict> {
+    let line = grid.hr_columns() * grid.bands;
+    let middle = found.len() / line / 2;
+    let row = Strip {
+        hr_row: strip.hr_row + middle,
+        ..strip
+    };
+    let before = row_of(before, middle, line);
+    let mut expected = before.to_vec();
+    update(row, middle, &mut expected)?;
+    let found = row_of(found, middle, line);
+    Ok(hold(what, UPDATE_LIMIT, found, &expected, before))
+}
+
+/// Compares the first rows of the first plane of `found`, see [`Refiner::dct_denoise`], with those of `reference`.
+///
+/// # Errors
+/// As above.
+pub fn dct_denoise(
+    reference: &dyn Refiner<f32>,
+    (shape, stride): (PlaneShape, usize),
+    noisy: &[f32],
+    pilot: Option<&[f32]>,
+    found: &[f32],
+) -> Result<Verdict> {
+    // Up to the next row of blocks these have all that cover them.
+    let (seen, whole) = match DCT_SIDE + BLOCK_ROWS * stride {
+        seen if seen < shape.rows => (seen, (BLOCK_ROWS + 1) * stride),
+        _ => (shape.rows, shape.rows),
+    };
+    let first = PlaneShape {
+        channels: 1,
+        rows: seen,
+        ..shape
+    };
+    let seen = seen * shape.columns;
+    let mut expected = vec![0.0; seen];
+    reference.dct_denoise(
+        first,
+        stride,
+        &noisy[..seen],
+        pilot.map(|p| &p[..seen]),
+        &mut expected,
+    )?;
+    let whole = whole * shape.columns;
+    // What is taken away is noise; a coefficient at the threshold may stay or go.
+    let (found, noisy) = (&found[..whole], &noisy[..whole]);
+    Ok(hold("dct_denoise", LIMIT, found, &expected[..whole], noisy))
 }

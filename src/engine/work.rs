@@ -7,7 +7,7 @@
 //! Bytes are what must be read and written at least: every input of the call once, every output once.
 
 use std::iter::Sum;
-use std::ops::Add;
+use std::ops::{Add, Range};
 
 use serde::Serialize;
 
@@ -26,6 +26,19 @@ impl Work {
         Work {
             operations: operations as u64,
             bytes: (values * size_of::<T>()) as u64,
+        }
+    }
+}
+
+impl Work {
+    /// Of the parts `range` out of `count` that are alike: shares of all parts add up to the whole.
+    pub fn share(&self, range: Range<u32>, count: u32) -> Work {
+        let up_to =
+            |end: u32, whole: u64| (u128::from(whole) * u128::from(end) / u128::from(count.max(1))) as u64;
+        let between = |whole: u64| up_to(range.end, whole) - up_to(range.start, whole);
+        Work {
+            operations: between(self.operations),
+            bytes: between(self.bytes),
         }
     }
 }

@@ -5,7 +5,6 @@ use bytemuck::{Pod, Zeroable};
 use crate::engine::cpu;
 use crate::engine::cpu::bicubic_update::taps;
 use crate::engine::gpu::GpuEngine;
-use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::refinement::{Buffers, PartUniform, rows_of_part};
 use crate::engine::refinement::{BICUBIC_REACH, RefinementGrid, Strip};
@@ -72,10 +71,9 @@ pub fn bicubic_update(
             hr_rows: hr.len() as u32,
             ..PartUniform::of(grid)
         };
-        let workgroups = spread(hr_hsi.len().div_ceil(WORKGROUP));
-        buffers.run(&pipeline, part, workgroups, || {
-            cpu::bicubic_update::work::<f32>(grid, hr.len(), lr.len())
-        })?;
+        let workgroups = hr_hsi.len().div_ceil(WORKGROUP);
+        let work = cpu::bicubic_update::work::<f32>(grid, hr.len(), lr.len());
+        buffers.run(&pipeline, part, workgroups, FILE, work)?;
         buffers.read("hr_hsi", hr_hsi)?;
     }
     Ok(())

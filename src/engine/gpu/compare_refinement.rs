@@ -210,6 +210,20 @@ fn denoised(refiner: &dyn Refiner<f32>, case: &RefinementCase, with_pilot: bool)
     Ok(out)
 }
 
+/// What `kernel` makes of a case: of the whole image, or without and with a pilot.
+///
+/// # Errors
+/// Where the device fails.
+pub fn refined(refiner: &dyn Refiner<f32>, case: &RefinementCase, kernel: &str) -> Result<Vec<Vec<f32>>> {
+    match UPDATES.contains(&kernel) {
+        true => Ok(vec![update(refiner, case, kernel, &(0..case.grid.rows))?]),
+        false => [false, true]
+            .map(|pilot| denoised(refiner, case, pilot))
+            .into_iter()
+            .collect(),
+    }
+}
+
 /// Runs `kernel` on a case on the GPU and through its twin: the whole image, and a strip, which must be the same to the bit
 /// as on the GPU's whole image.
 ///

@@ -3,7 +3,6 @@
 use crate::engine::cpu;
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::defines::Target;
-use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::refinement::{Buffers, PartUniform, rows_of_part};
 use crate::engine::refinement::{RefinementGrid, Strip};
@@ -65,10 +64,9 @@ pub fn consistency_residual(
                 lr_rows: lr.len() as u32,
                 ..PartUniform::of(grid)
             };
-            let workgroups = spread(residual.len().div_ceil(WORKGROUP));
-            buffers.run(&pipeline, part, workgroups, || {
-                cpu::consistency_residual::work::<f32>(grid, &lr, &hr)
-            })?;
+            let workgroups = residual.len().div_ceil(WORKGROUP);
+            let work = cpu::consistency_residual::work::<f32>(grid, &lr, &hr);
+            buffers.run(&pipeline, part, workgroups, FILE, work)?;
         }
         buffers.read("residual", residual)?;
     }

@@ -3,7 +3,6 @@
 use crate::engine::cpu;
 use crate::engine::cpu::dct_denoise::{THRESHOLD, dct_matrix};
 use crate::engine::gpu::GpuEngine;
-use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::refinement::{Buffers, PartUniform, rows_of_part};
 use crate::engine::refinement::{DCT_SIDE, PlaneShape};
@@ -11,6 +10,9 @@ use crate::error::Result;
 
 /// The shader.
 pub const FILE: &str = "dct_denoise.wgsl";
+
+/// What its second dispatch is measured as.
+const GATHER: &str = "dct_denoise.wgsl, gather";
 
 /// Invocations a workgroup, [`DCT_SIDE`] a block.
 const WORKGROUP: usize = 64;
@@ -87,14 +89,12 @@ pub fn dct_denoise(
                 lr_columns: across as u32,
                 ..Default::default()
             };
-            let workgroups = spread(count.div_ceil(WORKGROUP / DCT_SIDE));
-            buffers.run(&transform, part, workgroups, || {
-                cpu::dct_denoise::block_work::<f32>(count, pilot.is_some())
-            })?;
-            let workgroups = spread(out.len().div_ceil(WORKGROUP));
-            buffers.run(&gather, part, workgroups, || {
-                cpu::dct_denoise::pixel_work::<f32>(count, out.len())
-            })?;
+            let workgroups = count.div_ceil(WORKGROUP / DCT_SIDE);
+            let work = cpu::dct_denoise::block_work::<f32>(count, pilot.is_some());
+            buffers.run(&transform, part, workgroups, FILE, work)?;
+            let workgroups = out.len().div_ceil(WORKGROUP);
+            let work = cpu::dct_denoise::pixel_work::<f32>(count, out.len());
+            buffers.run(&gather, part, workgroups, GATHER, work)?;
             buffers.read("clean", out)?;
         }
     }

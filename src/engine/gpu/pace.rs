@@ -12,28 +12,51 @@ const FIRST: f64 = 0.5e9;
 /// How much faster than before a device is taken to be after one measurement: a short one is mostly overhead.
 const GROWTH: f64 = 16.0;
 
+#[derive(Debug, Default)]
+struct Rates {
+    measured: BTreeMap<&'static str, f64>,
+    assumed: Option<f64>,
+}
+
+impl Rates {
+    fn of(&self, kind: &str) -> f64 {
+        let measured = self.measured.get(kind).copied();
+        measured.or(self.assumed).unwrap_or(FIRST)
+    }
+}
+
 /// Measured rates by kind of work.
 #[derive(Debug, Default)]
-pub struct Pace(Mutex<BTreeMap<&'static str, f64>>);
+pub struct Pace(Mutex<Rates>);
 
 impl Pace {
-    fn rates(&self) -> std::sync::MutexGuard<'_, BTreeMap<&'static str, f64>> {
+    fn rates(&self) -> std::sync::MutexGuard<'_, Rates> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether work of this kind was measured.
+    /// Forgets what was measured, and takes work of every kind to run at `rate` operations a second until it is measured
+    /// again: for comparisons of fast and slow devices.
+    pub fn assume(&self, rate: f64) {
+        *self.rates() = Rates {
+            measured: BTreeMap::new(),
+            assumed: Some(rate),
+        };
+    }
+
+    /// Whether a rate of this kind is known.
     pub fn knows(&self, kind: &str) -> bool {
-        self.rates().contains_key(kind)
+        let rates = self.rates();
+        rates.assumed.is_some() || rates.measured.contains_key(kind)
     }
 
     /// Operations of this kind that fit into [`TARGET`].
     pub fn fitting(&self, kind: &str) -> f64 {
-        TARGET * self.rates().get(kind).copied().unwrap_or(FIRST)
+        TARGET * self.rates().of(kind)
     }
 
     /// Seconds that so many operations of this kind are likely to take.
     pub fn seconds(&self, kind: &str, operations: f64) -> f64 {
-        operations / self.rates().get(kind).copied().unwrap_or(FIRST)
+        operations / self.rates().of(kind)
     }
 
     /// Takes note that `operations` of this kind took so many seconds.
@@ -42,11 +65,11 @@ impl Pace {
             return;
         }
         let mut rates = self.rates();
-        let before = rates.get(kind).copied().unwrap_or(FIRST);
+        let before = rates.of(kind);
         let found = operations / seconds.max(1e-9);
         // A few operations say little of the rate but how much overhead there is, unless they took long.
         let telling = found > before || seconds > TARGET / 4.0;
-        rates.insert(
+        rates.measured.insert(
             kind,
             if telling {
                 found.min(GROWTH * before)

@@ -275,12 +275,14 @@ impl Pipeline {
     }
 }
 
+/// Workgroups along the first dimension of a dispatch at most: half of what every adapter allows.
+pub const ROW: u32 = 32_768;
+
 /// Workgroups of a dispatch of `n`, over two dimensions where one does not hold them.
 pub fn spread(n: usize) -> [u32; 3] {
-    const ROW: usize = 32_768;
-    if n <= ROW {
+    if n <= ROW as usize {
         [n as u32, 1, 1]
     } else {
-        [ROW as u32, n.div_ceil(ROW) as u32, 1]
+        [ROW, n.div_ceil(ROW as usize) as u32, 1]
     }
 }

@@ -46,6 +46,23 @@ pub(super) enum Kernel {
     DegradationUpdate,
 }
 
+impl Kernel {
+    /// Its shader.
+    pub(super) fn file(self) -> &'static str {
+        match self {
+            Kernel::Degradation => degradation::FILE,
+            Kernel::PsfBlur => psf_blur::FILE,
+            Kernel::LrNetwork => lr_network::FILE,
+            Kernel::NetworkUpdate => network_update::FILE,
+            Kernel::LrSteps => lr_steps::FILE,
+            Kernel::HalfWeights => super::half_weights::FILE,
+            Kernel::HrNetwork => hr_network::FILE,
+            Kernel::DegradationSums => degradation_sums::FILE,
+            Kernel::DegradationUpdate => degradation_update::FILE,
+        }
+    }
+}
+
 /// Those of a step that are compiled; each is with the first step that needs it.
 pub(super) type Recording = [Option<Recorded>; 9];
 
@@ -65,33 +82,21 @@ impl Texts<'_> {
     /// File and defines of a kernel.
     pub(super) fn of(&self, kernel: Kernel) -> Result<(&'static str, Defines)> {
         let (problem, layout, shape, target) = (self.problem, self.layout, self.shape, self.target);
-        Ok(match kernel {
-            Kernel::Degradation => (degradation::FILE, degradation::defines(problem, shape)),
-            Kernel::PsfBlur => (psf_blur::FILE, psf_blur::defines(problem, shape)),
-            Kernel::LrNetwork => (
-                lr_network::FILE,
-                lr_network::defines(problem, layout, shape, self.windows, target)?,
-            ),
+        let defines = match kernel {
+            Kernel::Degradation => degradation::defines(problem, shape),
+            Kernel::PsfBlur => psf_blur::defines(problem, shape),
+            Kernel::LrNetwork => lr_network::defines(problem, layout, shape, self.windows, target)?,
             Kernel::NetworkUpdate => {
                 let members = problem.architecture.members;
-                let defines = network_update::defines(layout, shape, members, problem.frozen_encoder);
-                (network_update::FILE, defines)
+                network_update::defines(layout, shape, members, problem.frozen_encoder)
             }
-            Kernel::LrSteps => (
-                lr_steps::FILE,
-                lr_steps::defines(problem, layout, shape, (self.windows, self.pitch), target)?,
-            ),
-            Kernel::HalfWeights => (super::half_weights::FILE, super::half_weights::defines(layout)),
-            Kernel::HrNetwork => (
-                hr_network::FILE,
-                hr_network::defines(problem, layout, shape, target)?,
-            ),
-            Kernel::DegradationSums => (degradation_sums::FILE, degradation_sums::defines(problem, shape)),
-            Kernel::DegradationUpdate => (
-                degradation_update::FILE,
-                degradation_update::defines(problem, shape),
-            ),
-        })
+            Kernel::LrSteps => lr_steps::defines(problem, layout, shape, (self.windows, self.pitch), target)?,
+            Kernel::HalfWeights => super::half_weights::defines(layout),
+            Kernel::HrNetwork => hr_network::defines(problem, layout, shape, target)?,
+            Kernel::DegradationSums => degradation_sums::defines(problem, shape),
+            Kernel::DegradationUpdate => degradation_update::defines(problem, shape),
+        };
+        Ok((kernel.file(), defines))
     }
 }
 
@@ -181,7 +186,7 @@ impl Buffers {
             }
         }
         Ok(Buffers {
-            // One more for the parts of a step's HR pass.
+            // One more for the parts of a call.
             step: zeroed("step", (STEPS + 1) * pitch / 4, fewer_windows)?,
             batch: zeroed("batch", batch_capacity, smaller_lr)?,
             hr_msi: of("hr_msi", &data.hr_msi, fewer_windows)?,

@@ -1,8 +1,8 @@
 //! What the passes of refinement share on the GPU: their uniform, their buffers, and how an image is cut into parts.
 //!
-//! Images come from the host and go back to it, strip by strip. A strip is cut further where a binding would not hold it,
-//! and so that no dispatch is long; where the device's memory is short, parts become smaller. The bits of a row depend on
-//! none of it.
+//! Images come from the host and go back to it, strip by strip. A strip is cut further where a binding would not hold it;
+//! where the device's memory is short, parts become smaller. A part is dispatched a few workgroups at a time where it
+//! would take long (`pace`). The bits of a row depend on none of it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::buffers::GpuBuffer;
-use crate::engine::gpu::pipeline::Pipeline;
+use crate::engine::gpu::pipeline::{Pipeline, ROW};
 use crate::engine::gpu::{bicubic_update, consistency_residual, dct_denoise, guided_update};
 use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
 use crate::engine::work::Work;
@@ -44,6 +44,7 @@ pub struct PartUniform {
     pub reach: u32,
     pub radius: f32,
     pub sharpness: f32,
+    pub first_group: u32,
     pub zero: u32,
 }
 
@@ -152,19 +153,37 @@ impl<'e> Buffers<'e> {
             .write(&engine.context, 0, data)
     }
 
-    /// Runs a kernel over the buffers that its shader names.
+    /// Runs so many workgroups of a kernel over the buffers that its shader names, `work` in all: as many at a time as
+    /// the device was measured to do in a short while. `kind` is what it is measured as.
     pub fn run(
         &mut self,
         pipeline: &Pipeline,
         part: PartUniform,
-        workgroups: [u32; 3],
-        work: impl FnOnce() -> Work,
+        workgroups: usize,
+        kind: &'static str,
+        work: Work,
     ) -> Result<()> {
-        let encoder = self.recorded(pipeline, part, workgroups, work)?;
-        self.engine.context.submit(encoder, false)
+        let count = u32::try_from(workgroups)
+            .map_err(|_| Error::failed(format!("{kind}: {workgroups} workgroups for a part of an image")))?;
+        let each = work.operations as f64 / f64::from(count.max(1));
+        let mut done = 0;
+        while done < count {
+            let fitting = (self.engine.pace.fitting(kind) / each.max(1.0)).max(1.0);
+            let now = (fitting as u32).min(ROW).min(count - done);
+            let part = PartUniform {
+                first_group: done,
+                ..part
+            };
+            let measured = (kind, each * f64::from(now));
+            self.run_measured(pipeline, part, [now, 1, 1], measured, || {
+                work.share(done..done + now, count)
+            })?;
+            done += now;
+        }
+        Ok(())
     }
 
-    /// [`Buffers::run`] of so many operations, whose time is taken for the next part.
+    /// Runs a kernel for so many operations, whose time is taken for the next part.
     pub fn run_measured(
         &mut self,
         pipeline: &Pipeline,

@@ -30,8 +30,9 @@ pub struct StepUniform {
     pub zero: u32,
     pub index: u32,
     pub run: u32,
-    pub hr_offset: u32,
-    pub hr_part: u32,
+    pub first_group: u32,
+    /// Fills the struct up to the eight bytes that `key` aligns it to.
+    pub padding: u32,
 }
 
 /// Twin of `Tile` in `shaders/shared/tile.wgsl`, which says what the fields mean.

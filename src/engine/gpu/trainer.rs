@@ -1,28 +1,22 @@
 //! A training run on the GPU: pipelines, bind groups and buffers made once, then replayed step by step.
 //!
-//! Steps are queued on the host and submitted many at a time, as many as the device was measured to do in a short while
-//! (`pace`); an HR pass that takes longer is cut by windows. What differs between them stands in one uniform
+//! Steps are queued on the host and submitted many at a time (`queue`). What differs between them stands in one uniform
 //! buffer with dynamic offsets and one buffer of batch indices. Losses stay on the device until they are asked for.
 
+mod queue;
 mod tensors;
 
-use std::mem::offset_of;
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::cpu::{self, network_update::Adam};
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
-use crate::engine::gpu::pace::TARGET;
 use crate::engine::gpu::recording::{
     Buffers, Kernel, Recording, SLOTS, STEPS, Texts, padded, record, unpadded,
 };
 use crate::engine::gpu::step::StepUniform;
-use crate::engine::gpu::timing::Pass;
-use crate::engine::gpu::{
-    GpuEngine, degradation, degradation_sums, degradation_update, half_weights, hr_network, lr_network,
-    lr_steps, network_update, psf_blur, reconstruct,
-};
-use crate::engine::work::Work;
+use crate::engine::gpu::trainer::queue::Queue;
+use crate::engine::gpu::{GpuEngine, lr_steps, psf_blur, reconstruct};
 use crate::engine::{
     Noise, Output, Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet,
     TrainingState, check_length,
@@ -30,38 +24,6 @@ use crate::engine::{
 use crate::error::{Error, Result};
 use crate::network::Layout;
 use crate::random::key;
-
-/// Kinds of work that the device is measured by: whole steps in one workgroup a member, LR passes, HR passes.
-pub(super) const PERSISTENT: &str = "lr_steps";
-const SPREAD: &str = "lr_network";
-const WINDOWS: &str = "hr_network";
-
-/// A step that waits for its submit.
-struct Queued {
-    observe: bool,
-    /// Whether `lr_steps` takes it, with those behind it that keep its batch and θ.
-    persistent: bool,
-    update_degradation: bool,
-    lr_count: usize,
-    hr_count: usize,
-    /// Operations of the LR and of the HR pass, roughly.
-    work: [f64; 2],
-}
-
-impl Queued {
-    /// The kind of its LR pass.
-    fn kind(&self) -> &'static str {
-        if self.persistent { PERSISTENT } else { SPREAD }
-    }
-}
-
-/// Commands that are recorded and not yet submitted.
-struct Segment {
-    encoder: wgpu::CommandEncoder,
-    /// Kind and operations of what is to be measured; no kind where there are two.
-    kind: Option<&'static str>,
-    work: f64,
-}
 
 /// What is known on the host of a step whose losses are still on the device.
 struct Awaited {
@@ -87,13 +49,7 @@ pub(super) struct GpuTrainer<'a> {
     /// Whether PSF, SRF and observations on the device belong to the current θ and `lr_batch`.
     observed: bool,
     lr_batch: Arc<[u32]>,
-    queue: Vec<Queued>,
-    uniforms: Vec<u8>,
-    batches: Vec<u32>,
-    /// Batches of the step queued last and where they start, to be shared with the next.
-    last: [(Arc<[u32]>, usize); 2],
-    /// Seconds that the queued steps are likely to take.
-    queued_seconds: f64,
+    queue: Queue,
     /// Distance of two uniforms in bytes.
     pitch: usize,
     batch_capacity: usize,
@@ -128,7 +84,6 @@ impl<'a> GpuTrainer<'a> {
             &shape,
             (pitch, batch_capacity),
         )?;
-        let none: Arc<[u32]> = Arc::from([]);
         let mut trainer = GpuTrainer {
             engine,
             problem: problem.clone(),
@@ -142,12 +97,8 @@ impl<'a> GpuTrainer<'a> {
             network_updates: state.network_updates,
             degradation_updates: state.degradation_updates,
             observed: false,
-            lr_batch: none.clone(),
-            queue: Vec::new(),
-            uniforms: Vec::new(),
-            batches: Vec::new(),
-            last: [(none.clone(), 0), (none, 0)],
-            queued_seconds: 0.0,
+            lr_batch: Arc::from([]),
+            queue: Queue::default(),
             pitch,
             batch_capacity,
             next_slot: 0,
@@ -169,9 +120,15 @@ impl<'a> GpuTrainer<'a> {
         let b = self.shape.msi;
         let mut lr_msi = Vec::with_capacity(self.windows * b);
         let all: Vec<u32> = (0..self.windows as u32).collect();
-        for chunk in all.chunks(self.problem.lr_capacity.max(1)) {
+        let pixel = cpu::psf_blur::work(&self.problem, 1).operations as f64;
+        let mut rest = &all[..];
+        while !rest.is_empty() {
+            let fitting = (self.engine.pace.fitting(psf_blur::FILE) / pixel).max(1.0) as usize;
+            let count = fitting.min(self.problem.lr_capacity.max(1)).min(rest.len());
+            let (chunk, after) = rest.split_at(count);
+            rest = after;
             let uniform = StepUniform {
-                lr_count: chunk.len() as u32,
+                lr_count: count as u32,
                 ..Default::default()
             };
             self.buffers.step.write(context, 0, &[uniform])?;
@@ -179,11 +136,16 @@ impl<'a> GpuTrainer<'a> {
             let mut encoder = context.device.create_command_encoder(&Default::default());
             {
                 let mut pass = context.pass(&mut encoder);
-                self.observe(&mut pass, chunk.len(), 0)?;
+                self.dispatch_all(&mut pass, &self.observation(count), 0)?;
             }
-            context.submit(encoder, false)?;
+            let began = Instant::now();
+            context.submit(encoder, true)?;
+            let seconds = began.elapsed().as_secs_f64();
+            self.engine
+                .pace
+                .measured(psf_blur::FILE, pixel * count as f64, seconds);
             let size = self.shape.observation;
-            let observations: Vec<f32> = self.buffers.observations.read(context, 0, chunk.len() * size)?;
+            let observations: Vec<f32> = self.buffers.observations.read(context, 0, count * size)?;
             lr_msi.extend(unpadded(&observations, size, b));
         }
         let p = self.layout.abundances;
@@ -268,58 +230,6 @@ impl<'a> GpuTrainer<'a> {
         Ok(())
     }
 
-    fn dispatch(
-        &self,
-        pass: &mut Pass,
-        kernel: Kernel,
-        offset: usize,
-        workgroups: [u32; 3],
-        work: impl FnOnce() -> Work,
-    ) -> Result<()> {
-        let recorded = self.recording[kernel as usize]
-            .as_ref()
-            .ok_or_else(|| Error::failed(format!("{kernel:?} was not compiled for this step")))?;
-        let offset = [offset as u32];
-        let offsets = if recorded.stepped { &offset[..] } else { &[] };
-        pass.dispatch(&recorded.pipeline, &recorded.group, offsets, workgroups, work);
-        Ok(())
-    }
-
-    fn observe(&self, pass: &mut Pass, lr_count: usize, offset: usize) -> Result<()> {
-        let problem = &self.problem;
-        if problem.fixed_psf.is_none() || problem.fixed_srf.is_none() {
-            let groups = degradation::workgroups(&self.shape);
-            self.dispatch(pass, Kernel::Degradation, offset, groups, || {
-                cpu::degradation::work(problem)
-            })?;
-        }
-        let groups = psf_blur::workgroups(lr_count);
-        self.dispatch(pass, Kernel::PsfBlur, offset, groups, || {
-            cpu::psf_blur::work(problem, lr_count)
-        })
-    }
-
-    /// Where a batch starts in the buffer of indices; put there unless the step before had the same.
-    fn place(&mut self, which: usize, batch: &Arc<[u32]>) -> u32 {
-        let (last, at) = &self.last[which];
-        if !self.queue.is_empty() && (Arc::ptr_eq(last, batch) || last == batch) {
-            return *at as u32;
-        }
-        let at = self.batches.len();
-        self.batches.extend_from_slice(batch);
-        self.last[which] = (batch.clone(), at);
-        at as u32
-    }
-
-    /// Operations of a step's LR and HR pass, roughly: enough to tell how long they take.
-    fn work(&self, lr_count: usize, hr_count: usize) -> [f64; 2] {
-        let a = &self.problem.architecture;
-        let pixel = 2 * a.multiply_adds() + 40 * a.bands;
-        let area = self.shape.side * self.shape.side;
-        let lr = 3 * pixel * lr_count * a.members;
-        [lr as f64, (hr_count * area * (pixel + 12 * a.bands)) as f64]
-    }
-
     fn check_plan(&self, plan: &StepPlan) -> Result<()> {
         let problem = &self.problem;
         for (what, batch, capacity) in [
@@ -345,161 +255,6 @@ impl<'a> GpuTrainer<'a> {
                 plan.member, problem.architecture.members
             )));
         }
-        Ok(())
-    }
-
-    fn segment(&self) -> Segment {
-        Segment {
-            encoder: self
-                .engine
-                .context
-                .device
-                .create_command_encoder(&Default::default()),
-            kind: None,
-            work: 0.0,
-        }
-    }
-
-    /// Submits what was recorded, and with `measure` waits for it and takes its time.
-    fn submit(&self, segment: Segment, measure: bool) -> Result<()> {
-        let began = Instant::now();
-        self.engine.context.submit(segment.encoder, measure)?;
-        if let (true, Some(kind)) = (measure, segment.kind) {
-            let seconds = began.elapsed().as_secs_f64();
-            self.engine.pace.measured(kind, segment.work, seconds);
-        }
-        Ok(())
-    }
-
-    /// The HR pass of the queued step number `index`, in submits that are short; gives room for what follows.
-    fn submit_windows(&self, before: Segment, index: usize, measure: bool) -> Result<Segment> {
-        self.submit(before, measure)?;
-        let (context, step) = (&self.engine.context, &self.queue[index]);
-        let each = step.work[1] / step.hr_count.max(1) as f64;
-        let mut uniform = self.uniforms[index * self.pitch..][..size_of::<StepUniform>()].to_vec();
-        let mut done = 0;
-        while done < step.hr_count {
-            let fitting = (self.engine.pace.fitting(WINDOWS) / each).max(1.0) as usize;
-            let part = fitting.min(step.hr_count - done);
-            for (field, value) in [
-                (offset_of!(StepUniform, hr_offset), done),
-                (offset_of!(StepUniform, hr_part), part),
-            ] {
-                uniform[field..field + 4].copy_from_slice(bytemuck::bytes_of(&(value as u32)));
-            }
-            // Taken over between the submit before and the next.
-            self.buffers
-                .step
-                .write(context, STEPS * self.pitch / 4, &uniform)?;
-            let mut segment = self.segment();
-            (segment.kind, segment.work) = (Some(WINDOWS), each * part as f64);
-            {
-                let mut pass = context.pass(&mut segment.encoder);
-                let groups = hr_network::workgroups(part);
-                self.dispatch(&mut pass, Kernel::HrNetwork, STEPS * self.pitch, groups, || {
-                    cpu::hr_network::work(&self.problem, part)
-                })?;
-            }
-            self.submit(segment, measure)?;
-            done += part;
-        }
-        Ok(self.segment())
-    }
-
-    /// Submits the queued steps. With `measure` the device is waited for and its time is taken.
-    fn flush(&mut self, measure: bool) -> Result<()> {
-        if self.queue.is_empty() {
-            return Ok(());
-        }
-        // Steps that one dispatch of `lr_steps` takes from each on; those behind the first of a run have none.
-        let mut runs = vec![0; self.queue.len()];
-        let mut first = 0;
-        for (i, step) in self.queue.iter().enumerate() {
-            let goes_on = i > 0 && step.persistent && self.queue[i - 1].persistent && !step.observe;
-            if !goes_on {
-                first = i;
-            }
-            runs[first] += 1;
-        }
-        for (i, &run) in runs.iter().enumerate() {
-            for (field, value) in [
-                (offset_of!(StepUniform, index), i),
-                (offset_of!(StepUniform, run), run),
-            ] {
-                let at = i * self.pitch + field;
-                self.uniforms[at..at + 4].copy_from_slice(bytemuck::bytes_of(&(value as u32)));
-            }
-        }
-        let context = &self.engine.context;
-        self.buffers.step.write(context, 0, &self.uniforms)?;
-        self.buffers.batch.write(context, 0, &self.batches)?;
-        if measure {
-            context.wait()?;
-        }
-        let mut segment = self.segment();
-        let kind = self.queue.first().map(Queued::kind);
-        segment.kind = kind.filter(|kind| self.queue.iter().all(|step| step.kind() == *kind));
-        let members = self.problem.architecture.members;
-        let frozen = self.problem.frozen_encoder;
-        for (i, step) in self.queue.iter().enumerate().filter(|&(i, _)| runs[i] > 0) {
-            let offset = i * self.pitch;
-            segment.work += self.queue[i..i + runs[i]].iter().map(|s| s.work[0]).sum::<f64>();
-            let mut pass = context.pass(&mut segment.encoder);
-            let (problem, lr, hr) = (&self.problem, step.lr_count, step.hr_count);
-            let with_std = problem.noise != Noise::Off;
-            if step.observe {
-                self.observe(&mut pass, lr, offset)?;
-            }
-            if step.persistent {
-                let groups = lr_steps::workgroups(members);
-                self.dispatch(&mut pass, Kernel::LrSteps, offset, groups, || {
-                    std::iter::repeat_n(cpu::lr_steps::work(problem, lr, with_std, true), runs[i]).sum()
-                })?;
-                continue;
-            }
-            let groups = lr_network::workgroups(lr, members);
-            self.dispatch(&mut pass, Kernel::LrNetwork, offset, groups, || {
-                cpu::lr_network::work(problem, lr, with_std)
-            })?;
-            // Both updates start from the same φ and θ: the HR pass comes before Adam.
-            if step.update_degradation {
-                if self.engine.precision() == Precision::F16 {
-                    let groups = half_weights::workgroups(&self.layout);
-                    self.dispatch(&mut pass, Kernel::HalfWeights, offset, groups, || {
-                        cpu::half_weights::work(&self.layout)
-                    })?;
-                }
-                if measure || self.engine.pace.seconds(WINDOWS, step.work[1]) > TARGET {
-                    drop(pass);
-                    segment = self.submit_windows(segment, i, measure)?;
-                    pass = context.pass(&mut segment.encoder);
-                } else {
-                    let groups = hr_network::workgroups(hr);
-                    self.dispatch(&mut pass, Kernel::HrNetwork, offset, groups, || {
-                        cpu::hr_network::work(problem, hr)
-                    })?;
-                }
-            }
-            let groups = network_update::workgroups(&self.layout, members, frozen);
-            self.dispatch(&mut pass, Kernel::NetworkUpdate, offset, groups, || {
-                cpu::network_update::work(problem, lr, true)
-            })?;
-            if step.update_degradation {
-                let groups = degradation_sums::workgroups(&self.shape);
-                self.dispatch(&mut pass, Kernel::DegradationSums, offset, groups, || {
-                    cpu::degradation_sums::work(problem, lr, hr)
-                })?;
-                let groups = degradation_update::WORKGROUPS;
-                self.dispatch(&mut pass, Kernel::DegradationUpdate, offset, groups, || {
-                    cpu::degradation_update::work(problem)
-                })?;
-            }
-        }
-        self.submit(segment, measure)?;
-        self.queue.clear();
-        self.uniforms.clear();
-        self.batches.clear();
-        self.queued_seconds = 0.0;
         Ok(())
     }
 
@@ -535,27 +290,15 @@ impl Trainer<f32> for GpuTrainer<'_> {
             self.collect_losses()?;
         }
         let update_degradation = plan.degradation_rate.is_some();
-        let work = self.work(lr, if update_degradation { hr } else { 0 });
-        let persistent = self.is_persistent(lr, update_degradation);
-        let pace = &self.engine.pace;
-        let kind = if persistent { PERSISTENT } else { SPREAD };
-        let seconds = pace.seconds(kind, work[0]) + pace.seconds(WINDOWS, work[1]);
-        let unknown = !pace.knows(kind) || (update_degradation && !pace.knows(WINDOWS));
-        if self.queue.len() == STEPS
-            || unknown
-            || self.queued_seconds + seconds > TARGET
-            || self.batches.len() + lr + hr > self.batch_capacity
-        {
-            self.flush(false)?;
-        }
+        let (mut queued, seconds, unknown) = self.make_room(lr, hr, update_degradation)?;
         self.prepare(lr, update_degradation)?;
-        let lr_first = self.place(0, &plan.lr_batch);
+        let lr_first = self.queue.place(0, &plan.lr_batch);
         let hr_first = if update_degradation {
-            self.place(1, &plan.hr_batch)
+            self.queue.place(1, &plan.hr_batch)
         } else {
             0
         };
-        let observe = !(self.observed && self.lr_batch == plan.lr_batch);
+        queued.observe = !(self.observed && self.lr_batch == plan.lr_batch);
         let adam = |rate: Option<f64>, updates: &mut u64| {
             rate.map(|rate| {
                 *updates += 1;
@@ -583,7 +326,6 @@ impl Trainer<f32> for GpuTrainer<'_> {
             lr_count: lr as u32,
             hr_first,
             hr_count: hr as u32,
-            hr_part: hr as u32,
             slot: self.next_slot as u32,
             update_network: u32::from(network.is_some()),
             network_step,
@@ -599,17 +341,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
             alpha_observation: alpha[2],
             ..Default::default()
         };
-        self.uniforms.extend_from_slice(bytemuck::bytes_of(&uniform));
-        self.uniforms.resize((self.queue.len() + 1) * self.pitch, 0);
-        self.queue.push(Queued {
-            observe,
-            persistent,
-            update_degradation,
-            lr_count: lr,
-            hr_count: hr,
-            work,
-        });
-        self.queued_seconds += seconds;
+        self.queue.push(queued, &uniform, self.pitch, seconds);
         self.awaited.push(Awaited {
             step: plan.step,
             slot: self.next_slot,
