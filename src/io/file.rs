@@ -1,9 +1,10 @@
 //! Opening and replacing files: what all formats share, so that messages and guarantees are the same.
 //!
 //! Results appear whole or not at all: they are written to a temporary file in the folder of the
-//! target, synced to disk and renamed over it.
+//! target, synced to disk and renamed over it. The temporary file is locked while it is written, and its name says what it
+//! would have become, so that whoever writes that target next removes what killed processes left of it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -86,7 +87,59 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Creates the temporary file that will become `path`.
+/// Random letters and digits at the end of a temporary name.
+const RANDOM: usize = 6;
+/// Bytes of the target's name in a temporary one at most: file systems take names of 255.
+const NAMED: usize = 200;
+
+/// What the names of all temporary files of the target `path` begin with; targets with names that are too long to stand
+/// in them may share it.
+fn temporary_prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
+    let end = ends.take_while(|&end| end <= NAMED).last().unwrap_or(0);
+    format!(".hsr-gpu-{}-", &name[..end])
+}
+
+/// Removes temporary files of the target `path` that nobody writes any more: those whose lock is free. Where a file
+/// system has no locks, or one cannot be looked at, they stay.
+fn remove_abandoned(path: &Path, folder: &Path) {
+    let prefix = temporary_prefix(path);
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(random) = name.to_str().and_then(|name| name.strip_prefix(&prefix)) else {
+            continue;
+        };
+        if random.len() != RANDOM || !random.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            continue;
+        }
+        // Removed under the lock: whoever has just created it sees that it is locked, or gone.
+        let Ok(file) = File::options().write(true).open(entry.path()) else {
+            continue;
+        };
+        if file.try_lock().is_ok() {
+            let _stays_where_that_is_refused = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A new file in `folder`, locked where the file system has locks.
+fn locked(builder: &tempfile::Builder, folder: &Path) -> io::Result<NamedTempFile> {
+    loop {
+        let file = builder.tempfile_in(folder)?;
+        match file.as_file().try_lock() {
+            // Before it was locked, somebody may have taken it for an abandoned one.
+            Err(TryLockError::WouldBlock) => continue,
+            Ok(()) if !file.path().try_exists()? => continue,
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+        }
+    }
+}
+
+/// Creates the temporary file that will become `path`, and removes abandoned ones.
 fn temporary(path: &Path) -> Result<NamedTempFile> {
     let folder = folder_of(path);
     if path.file_name().is_none() || path.is_dir() {
@@ -102,14 +155,16 @@ fn temporary(path: &Path) -> Result<NamedTempFile> {
             folder.display()
         )));
     }
+    remove_abandoned(path, folder);
+    let prefix = temporary_prefix(path);
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".hsr-gpu-");
+    builder.prefix(&prefix).rand_bytes(RANDOM);
     // Temporary files are private by default; a result gets the rights that any new file would get.
     #[cfg(unix)]
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     #[cfg(unix)]
     builder.permissions(permissions);
-    builder.tempfile_in(folder).map_err(|e| {
+    locked(&builder, folder).map_err(|e| {
         Error::input(format!(
             "{}: cannot create a file in {}: {e}",
             path.display(),
@@ -280,6 +335,43 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         replace(&target, |w| w.write_all(b"new")).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
+    }
+
+    #[test]
+    fn abandoned_temporaries_go_and_those_of_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let target = at("result.npy");
+        // Of a process that was killed; of another target; of nobody's making.
+        let others = [
+            ".hsr-gpu-result.npy.hdr-abc123",
+            ".hsr-gpu-result.npy-notes",
+            "result.npy",
+        ];
+        for name in others.iter().chain(&[".hsr-gpu-result.npy-abc123"]) {
+            fs::write(at(name), b"half").unwrap();
+        }
+        // Being written: the lock is held, by whatever process.
+        let writing = Partial::create(&target).unwrap();
+        let held = writing.path.to_path_buf();
+        replace(&target, |w| w.write_all(b"new")).unwrap();
+        assert!(held.exists());
+        assert!(!at(".hsr-gpu-result.npy-abc123").exists());
+        assert!(others.iter().all(|name| at(name).exists()));
+        // What is written later wins, as it does without anyone beside it.
+        writing.finish().unwrap().publish().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), others.len());
+    }
+
+    #[test]
+    fn a_target_may_have_the_longest_name_there_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for letter in ["n", "ä"] {
+            let target = folder.path().join(letter.repeat(255 / letter.len()));
+            replace(&target, |w| w.write_all(b"x")).unwrap();
+            assert!(target.exists());
+        }
     }
 
     #[test]
