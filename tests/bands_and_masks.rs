@@ -5,7 +5,10 @@
 
 mod common;
 
+use std::fs;
+
 use common::Folder;
+use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::cube::{Cube, SampleType};
 use hsr_gpu::io::{read_cube, write_matrix};
 use ndarray::{Array2, Array3, s};
@@ -79,13 +82,60 @@ fn bad_bands_are_left_out_and_the_lists_follow() {
     let all = folder.refused(&format!(
         "{FUSE} --hsi bad.hdr --msi y.hdr --out i.hdr --bands all"
     ));
-    assert!(all.contains("every pixel is masked"), "{all}");
+    assert!(
+        all.contains("every pixel is masked, because band 4 holds nothing but no data")
+            && all.contains("--bands"),
+        "{all}"
+    );
     for wrong in ["9", "1-40", "3-1", "2000nm", "x"] {
         folder.refused(&format!(
             "{FUSE} --hsi x.hdr --msi y.hdr --out i.hdr --bands {wrong}"
         ));
     }
     assert!(!folder.path("i.hdr").exists());
+}
+
+#[test]
+fn a_scene_of_a_manifest_may_have_bands_and_masks_of_its_own() {
+    let folder = pair();
+    change(&folder, "x.hdr", "bad.hdr", |x| {
+        x.samples.slice_mut(s![.., .., 4]).fill(-9999.0);
+        x.metadata.nodata = Some(-9999.0);
+    });
+    change(&folder, "x.hdr", "cut.hdr", |x| {
+        *x = x.of_bands(&[0, 1, 2, 3, 5, 6, 7, 8])
+    });
+    let mask = Array2::from_shape_fn((24, 20), |(r, _)| f64::from(u8::from(r > 3)));
+    write_matrix(folder.path("mask.csv"), &mask).unwrap();
+    let train = |scene: &str, out: &str| {
+        fs::write(folder.path("scenes.txt"), scene).unwrap();
+        format!("train --backend cpu --quiet --steps 20 --scenes scenes.txt --out {out}")
+    };
+    folder.good(&train(
+        "bad.hdr,y.hdr,bands=0-3 630nm-800nm,msi-mask=mask.csv",
+        "a.safetensors",
+    ));
+    folder.good(&train("cut.hdr,y.hdr,msi-mask=mask.csv", "b.safetensors"));
+    folder.good(&train("cut.hdr,y.hdr", "c.safetensors"));
+    let model = |name: &str| checkpoint::load(&folder.path(name)).unwrap();
+    assert!(model("a.safetensors") == model("b.safetensors"));
+    assert!(model("b.safetensors") != model("c.safetensors"));
+    let line = folder.refused(&train("bad.hdr,y.hdr", "d.safetensors"));
+    assert!(
+        line.contains("scenes.txt line 1") && line.contains("band 4"),
+        "{line}"
+    );
+    // A batch says it to `fuse`.
+    fs::write(folder.path("scenes.txt"), "bad.hdr,y.hdr,name=f,bands=0-3 5-8\n").unwrap();
+    let options = FUSE.strip_prefix("fuse ").unwrap().replace(" --quiet", "");
+    folder.good(&format!(
+        "batch scenes.txt --out batch --format hdr --quiet -- {options}"
+    ));
+    folder.good(&format!("{FUSE} --hsi cut.hdr --msi y.hdr --out g.hdr"));
+    assert_eq!(
+        read(&folder, "batch/f.hdr").samples,
+        read(&folder, "g.hdr").samples
+    );
 }
 
 #[test]

@@ -40,8 +40,9 @@ macro_rules! help {
         concat!(
             "The manifest has one reference scene a line: REFERENCE, or REFERENCE,SRF with nikon-d700, landsat-oli6 or a ",
             "B x b file, or REFERENCE,msi:IMAGE for two real sensors on one grid. Paths are relative to the manifest; # ",
-            "begins a comment; NAME.wl.npy beside NAME.npy holds band centres in nm. Without a manifest a part of the ",
-            "built-in scene is taken.\n\nExample:\n  ",
+            "begins a comment; NAME.wl.npy beside NAME.npy holds band centres in nm. Behind that, for a scene alone: ",
+            "bands=LIST, msi-bands=LIST (items with spaces between them), hsi-mask=FILE (of the reference), msi-mask=FILE. ",
+            "Without a manifest a part of the built-in scene is taken.\n\nExample:\n  ",
             $example
         )
     };

@@ -96,7 +96,7 @@ impl PlacementOptions {
         }
         let mut read = |image: &Image, part: Option<&Part>| {
             let loaded = Loaded::read(image.name(), image, part, &store)?;
-            notice(image, &loaded.oddities, unusual);
+            notice(image, &loaded.oddities, unusual)?;
             let metadata = match part {
                 Some((rows, columns)) => image.metadata().cropped(rows.start, columns.start),
                 None => image.metadata().clone(),
@@ -272,23 +272,44 @@ impl PairOptions {
     }
 }
 
+/// Numbers of bands, the first eight of them.
+fn listed(bands: &[usize]) -> String {
+    let list: Vec<String> = bands.iter().take(8).map(usize::to_string).collect();
+    list.join(", ") + if bands.len() > 8 { ", ..." } else { "" }
+}
+
 /// Adds a line about what the header of an image leaves open and one about what is seldom meant so.
-fn notice(image: &Image, oddities: &Oddities, unusual: &mut Vec<String>) {
+///
+/// # Errors
+/// [`Error::Input`] where bands without data leave no pixel.
+fn notice(image: &Image, oddities: &Oddities, unusual: &mut Vec<String>) -> Result<()> {
     unusual.extend(image.notes().iter().map(|note| format!("note: {note}")));
-    let mut found = Vec::new();
     let TakenBands { all, taken } = image.bands();
+    let single = oddities.masked_bands().into_iter();
+    let empty: Vec<usize> = single
+        .filter(|&(_, value)| image.is_nodata(value))
+        .map(|(band, _)| taken[band])
+        .collect();
+    if !empty.is_empty() && empty.len() < taken.len() {
+        return Err(Error::input(format!(
+            "{}: every pixel is masked, because {} nothing but no data; leave such bands out with --bands (of the MSI with \
+             --msi-bands)",
+            image.name(),
+            match &empty[..] {
+                [one] => format!("band {one} holds"),
+                many => format!("bands {} hold", listed(many)),
+            }
+        )));
+    }
+    let mut found = Vec::new();
     if taken.len() < all {
         found.push(format!("{} of its {all} bands are used (--bands)", taken.len()));
     }
     let dead = oddities.dead_bands();
     if !dead.is_empty() {
-        let list: Vec<String> = dead.iter().take(8).map(|&b| taken[b].to_string()).collect();
-        let more = if dead.len() > 8 { ", ..." } else { "" };
         let which = if dead.len() == 1 { "band" } else { "bands" };
-        found.push(format!(
-            "one value everywhere in {which} {}{more}",
-            list.join(", ")
-        ));
+        let dead: Vec<usize> = dead.iter().map(|&b| taken[b]).collect();
+        found.push(format!("one value everywhere in {which} {}", listed(&dead)));
     }
     match oddities.negative_samples {
         0 => {}
@@ -297,6 +318,7 @@ fn notice(image: &Image, oddities: &Oddities, unusual: &mut Vec<String>) {
     if !found.is_empty() {
         unusual.push(format!("note: {}: {}", image.name(), found.join("; ")));
     }
+    Ok(())
 }
 
 /// What the user knows of the two sensors.

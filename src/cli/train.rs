@@ -31,8 +31,9 @@ use crate::io::{self, Reading};
 /// Train the network and the degradation on many scenes
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The manifest has one scene a line: HSI,MSI (paths relative to the manifest; # begins a comment).\n\n\
-                  Example:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
+    after_help = "The manifest has one scene a line: HSI,MSI (paths relative to the manifest; # begins a comment), and \
+                  behind that what is so of one scene alone: bands=LIST, msi-bands=LIST (items of a list with spaces \
+                  between them), hsi-mask=FILE, msi-mask=FILE.\n\nExample:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
 )]
 pub struct Train {
     /// Manifest of the scenes
@@ -227,17 +228,20 @@ impl Train {
                 Error::Input(m) => Error::input(format!("{} line {}: {m}", list.display(), entry.line)),
                 other => other,
             };
-            let open = |file, bands| {
+            let open = |file, bands, mask| {
                 let reading = Reading {
                     bands,
                     nodata: self.nodata,
+                    mask,
                     memory: usize::MAX,
-                    ..Reading::default()
                 };
                 io::open_image_as(file, &reading).map_err(at)
             };
-            let hsi = open(&entry.hsi, self.bands.selection())?;
-            let msi = open(&entry.msi, BandSelection::All)?;
+            let own = entry.options;
+            let bands = own.bands.unwrap_or_else(|| self.bands.selection());
+            let hsi = open(&entry.hsi, bands, own.hsi_mask)?;
+            let bands = own.msi_bands.unwrap_or(BandSelection::All);
+            let msi = open(&entry.msi, bands, own.msi_mask)?;
             let placed = self.placement.read([&hsi, &msi], room, pair_bytes, &mut unusual);
             let Placed {
                 hsi: metadata, scene, ..

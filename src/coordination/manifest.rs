@@ -1,11 +1,71 @@
-//! Lists of scenes: a text file, one `HSI,MSI` a line, paths relative to the file's own folder.
+//! Lists of scenes: a text file, one `HSI,MSI` a line, paths relative to the file's own folder. Fields behind these say how
+//! a scene's images are read where it is not as for the others.
 
 use std::path::Path;
 
+use crate::cube::bands::BandSelection;
 use crate::error::{Error, Result};
 
+/// The fields of [`SceneOptions`], for messages.
+pub const SCENE_FIELDS: &str = "[,bands=LIST][,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE]";
+
+/// How the images of one scene are read, as its line says it: the options of `fuse` that are called like the fields.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SceneOptions {
+    /// Bands of the HSI.
+    pub bands: Option<BandSelection>,
+    /// Bands of the MSI.
+    pub msi_bands: Option<BandSelection>,
+    /// File with the pixels of the HSI to leave out.
+    pub hsi_mask: Option<String>,
+    /// The same of the MSI.
+    pub msi_mask: Option<String>,
+}
+
+impl SceneOptions {
+    /// Takes a field of `manifest` if it is one of [`SCENE_FIELDS`]; returns it as an option of `fuse`. The items of a
+    /// list of bands have spaces between them, because fields have commas.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a list that cannot be read, and for a field that was there before.
+    pub fn take(&mut self, manifest: &Path, field: &str) -> Result<Option<[String; 2]>> {
+        let Some((key, value)) = field.split_once('=') else {
+            return Ok(None);
+        };
+        let (key, value) = (key.trim(), value.trim());
+        let known = match key {
+            "bands" | "msi-bands" => {
+                let list = value.split_whitespace().collect::<Vec<_>>().join(",");
+                let selection = list.parse().map_err(|e| {
+                    Error::input(format!("{field}: {e} (spaces between the items of a list)"))
+                })?;
+                let place = if key == "bands" {
+                    &mut self.bands
+                } else {
+                    &mut self.msi_bands
+                };
+                (place.replace(selection).is_some(), list)
+            }
+            "hsi-mask" | "msi-mask" => {
+                let file = place(manifest, value);
+                let place = if key == "hsi-mask" {
+                    &mut self.hsi_mask
+                } else {
+                    &mut self.msi_mask
+                };
+                (place.replace(file.clone()).is_some(), file)
+            }
+            _ => return Ok(None),
+        };
+        match known {
+            (true, _) => Err(Error::input(format!("{key}= stands there twice"))),
+            (false, value) => Ok(Some([format!("--{key}"), value])),
+        }
+    }
+}
+
 /// A line of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Number of the line, from 1.
     pub line: usize,
@@ -13,6 +73,8 @@ pub struct Entry {
     pub hsi: String,
     /// Path of the MSI.
     pub msi: String,
+    /// How they are read.
+    pub options: SceneOptions,
 }
 
 /// The lines of a manifest that name something: number from 1, and fields between commas. Empty lines and lines that
@@ -60,22 +122,33 @@ pub fn place(manifest: &Path, file: &str) -> String {
 /// Reads a manifest. Empty lines and lines that begin with `#` are left out.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file and the line that is not `HSI,MSI`, or where there is no scene.
+/// [`Error::Input`] naming the file and the line that is not `HSI,MSI` with fields of [`SceneOptions`], or where there is no
+/// scene.
 pub fn read(path: &Path) -> Result<Vec<Entry>> {
-    lines(path, "HSI,MSI")?
+    let expected = format!("HSI,MSI{SCENE_FIELDS}");
+    lines(path, &expected)?
         .into_iter()
-        .map(|(line, fields)| match &fields[..] {
-            [hsi, msi] => Ok(Entry {
+        .map(|(line, fields)| {
+            let wrong = |what: String| Error::input(format!("{} line {line}: {what}", path.display()));
+            let [hsi, msi, further @ ..] = &fields[..] else {
+                return Err(wrong(format!("one field; expected {expected}")));
+            };
+            let mut options = SceneOptions::default();
+            for field in further {
+                if options
+                    .take(path, field)
+                    .map_err(|e| wrong(e.to_string()))?
+                    .is_none()
+                {
+                    return Err(wrong(format!("'{field}' is no field; expected {expected}")));
+                }
+            }
+            Ok(Entry {
                 line,
                 hsi: place(path, hsi),
                 msi: place(path, msi),
-            }),
-            _ => Err(Error::input(format!(
-                "{} line {line}: expected HSI,MSI (two paths), found {} field{}",
-                path.display(),
-                fields.len(),
-                if fields.len() == 1 { "" } else { "s" }
-            ))),
+                options,
+            })
         })
         .collect()
 }
@@ -98,7 +171,36 @@ mod tests {
         let entries = read(&path).unwrap();
         assert_eq!((entries.len(), entries[0].line), (1, 3));
         assert!(entries[0].hsi.ends_with("a.npy"));
-        std::fs::write(&path, "# none\n").unwrap();
-        assert!(read(&path).is_err());
+        for (text, word) in [
+            ("# none\n", "no scene"),
+            ("a.npy,b.npy,c.npy\n", "'c.npy' is no field"),
+            ("a.npy,b.npy,name=x\n", "'name=x' is no field"),
+            ("a.npy,b.npy,bands=1-x\n", "line 1: bands=1-x: 'x' is no band"),
+            ("a.npy,b.npy,bands=1,bands=2\n", "twice"),
+            ("a.npy,b.npy,bands=1,2\n", "'2' is no field"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = read(&path).unwrap_err();
+            assert!(
+                error.to_string().contains(word) && error.exit_code() == 2,
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_scene_may_have_bands_and_masks_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scenes.txt");
+        let text = "a.npy, b.npy, bands = 0-9 400nm-500nm, msi-bands=2 1, msi-mask=m.png\n";
+        std::fs::write(&path, text).unwrap();
+        let options = &read(&path).unwrap()[0].options;
+        assert_eq!(options.bands, Some("0-9,400nm-500nm".parse().unwrap()));
+        assert_eq!(options.msi_bands, Some("2,1".parse().unwrap()));
+        assert_eq!(options.hsi_mask, None);
+        assert_eq!(options.msi_mask, Some(place(&path, "m.png")));
+        // What `batch` hands to `fuse`.
+        let taken = SceneOptions::default().take(&path, "bands=0-9 11");
+        assert_eq!(taken.unwrap().unwrap(), ["--bands", "0-9,11"]);
     }
 }

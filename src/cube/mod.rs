@@ -299,6 +299,10 @@ pub struct Oddities {
     first: Option<Vec<f32>>,
     /// Bands in which another one differs.
     alive: Vec<bool>,
+    /// The first masked pixel's spectrum.
+    first_masked: Option<Vec<f32>>,
+    /// Bands in which another masked one differs.
+    varied: Vec<bool>,
     /// Number of negative samples of usable pixels.
     pub negative_samples: usize,
     /// Number of usable pixels.
@@ -311,6 +315,8 @@ impl Oddities {
         Oddities {
             first: None,
             alive: vec![false; bands],
+            first_masked: None,
+            varied: vec![false; bands],
             negative_samples: 0,
             usable_pixels: 0,
         }
@@ -320,6 +326,10 @@ impl Oddities {
     pub fn add(&mut self, strip: &Cube) {
         for ((r, c), spectrum) in strip.spectra() {
             if !strip.is_valid(r, c) {
+                let first = self.first_masked.get_or_insert_with(|| spectrum.to_vec());
+                for ((varied, x), first) in self.varied.iter_mut().zip(spectrum).zip(first) {
+                    *varied |= x != first && !(x.is_nan() && first.is_nan());
+                }
                 continue;
             }
             self.usable_pixels += 1;
@@ -337,6 +347,17 @@ impl Oddities {
         let told = self.usable_pixels > 1;
         (0..self.alive.len())
             .filter(|&band| told && !self.alive[band])
+            .collect()
+    }
+
+    /// Bands that hold one value at all pixels of an image whose pixels are all masked, and that value; else none.
+    pub fn masked_bands(&self) -> Vec<(usize, f32)> {
+        let first = self.first_masked.iter().filter(|_| self.usable_pixels == 0);
+        first
+            .flatten()
+            .copied()
+            .enumerate()
+            .filter(|&(band, _)| !self.varied[band])
             .collect()
     }
 }
@@ -393,5 +414,10 @@ mod tests {
         cube.mask_pixels(upper.map(|ok| !ok).view());
         assert_eq!(seen(&cube), (vec![], 0, 0));
         assert_eq!(cube.masked_pixels(), 6);
+        let mut rows = Oddities::new(3);
+        rows.add(&cube.part(0..1, 0..3));
+        assert_eq!(rows.masked_bands(), [(0, 5.0), (1, -0.5)]);
+        rows.add(&cube.part(1..2, 0..3));
+        assert_eq!(rows.masked_bands(), [(0, 5.0)]);
     }
 }

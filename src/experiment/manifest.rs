@@ -4,15 +4,17 @@ use std::path::Path;
 
 use ndarray::{Array2, Array3, s};
 
-use crate::coordination::manifest::{lines, place};
+use crate::coordination::manifest::{SCENE_FIELDS, SceneOptions, lines, place};
 use crate::coordination::response::response_file;
+use crate::cube::bands::BandSelection;
 use crate::cube::demo_scene::demo_scene;
+use crate::cube::strips::Strips;
 use crate::cube::{Cube, SampleType};
 use crate::error::{Error, Result};
-use crate::io;
+use crate::io::{self, Reading};
 use crate::sensor::catalogue::SrfSpec;
 
-/// What a line of a manifest holds.
+/// What a line of a manifest holds, before [`SCENE_FIELDS`]; the reference takes the place of the HSI.
 const EXPECTED: &str = "REFERENCE, REFERENCE,SRF or REFERENCE,msi:MSI";
 /// Neighbouring bands of the built-in scene whose mean is a band of the paper's experiments: 40 bands, like the 31 that
 /// the paper's network was made for.
@@ -43,9 +45,9 @@ enum Source {
 }
 
 impl Source {
-    fn read(&self) -> Result<Cube> {
+    fn read(&self, options: &SceneOptions) -> Result<Cube> {
         match self {
-            Source::File(file) => read_reference(file),
+            Source::File(file) => read_reference(file, options),
             Source::BuiltIn => Ok(demo_scene()?.cropped(BUILT_IN_SIDE, BUILT_IN_SIDE)),
             Source::BuiltInBinned => Ok(binned(&demo_scene()?, BINNED)),
         }
@@ -64,6 +66,7 @@ pub struct Reference {
     /// CRC-32 of all samples that enter: the cells of another image under the same name are not taken for this one's.
     pub checksum: u32,
     source: Source,
+    options: SceneOptions,
 }
 
 /// The images of a scene.
@@ -80,9 +83,9 @@ impl Reference {
     /// # Errors
     /// [`Error::Input`] naming the file.
     pub fn read(&self) -> Result<Images> {
-        let reference = self.source.read()?;
+        let reference = self.source.read(&self.options)?;
         let msi = match &self.msi {
-            MsiSource::Image(file) => Some(io::read_image(file, None)?),
+            MsiSource::Image(file) => Some(read_msi(file, &self.options)?),
             MsiSource::Response(..) => None,
         };
         Ok(Images { reference, msi })
@@ -111,25 +114,31 @@ impl Reference {
         ))
     }
 
-    fn open(name: String, source: Source, msi: impl FnOnce(&Cube) -> Result<MsiSource>) -> Result<Self> {
+    fn open(
+        name: String,
+        source: Source,
+        options: SceneOptions,
+        msi: impl FnOnce(&Cube) -> Result<MsiSource>,
+    ) -> Result<Self> {
         let mut found = Reference {
             name,
             shape: (0, 0, 0),
             msi: MsiSource::Image(String::new()),
             checksum: 0,
             source,
+            options,
         };
-        let image = found.source.read()?;
+        let image = found.source.read(&found.options)?;
         found.shape = image.samples.dim();
         found.msi = msi(&image)?;
         let mut crc = flate2::Crc::new();
-        add(&mut crc, image.samples.iter().map(|x| x.to_bits()));
+        add_image(&mut crc, &image);
         match &found.msi {
             MsiSource::Response(_, response) => {
                 add(&mut crc, response.iter().map(|&x| (x as f32).to_bits()));
             }
             MsiSource::Image(file) => {
-                let other = io::read_image(file, None)?;
+                let other = read_msi(file, &found.options)?;
                 if (other.rows(), other.columns()) != (image.rows(), image.columns()) {
                     return Err(Error::input(format!(
                         "{file}: {} x {} pixels, but the reference has {} x {}; a pair lies on one grid",
@@ -139,11 +148,19 @@ impl Reference {
                         image.columns()
                     )));
                 }
-                add(&mut crc, other.samples.iter().map(|x| x.to_bits()));
+                add_image(&mut crc, &other);
             }
         }
         found.checksum = crc.sum();
         Ok(found)
+    }
+}
+
+/// Adds the samples of an image and, where some are masked, which.
+fn add_image(crc: &mut flate2::Crc, image: &Cube) {
+    add(crc, image.samples.iter().map(|x| x.to_bits()));
+    if let Some(valid) = image.valid.as_ref().filter(|_| image.masked_pixels() > 0) {
+        add(crc, valid.iter().map(|&ok| u32::from(ok)));
     }
 }
 
@@ -158,9 +175,12 @@ fn add(crc: &mut flate2::Crc, words: impl Iterator<Item = u32>) {
 /// # Errors
 /// [`Error::Failed`] if the program was built with a broken asset.
 pub fn built_in() -> Result<Reference> {
-    Reference::open("demo".to_owned(), Source::BuiltIn, |image| {
-        named_response(&SrfSpec::landsat_oli6(), image)
-    })
+    Reference::open(
+        "demo".to_owned(),
+        Source::BuiltIn,
+        SceneOptions::default(),
+        |image| named_response(&SrfSpec::landsat_oli6(), image),
+    )
 }
 
 /// The built-in scene with means of five neighbouring bands for bands, seen by six Landsat-like bands: what the paper's
@@ -169,9 +189,12 @@ pub fn built_in() -> Result<Reference> {
 /// # Errors
 /// As [`built_in`].
 pub fn built_in_binned() -> Result<Reference> {
-    Reference::open("demo40".to_owned(), Source::BuiltInBinned, |image| {
-        named_response(&SrfSpec::landsat_oli6(), image)
-    })
+    Reference::open(
+        "demo40".to_owned(),
+        Source::BuiltInBinned,
+        SceneOptions::default(),
+        |image| named_response(&SrfSpec::landsat_oli6(), image),
+    )
 }
 
 /// An image whose bands are means of `group` neighbouring bands; a last incomplete group is left out.
@@ -192,29 +215,38 @@ fn binned(image: &Cube, group: usize) -> Cube {
 /// Reads a manifest, opening every scene of it. Empty lines and lines that begin with `#` are left out; paths are
 /// relative to the manifest's folder.
 ///
-/// A line without SRF takes `landsat-oli6` where the scene's wavelengths reach over its bands, else `nikon-d700`.
+/// Behind them may stand how the scene's images are read: fields of [`SceneOptions`]. A line without SRF takes `landsat-oli6` where the scene's wavelengths reach over its bands, else `nikon-d700`.
 ///
 /// # Errors
 /// [`Error::Input`] naming the manifest and the number of the line that cannot be used.
 pub fn read(path: &Path) -> Result<Vec<Reference>> {
     let mut found: Vec<(usize, Reference)> = Vec::new();
-    for (line, fields) in lines(path, EXPECTED)? {
+    let expected = format!("{EXPECTED}, and behind that {SCENE_FIELDS}");
+    for (line, fields) in lines(path, &expected)? {
         let at = |e: Error| match e {
             Error::Input(m) => Error::input(format!("{} line {line}: {m}", path.display())),
             other => other,
         };
-        let (file, second) = match &fields[..] {
+        let mut options = SceneOptions::default();
+        let mut images = Vec::new();
+        for field in &fields {
+            if options.take(path, field).map_err(at)?.is_none() {
+                images.push(field);
+            }
+        }
+        let (file, second) = match images[..] {
             [file] => (file, None),
             [file, second] => (file, Some(second.as_str())),
             _ => {
                 return Err(at(Error::input(format!(
-                    "{} fields; expected {EXPECTED}",
+                    "{} fields; expected {expected}",
                     fields.len()
                 ))));
             }
         };
         let file = place(path, file);
-        let scene = Reference::open(stem(&file), Source::File(file.clone()), |image| match second {
+        let source = Source::File(file.clone());
+        let scene = Reference::open(stem(&file), source, options, |image| match second {
             None => guessed_response(image, &file),
             Some(text) => match text.strip_prefix("msi:") {
                 Some(other) => Ok(MsiSource::Image(place(path, other.trim()))),
@@ -291,21 +323,47 @@ fn guessed_response(image: &Cube, file: &str) -> Result<MsiSource> {
         })
 }
 
-fn read_reference(file: &str) -> Result<Cube> {
-    let mut image = io::read_image(file, None)?;
+fn read_msi(file: &str, options: &SceneOptions) -> Result<Cube> {
+    let reading = Reading {
+        bands: options.msi_bands.clone().unwrap_or(BandSelection::All),
+        nodata: None,
+        mask: options.msi_mask.clone(),
+        memory: usize::MAX,
+    };
+    let image = io::open_image_as(file, &reading)?;
+    image.rows(0..image.dim().0)
+}
+
+fn read_reference(file: &str, options: &SceneOptions) -> Result<Cube> {
+    let reading = Reading {
+        bands: BandSelection::All,
+        nodata: None,
+        mask: options.hsi_mask.clone(),
+        memory: usize::MAX,
+    };
+    let mut image = io::open_image_as(file, &reading)?;
+    let (mut metadata, all) = (image.metadata().clone(), image.dim().2);
     let beside = Path::new(file).with_extension("wl.npy");
-    if image.metadata.wavelengths.is_none() && beside.exists() {
+    if metadata.wavelengths.is_none() && beside.exists() {
         let name = beside.display().to_string();
         let centres: Vec<f64> = io::read_matrix(&name)?.iter().copied().collect();
-        if centres.len() != image.bands() || !centres.iter().all(|w| w.is_finite() && *w > 0.0) {
+        if centres.len() != all || !centres.iter().all(|w| w.is_finite() && *w > 0.0) {
             return Err(Error::input(format!(
-                "{name}: {} numbers; expected the centre of each of the {} bands of {file} in nm",
+                "{name}: {} numbers; expected the centre of each of the {all} bands of {file} in nm",
                 centres.len(),
-                image.bands()
             )));
         }
-        image.metadata.wavelengths = Some(centres);
+        metadata.wavelengths = Some(centres);
     }
+    // Wavelengths may choose bands, and only bands that are used mask pixels: so the file is opened again.
+    if let Some(bands) = &options.bands {
+        let chosen = bands.resolve(&metadata, all, file)?;
+        metadata = metadata.of_bands(&chosen, all);
+        let bands = BandSelection::numbers(&chosen);
+        image = io::open_image_as(file, &Reading { bands, ..reading })?;
+    }
+    let image = image.with_metadata(metadata);
+    let mut image = image.rows(0..image.dim().0)?;
     // Observations are made in single precision whatever the file held, and both images must count as of one type.
     image.sample_type = SampleType::F32;
     Ok(image)
@@ -345,6 +403,17 @@ mod tests {
             460.0
         );
         assert!(found[2].read().unwrap().msi.is_some());
+        // Bands by the wavelengths that stand beside the file, and a mask.
+        let mask = Array2::from_shape_fn((8, 8), |(r, _)| f64::from(u8::from(r > 0)));
+        io::write_matrix(path("mask.csv"), &mask).unwrap();
+        let line = "air.npy, msi:two.npy, bands=400nm-1000nm, hsi-mask=mask.csv, msi-bands=1\n";
+        fs::write(path("m.txt"), line).unwrap();
+        let some = &read(&path("m.txt")).unwrap()[0];
+        let images = some.read().unwrap();
+        assert_eq!((some.shape, images.msi.unwrap().bands()), ((8, 8, 31), 1));
+        assert_eq!(images.reference.masked_pixels(), 8);
+        assert_eq!(images.reference.metadata.wavelengths.unwrap()[30], 1000.0);
+        assert_ne!(some.checksum, found[2].checksum);
         assert_ne!(found[1].checksum, found[2].checksum);
     }
 
@@ -361,6 +430,8 @@ mod tests {
             ("gone.npy", "gone.npy"),
             ("rgb.npy,nikon-d700,more", "3 fields"),
             ("rgb.npy,", "empty"),
+            ("rgb.npy,bands=99", "no band 99"),
+            ("rgb.npy,nikon-d700,bands=1-", "bands=1-"),
             ("rgb.npy,blind", "blind"),
             ("rgb.npy,nosuch.csv", "nosuch.csv"),
             ("rgb.npy,landsat-oli6", "wavelength"),

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array3, s};
+use ndarray::{Array3, Axis, s};
 
 use super::file::read_error;
 use super::{ending, open_samples};
@@ -73,6 +73,32 @@ fn bands_of(path: &Path) -> Result<(Vec<PathBuf>, usize)> {
     Ok((bands.into_iter().map(|band| band.1).collect(), others))
 }
 
+/// Puts one no-data value in the place of those that the bands have each of its own, because an image has one; returns it.
+///
+/// # Errors
+/// [`Error::Input`] where that is a sample of a band whose own value is another.
+fn unite_nodata(samples: &mut Array3<f32>, own: &[Option<f64>], files: &[PathBuf]) -> Result<Option<f64>> {
+    let is = |x: f32, value: f64| x == value as f32 || (x.is_nan() && value.is_nan());
+    let mut named = own.iter().zip(files);
+    let Some((common, first)) = named.find_map(|(own, file)| own.map(|own| (own, file))) else {
+        return Ok(None);
+    };
+    for ((mut band, own), file) in samples.axis_iter_mut(Axis(2)).zip(own).zip(files) {
+        let Some(own) = own.filter(|&own| !is(common as f32, own)) else {
+            continue;
+        };
+        if band.iter().any(|&x| is(x, common)) {
+            return Err(Error::input(format!(
+                "{}: has samples of {common}, which is no data in {}, and {own} for no data; convert the bands to one value",
+                file.display(),
+                first.display()
+            )));
+        }
+        band.mapv_inplace(|x| if is(x, own) { common as f32 } else { x });
+    }
+    Ok(Some(common))
+}
+
 /// Reads a folder as one image, and what is to be said about it.
 ///
 /// # Errors
@@ -81,6 +107,7 @@ fn bands_of(path: &Path) -> Result<(Vec<PathBuf>, usize)> {
 pub(crate) fn read_cube(path: &Path, memory: usize) -> Result<(Cube, Vec<String>)> {
     let (bands, others) = bands_of(path)?;
     let mut all: Option<(Array3<f32>, SampleType, Metadata)> = None;
+    let mut nodata = Vec::new();
     for (number, file) in bands.iter().enumerate() {
         let name = file.display().to_string();
         let band = open_samples(&name, memory)?;
@@ -99,6 +126,7 @@ pub(crate) fn read_cube(path: &Path, memory: usize) -> Result<(Cube, Vec<String>
             )));
         }
         let strip = band.rows(0..rows)?;
+        nodata.push(strip.metadata.nodata);
         let (samples, kind, _) = all.get_or_insert_with(|| {
             let dim = (rows, columns, bands.len());
             (Array3::zeros(dim), strip.sample_type, strip.metadata.clone())
@@ -114,9 +142,10 @@ pub(crate) fn read_cube(path: &Path, memory: usize) -> Result<(Cube, Vec<String>
             .slice_mut(s![.., .., number])
             .assign(&strip.samples.slice(s![.., .., 0]));
     }
-    let Some((samples, kind, first)) = all else {
+    let Some((mut samples, kind, first)) = all else {
         return Err(Error::input(format!("{}: is an empty folder", path.display())));
     };
+    let nodata = unite_nodata(&mut samples, &nodata, &bands)?;
     let mut cube = Cube::new(samples);
     cube.sample_type = kind;
     let stem = |file: &PathBuf| {
@@ -127,7 +156,7 @@ pub(crate) fn read_cube(path: &Path, memory: usize) -> Result<(Cube, Vec<String>
     };
     cube.metadata = Metadata {
         band_names: Some(bands.iter().map(stem).collect()),
-        nodata: first.nodata,
+        nodata,
         grid: first.grid,
         ..Metadata::default()
     };

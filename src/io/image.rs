@@ -212,6 +212,12 @@ impl Image {
         &self.name
     }
 
+    /// Whether `x` stands for no data.
+    pub fn is_nodata(&self, x: f32) -> bool {
+        let is = |&value: &f64| x == value as f32 || (value.is_nan() && x.is_nan());
+        self.nodata.iter().any(is)
+    }
+
     /// Which bands of the file these are.
     pub fn bands(&self) -> TakenBands {
         let all = self.samples.dim().2;

@@ -36,7 +36,9 @@ const LOOK: Duration = Duration::from_millis(100);
 #[command(after_help = "Examples:\n  hsr-gpu batch scenes.txt --out results\n  \
     hsr-gpu batch scenes.txt --out results --shard auto -- --members 4 --max-memory 4GiB")]
 pub struct Batch {
-    /// Text file with one scene a line: HSI,MSI[,name=NAME][,reference=FILE], paths relative to its own folder
+    /// Text file with one scene a line: HSI,MSI[,name=NAME][,reference=FILE] and, for a scene alone, [,bands=LIST]
+    /// [,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE] as the options of fuse that are called so, with spaces in lists;
+    /// paths are relative to its own folder
     #[arg(value_name = "MANIFEST")]
     manifest: PathBuf,
     /// Folder for the results

@@ -7,11 +7,9 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::coordination::manifest::{lines, place};
+use crate::coordination::manifest::{SCENE_FIELDS, SceneOptions, lines, place};
 use crate::error::{Error, Result};
 
-/// What a line of the manifest holds.
-const EXPECTED: &str = "HSI,MSI[,name=NAME][,reference=FILE]";
 /// Variables that a job of an array finds its number and their count in, and whether there is a first number and a
 /// step, too: Slurm, then Kubernetes, whose job file must set the count itself.
 const ARRAYS: [[&str; 4]; 2] = [
@@ -29,7 +27,7 @@ const ARRAYS: [[&str; 4]; 2] = [
 pub struct Scene {
     /// Its name: results are called so.
     pub name: String,
-    /// The HSI, the MSI, and the reference where there is one.
+    /// The HSI, the MSI, and the reference and masks where there are any.
     pub inputs: Vec<String>,
     /// Options of `fuse` that read it.
     pub options: Vec<String>,
@@ -44,16 +42,17 @@ pub struct Scene {
 pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
     let mut numbers = BTreeMap::new();
     let mut scenes = Vec::new();
-    for (line, fields) in lines(manifest, EXPECTED)? {
+    let expected = format!("HSI,MSI[,name=NAME][,reference=FILE]{SCENE_FIELDS}");
+    for (line, fields) in lines(manifest, &expected)? {
         let wrong = |what: String| Error::input(format!("{} line {line}: {what}", manifest.display()));
         let [hsi, msi, further @ ..] = &fields[..] else {
-            return Err(wrong(format!("expected {EXPECTED}")));
+            return Err(wrong(format!("expected {expected}")));
         };
         let mut inputs = vec![place(manifest, hsi), place(manifest, msi)];
         let mut options: Vec<String> = ["--hsi", &inputs[0], "--msi", &inputs[1]]
             .map(str::to_owned)
             .into();
-        let mut name = None;
+        let (mut name, mut own) = (None, SceneOptions::default());
         for field in further {
             match field.split_once('=') {
                 Some(("name", given)) => name = Some(given.to_owned()),
@@ -61,9 +60,13 @@ pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
                     inputs.push(place(manifest, file));
                     options.extend(["--reference".to_owned(), place(manifest, file)]);
                 }
-                _ => return Err(wrong(format!("'{field}' is no field; expected {EXPECTED}"))),
+                _ => match own.take(manifest, field).map_err(|e| wrong(e.to_string()))? {
+                    Some(option) => options.extend(option),
+                    None => return Err(wrong(format!("'{field}' is no field; expected {expected}"))),
+                },
             }
         }
+        inputs.extend(own.hsi_mask.into_iter().chain(own.msi_mask));
         let stem = || {
             Path::new(hsi)
                 .file_stem()
@@ -231,15 +234,18 @@ mod tests {
 
     #[test]
     fn scenes_have_names_of_their_own() {
-        let found = manifest("a.npy,b.npy\nc/a.npy,b.npy,name=second,reference=z.npy\n").unwrap();
+        let second = "c/a.npy,b.npy,name=second,reference=z.npy,bands=0-9 11,hsi-mask=m.png";
+        let found = manifest(&format!("a.npy,b.npy\n{second}\n")).unwrap();
         assert_eq!((&*found[0].name, &*found[1].name), ("a", "second"));
-        assert_eq!(found[1].inputs.len(), 3);
+        assert_eq!(found[1].inputs.len(), 4);
         assert_eq!(found[1].options[4], "--reference");
+        assert_eq!(found[1].options[6..9], ["--bands", "0-9,11", "--hsi-mask"]);
         for (text, part) in [
             ("a.npy,b.npy\nc/a.npy,b.npy\n", "line 2: a second scene called a"),
             ("a.npy,b.npy\nc/A.npy,b.npy\n", "a second scene called A"),
             ("a.npy\n", "expected HSI,MSI"),
             ("a.npy,b.npy,scale=4\n", "'scale=4' is no field"),
+            ("a.npy,b.npy,bands=x\n", "line 1: bands=x"),
             ("a.npy,b.npy,name=../x\n", "no name for files"),
             ("a.npy,b.npy,name=.x\n", "no name for files"),
             ("a.npy,b.npy,name=\n", "no name for files"),
