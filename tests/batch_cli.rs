@@ -5,7 +5,7 @@
 mod common;
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Folder, scene};
@@ -47,12 +47,7 @@ fn shards_make_what_one_run_makes() {
         assert_eq!(part["fused"], 5, "{part}");
     }
     // The third is killed as soon as it has a result, and started again.
-    let mut killed = Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
-        .args(batch("parts", "--shard 3/4").split_whitespace())
-        .current_dir(folder.path(""))
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut killed = folder.start(&batch("parts", "--shard 3/4"));
     let began = Instant::now();
     while !folder.path("parts/scene-2.json").exists() {
         assert!(began.elapsed() < Duration::from_secs(60), "no result in a minute");
@@ -83,13 +78,7 @@ fn a_scene_that_was_stopped_goes_on() {
     };
     folder.good(&batch("whole"));
     for pause in [60, 150, 250] {
-        let child = Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
-            .args(batch("parts").split_whitespace())
-            .current_dir(folder.path(""))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = folder.start(&batch("parts"));
         std::thread::sleep(Duration::from_millis(pause));
         Command::new("kill").arg(child.id().to_string()).status().unwrap();
         child.wait_with_output().unwrap();

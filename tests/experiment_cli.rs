@@ -174,19 +174,10 @@ fn what_cannot_be_run_is_refused_and_nothing_is_written() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_experiment_keeps_its_cells() {
-    use std::process::{Command, Stdio};
     use std::time::Duration;
     let folder = folder();
-    let child = Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
-        .args(
-            "experiment scenes --scenes m.txt --out e --backend cpu --quiet --steps 10000000"
-                .split_whitespace(),
-        )
-        .current_dir(folder.path(""))
-        .stderr(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let child =
+        folder.start("experiment scenes --scenes m.txt --out e --backend cpu --quiet --steps 10000000");
     // Ten million steps do not end; bicubic and the two controls, which come first, do not wait for them.
     for _ in 0..300 {
         std::thread::sleep(Duration::from_millis(100));
@@ -195,17 +186,8 @@ fn an_interrupted_experiment_keeps_its_cells() {
         }
     }
     std::thread::sleep(Duration::from_secs(1));
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let out = child.wait_with_output().unwrap();
-    let said = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(out.status.code(), Some(130), "{said}");
+    let (code, said) = common::interrupt(child);
+    assert_eq!(code, Some(130), "{said}");
     assert!(
         said.contains("cells are kept in") && said.trim_end().lines().count() == 1,
         "{said}"

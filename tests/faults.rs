@@ -9,10 +9,10 @@ mod common;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::Folder;
+use common::{Folder, interrupt};
 use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::cube::strips::Strips;
@@ -49,17 +49,6 @@ const FUSE: &str = "fuse --hsi x.npy --msi y.npy --backend cpu --quiet --preset 
                     --finetune-steps 60";
 const TRAIN: &str = "train --scenes scenes.txt --backend cpu --quiet --revive --steps 150";
 
-fn start(folder: &Folder, arguments: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
-        .args(arguments.split_whitespace())
-        .current_dir(folder.path(""))
-        .env("HSR_GPU_CACHE", "off")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 /// A run with this output is killed again and again at random moments and resumed, until it was killed `kills` times.
 /// The file that it writes is at every moment the old one or the new one, and the new one is `expected`.
 fn survives(folder: &Folder, run: &str, out: &str, kills: u32, same: &dyn Fn(&Path) -> bool) {
@@ -71,6 +60,7 @@ fn survives(folder: &Folder, run: &str, out: &str, kills: u32, same: &dyn Fn(&Pa
     let began = Instant::now();
     folder.good(&command.replace(&format!("--out {out}"), &format!("--out timed_{out}")));
     let whole = began.elapsed();
+    let names = folder.names();
     let (mut killed, mut ended, mut draw) = (0, 0, 0);
     while killed < kills {
         draw += 1;
@@ -79,7 +69,7 @@ fn survives(folder: &Folder, run: &str, out: &str, kills: u32, same: &dyn Fn(&Pa
             "{killed} kills and {ended} ends in {draw} runs"
         );
         let share = f64::from(philox(key(6), [draw, 0, 0, 0])[0]) / f64::from(u32::MAX);
-        let mut child = start(folder, &command);
+        let mut child = folder.start(&command);
         std::thread::sleep(whole.mul_f64(share));
         if child.try_wait().unwrap().is_none() {
             child.kill().unwrap();
@@ -104,11 +94,8 @@ fn survives(folder: &Folder, run: &str, out: &str, kills: u32, same: &dyn Fn(&Pa
     folder.good(&command);
     assert!(same(&path), "the last run");
     println!("{run}: {killed} kills, {ended} ends before one");
-    // Temporary files of killed runs are left; they have names of their own and are in no one's way.
-    let names = folder.names();
-    let left = names.iter().filter(|n| n.starts_with(".hsr-gpu-"));
-    println!("{} temporary files left", left.count());
-    assert!(!names.contains(&"c.safetensors".to_owned()));
+    // Neither the checkpoint nor any temporary file of the killed runs.
+    assert_eq!(folder.names(), names);
 }
 
 // `HSR_KILLS` is the number of kills; the recorded hundred of docs/RELIABILITY.md were made with 100.
@@ -133,19 +120,10 @@ fn killed_at_random_and_resumed_the_result_has_the_same_bits() {
 fn ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on() {
     let folder = pair();
     let run = "fuse --hsi x.npy --msi y.npy --backend cpu --quiet --steps 1000000 --out f.npy --checkpoint c.safetensors";
-    let child = start(&folder, run);
+    let child = folder.start(run);
     std::thread::sleep(Duration::from_secs(2));
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let out = child.wait_with_output().unwrap();
-    let said = String::from_utf8(out.stderr).unwrap();
-    assert_eq!(out.status.code(), Some(130), "{said}");
+    let (code, said) = interrupt(child);
+    assert_eq!(code, Some(130), "{said}");
     assert!(
         said.contains("c.safetensors holds step") && said.contains("--resume"),
         "{said}"
@@ -168,7 +146,7 @@ fn ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on() {
 
 /// Leaves a checkpoint of `run` in `c.safetensors`: the run is killed once there is one.
 fn leave_checkpoint(folder: &Folder, run: &str) {
-    let mut child = start(folder, run);
+    let mut child = folder.start(run);
     let began = Instant::now();
     while !folder.path("c.safetensors").exists() {
         assert!(began.elapsed() < Duration::from_secs(60), "no checkpoint");
@@ -362,7 +340,7 @@ fn a_full_disk_is_one_line_and_old_files_stay() {
     // A checkpoint that does not fit any more: the one before stays, and the run says so.
     let long = FUSE.replace("--steps 120", "--steps 100000");
     let run = format!("{long} --out f.npy --checkpoint disk/c.safetensors --every 5");
-    let mut child = start(&folder, &run);
+    let mut child = folder.start(&run);
     while !disk.join("c.safetensors").exists() {
         assert!(child.try_wait().unwrap().is_none());
         std::thread::sleep(Duration::from_millis(5));
@@ -482,14 +460,11 @@ fn an_interrupted_cell_of_an_experiment_goes_on_from_its_checkpoint() {
     folder.good(&format!("{run} --out whole"));
     let whole = began.elapsed();
     for attempt in 1..=9 {
-        let child = start(&folder, &format!("{run} --out e --fresh"));
+        let child = folder.start(&format!("{run} --out e --fresh"));
         std::thread::sleep(whole.mul_f64(0.1 * f64::from(attempt)));
-        let id = child.id().to_string();
-        Command::new("kill").args(["-INT", &id]).status().unwrap();
-        let out = child.wait_with_output().unwrap();
-        let said = String::from_utf8(out.stderr).unwrap();
+        let (code, said) = interrupt(child);
         if has_checkpoint(&folder, "e") {
-            assert_eq!(out.status.code(), Some(130), "{said}");
+            assert_eq!(code, Some(130), "{said}");
             assert!(said.contains("the same command goes on"), "{said}");
             folder.good(&format!("{run} --out e"));
             assert!(!has_checkpoint(&folder, "e"));

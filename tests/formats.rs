@@ -3,10 +3,12 @@
 // The helpers of a test fail as the test itself does: by unwrapping.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
-use hsr_gpu::Error;
+use common::{fixture, fixture_samples, refusal};
 use hsr_gpu::cube::grid::{Grid, Source, Transform};
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
 use hsr_gpu::io::{self, Interleave};
@@ -25,15 +27,6 @@ const TYPES: [SampleType; 11] = [
     SampleType::F32,
     SampleType::F64,
 ];
-
-fn fixture(name: &str) -> String {
-    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The image in all fixtures; see scripts/make_fixtures.py.
-fn fixture_samples() -> Array3<f32> {
-    Array3::from_shape_fn((3, 4, 5), |(r, c, b)| (100 * r + 10 * c + b) as f32)
-}
 
 fn fixture_psf() -> Array2<f64> {
     array![[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 3.0]] / 18.0
@@ -78,15 +71,6 @@ fn rich() -> Cube {
         ..Metadata::default()
     };
     cube
-}
-
-/// The message of an error that must be bad input and one line that names `name`.
-fn refusal<T: std::fmt::Debug>(result: Result<T, Error>, name: &str) -> String {
-    let error = result.expect_err(name);
-    assert_eq!(error.exit_code(), 2, "{error}");
-    let text = error.to_string();
-    assert!(!text.contains('\n') && text.contains(name), "{text:?}");
-    text
 }
 
 #[test]

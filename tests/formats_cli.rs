@@ -3,9 +3,13 @@
 // The helpers of a test fail as the test itself does: by unwrapping.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use common::fixture;
 
 fn hsr_gpu(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
@@ -13,10 +17,6 @@ fn hsr_gpu(folder: &Path, arguments: &[&str]) -> Output {
         .current_dir(folder)
         .output()
         .unwrap()
-}
-
-fn fixture(name: &str) -> String {
-    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn succeed(folder: &Path, arguments: &[&str]) -> String {

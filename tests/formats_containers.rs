@@ -4,32 +4,16 @@
 // The helpers of a test fail as the test itself does: by unwrapping.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::io::Write;
 
-use hsr_gpu::Error;
+use common::{fixture, fixture_samples, refusal};
 use hsr_gpu::cube::strips::Strips;
 use hsr_gpu::cube::{Cube, SampleType};
 use hsr_gpu::io::{self, Reading};
 use ndarray::{Array3, array};
-
-fn fixture(name: &str) -> String {
-    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The image in all fixtures; see scripts/make_fixtures.py.
-fn fixture_samples() -> Array3<f32> {
-    Array3::from_shape_fn((3, 4, 5), |(r, c, b)| (100 * r + 10 * c + b) as f32)
-}
-
-/// The message of an error that must be bad input and one line that names `name`.
-fn refusal<T: std::fmt::Debug>(result: Result<T, Error>, name: &str) -> String {
-    let error = result.expect_err(name);
-    assert_eq!(error.exit_code(), 2, "{error}");
-    let text = error.to_string();
-    assert!(!text.contains('\n') && text.contains(name), "{text:?}");
-    text
-}
 
 #[test]
 fn npz_of_another_program() {
@@ -248,6 +232,31 @@ fn bands_may_be_tiff_files() {
         cube.samples.slice(ndarray::s![0, 0, ..]).to_vec(),
         [1.0, 2.0, 10.0]
     );
+}
+
+#[test]
+fn bands_may_have_each_a_no_data_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = folder.path().to_str().unwrap();
+    let write = |number: usize, nodata: Option<f64>, samples: [f32; 4]| {
+        let samples = Array3::from_shape_vec((2, 2, 1), samples.to_vec()).unwrap();
+        let mut band = Cube::new(samples);
+        band.sample_type = SampleType::I16;
+        band.metadata.nodata = nodata;
+        io::write_cube(folder.path().join(format!("B{number}.tif")), &band).unwrap();
+    };
+    write(1, None, [1.0, 2.0, 3.0, 4.0]);
+    write(2, Some(-1.0), [-1.0, 2.0, 0.0, 4.0]);
+    write(3, Some(0.0), [1.0, 0.0, 3.0, 4.0]);
+    let cube = io::read_image(name, None).unwrap();
+    assert_eq!(cube.metadata.nodata, Some(-1.0));
+    let valid = cube.valid.unwrap();
+    assert_eq!(
+        valid.iter().copied().collect::<Vec<_>>(),
+        [false, false, true, true]
+    );
+    write(3, Some(0.0), [1.0, 0.0, -1.0, 4.0]);
+    assert!(refusal(io::read_image(name, None), "B3.tif").contains("samples of -1"));
 }
 
 #[test]

@@ -347,30 +347,15 @@ fn models_and_manifests_that_do_not_fit_are_refused() {
 #[cfg(unix)]
 #[test]
 fn interrupted_runs_end_within_seconds_and_say_what_was_kept() {
-    use std::process::{Command, Stdio};
     use std::time::Duration;
     let folder = pair();
     fs::write(folder.path("scenes.txt"), "x.npy,y.npy\n").unwrap();
     let before = folder.names();
     let interrupt = |arguments: &str| {
-        let child = Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
-            .args(arguments.split_whitespace())
-            .current_dir(folder.path(""))
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = folder.start(arguments);
         // Long enough for the program to be in its loop, on a slow machine too: it has ten million steps.
         std::thread::sleep(Duration::from_secs(3));
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &child.id().to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let out = child.wait_with_output().unwrap();
-        (out.status.code(), String::from_utf8(out.stderr).unwrap())
+        common::interrupt(child)
     };
     let (code, said) =
         interrupt("fuse --hsi x.npy --msi y.npy --out f.npy --steps 10000000 --backend cpu --quiet");

@@ -4,25 +4,27 @@
 // The helpers of a test fail as the test itself does: by unwrapping.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use hsr_gpu::Error;
+use common::refusal;
 use hsr_gpu::cube::grid::{GeoTiffTags, Grid, Source, Transform};
 use hsr_gpu::cube::strips::Strips;
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
 use hsr_gpu::io::{self, Target};
 use ndarray::{Array3, s};
 
-fn fixture(name: &str) -> String {
-    format!("{}/tests/fixtures/{name}.tif", env!("CARGO_MANIFEST_DIR"))
-}
-
 /// Samples of the fixtures: 100 r + 10 c + b, of GDAL's modulo 250.
 fn expected(name: &str) -> Array3<f32> {
     let modulus = if name.starts_with("gdal") { 250 } else { 1000 };
     Array3::from_shape_fn((3, 4, 5), |(r, c, b)| ((100 * r + 10 * c + b) % modulus) as f32)
+}
+
+fn fixture(name: &str) -> String {
+    common::fixture(&format!("{name}.tif"))
 }
 
 const FIXTURES: [(&str, SampleType); 11] = [
@@ -38,15 +40,6 @@ const FIXTURES: [(&str, SampleType); 11] = [
     ("tifffile_bigtiff_big_endian", SampleType::I64),
     ("tifffile_pages", SampleType::U32),
 ];
-
-/// The message of an error that must be bad input and one line that names the file.
-fn refusal<T>(result: Result<T, Error>, name: &str) -> String {
-    let error = result.err().expect(name);
-    assert_eq!(error.exit_code(), 2, "{error}");
-    let text = error.to_string();
-    assert!(text.contains(name) && !text.contains('\n'), "{text}");
-    text
-}
 
 #[test]
 fn files_of_gdal_and_tifffile_are_read_in_any_strips() {

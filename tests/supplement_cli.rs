@@ -293,17 +293,10 @@ fn what_cannot_be_run_is_refused_and_nothing_is_written() {
 #[cfg(unix)]
 #[test]
 fn a_killed_experiment_ends_with_the_numbers_of_one_that_was_not() {
-    use std::process::{Command, Stdio};
     use std::time::Duration;
     let folder = folder();
     let run = "coordination --scenes m.txt --epochs 6 --seeds 3";
-    let mut child = Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
-        .args(format!("experiment {run} --out e {ON_CPU}").split_whitespace())
-        .current_dir(folder.path(""))
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = folder.start(&format!("experiment {run} --out e {ON_CPU}"));
     let finished = || {
         let names = fs::read_dir(folder.path("e/cells")).into_iter().flatten();
         names

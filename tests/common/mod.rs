@@ -1,13 +1,15 @@
-//! What the tests of the command line share: a folder, the program run in it, and how it must refuse.
+//! What the tests share: the fixtures, how a file must be refused, a folder, and the program run, interrupted and refused in
+//! it.
 
 // Each test file is a crate of its own and uses its part of this.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use hsr_gpu::cube::Cube;
+use hsr_gpu::error::Result;
 use hsr_gpu::io::write_cube;
 use ndarray::Array3;
 
@@ -16,6 +18,34 @@ pub fn scene(rows: usize, columns: usize, bands: usize) -> Cube {
     Cube::new(Array3::from_shape_fn((rows, columns, bands), |(r, c, b)| {
         0.1 + ((r * 37 + c * 91 + b * 53 + (r * c) % 17 * 29) % 256) as f32 / 400.0
     }))
+}
+
+/// A file of other programs' making; see scripts/make_fixtures.py.
+pub fn fixture(name: &str) -> String {
+    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The image in most fixtures.
+pub fn fixture_samples() -> Array3<f32> {
+    Array3::from_shape_fn((3, 4, 5), |(r, c, b)| (100 * r + 10 * c + b) as f32)
+}
+
+/// The message of an error that must be bad input and one line that names `name`.
+pub fn refusal<T>(result: Result<T>, name: &str) -> String {
+    let error = result.err().expect(name);
+    assert_eq!(error.exit_code(), 2, "{error}");
+    let text = error.to_string();
+    assert!(!text.contains('\n') && text.contains(name), "{text:?}");
+    text
+}
+
+/// Interrupts a run of [`Folder::start`] as Ctrl-C does; its exit code and what it said.
+pub fn interrupt(child: Child) -> (Option<i32>, String) {
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
+    assert!(sent.success(), "the run has ended");
+    let out = child.wait_with_output().unwrap();
+    (out.status.code(), String::from_utf8(out.stderr).unwrap())
 }
 
 /// A temporary folder that the program is run in.
@@ -34,14 +64,27 @@ impl Folder {
         write_cube(self.path(name), cube).unwrap();
     }
 
-    /// Runs the program in this folder.
-    pub fn run(&self, arguments: &str) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hsr-gpu"));
+        command
             .args(arguments.split_whitespace())
             .current_dir(self.0.path())
             // Tests leave the user's folder of compiled kernels alone.
-            .env("HSR_GPU_CACHE", "off")
-            .output()
+            .env("HSR_GPU_CACHE", "off");
+        command
+    }
+
+    /// Runs the program in this folder.
+    pub fn run(&self, arguments: &str) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Starts the program in this folder, to be interrupted or killed.
+    pub fn start(&self, arguments: &str) -> Child {
+        self.command(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap()
     }
 
