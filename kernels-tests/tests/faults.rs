@@ -282,13 +282,13 @@ fn the_self_test_finds_a_broken_kernel_and_passes_a_good_one() {
     for options in [
         broken(
             "hr_network.wgsl",
-            "select(0.0, -sign(residual), in_block)",
-            "select(0.0, sign(residual), in_block)",
+            "select(0.0, -sign(residual), in_block#{P})",
+            "select(0.0, sign(residual), in_block#{P})",
         ),
         broken(
             "hr_network.wgsl",
-            "let in_kernel = inside && kernel_row < ",
-            "let in_kernel = inside && kernel_row + 1u < ",
+            "let in_kernel#{P} = inside#{P} && kernel_row#{P} < ",
+            "let in_kernel#{P} = inside#{P} && kernel_row#{P} + 1u < ",
         ),
         broken(
             "shared/activation.wgsl",
