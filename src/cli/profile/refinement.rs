@@ -17,7 +17,7 @@ const STRIDE: usize = 2;
 /// # Errors
 /// [`Error::Input`] naming the least side.
 pub(super) fn check(side: usize, scale: usize) -> Result<()> {
-    let least = scale.max(DCT_SIDE.next_multiple_of(scale));
+    let least = DCT_SIDE.next_multiple_of(scale);
     if side < least {
         return Err(Error::input(format!(
             "--side {side}: refinement at x{scale} needs at least {least} pixels; take a larger image or other stages \
