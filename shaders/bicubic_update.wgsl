@@ -1,4 +1,4 @@
-// Adds the cubic convolution of a residual on the LR grid; an invocation a sample of the HR image. Rows first, then
+// Adds the modulated cubic convolution of a residual on the LR grid; an invocation a sample of the HR image. Rows first, then
 // along them. Twin: src/engine/cpu/bicubic_update.rs.
 #import "shared/part.wgsl"
 
@@ -12,7 +12,8 @@ struct Tap {
 @group(0) @binding(1) var<storage, read> residual: array<f32>;              // (LR rows, LR columns, B)
 @group(0) @binding(2) var<storage, read> row_taps: array<Tap>;              // (HR rows, 4)
 @group(0) @binding(3) var<storage, read> column_taps: array<Tap>;           // (HR columns, 4)
-@group(0) @binding(4) var<storage, read_write> hr_hsi: array<f32>;          // (HR rows, HR columns, B)
+@group(0) @binding(4) var<storage, read> modulation: array<f32>;            // (HR rows, HR columns)
+@group(0) @binding(5) var<storage, read_write> hr_hsi: array<f32>;          // (HR rows, HR columns, B)
 
 const BANDS = #{BANDS}u;
 
@@ -27,6 +28,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let rows = 4u * (pixel / step.hr_columns);
     let columns = 4u * (pixel % step.hr_columns);
     let width = step.lr_columns * BANDS;
+    let factor = modulation[pixel];
     var z = hr_hsi[at];
 #for C in 0..4
     let column_#{C} = column_taps[columns + #{C}u];
@@ -35,7 +37,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     low_#{C} += row_taps[rows + #{R}u].weight
         * residual[row_taps[rows + #{R}u].at * width + column_#{C}.at * BANDS + band];
 #end
-    z += column_#{C}.weight * low_#{C};
+    z += factor * column_#{C}.weight * low_#{C};
 #end
     hr_hsi[at] = z;
 }

@@ -8,7 +8,7 @@ fn bicubic_update_is_its_twin() {
     refinement_holds("bicubic_update");
 }
 
-// Mistakes in the taps of either axis.
+// Mistakes in the taps of either axis, and in the pixel's factor.
 #[test]
 fn bicubic_update_mutations_are_caught() {
     refinement_fails(
@@ -17,6 +17,7 @@ fn bicubic_update_mutations_are_caught() {
         &[
             ("column_#{C}.at * BANDS", "#{C}u * BANDS"),
             ("row_taps[rows + #{R}u].weight", "row_taps[rows].weight"),
+            ("modulation[pixel]", "modulation[0]"),
         ],
     );
 }

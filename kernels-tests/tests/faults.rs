@@ -107,7 +107,7 @@ fn a_lost_device_is_an_error_of_one_line_everywhere() {
     let strip = Strip { hr_row: 0, lr_row: 0 };
     one_line(
         &engine
-            .bicubic_update(&grid, strip, &residual, &mut image)
+            .bicubic_update(&grid, strip, &residual, &[1.0; 24 * 24], &mut image)
             .unwrap_err(),
     );
     assert!(
@@ -215,7 +215,7 @@ fn short_of_memory_tiles_and_parts_become_smaller_and_bits_stay() {
             Box::new(|refiner| {
                 let mut image = wave(hr * 5);
                 refiner
-                    .bicubic_update(&grid, strip, &weights, &mut image)
+                    .bicubic_update(&grid, strip, &weights, &msi[..hr], &mut image)
                     .unwrap();
                 image
             }),

@@ -52,10 +52,11 @@ fn updates_declare_what_they_do() {
     assert_eq!(declared.operations, did);
     assert_eq!(declared.bytes, bytes([&low, &lr_msi, &hr_msi, &high, &high]));
 
-    let did = operations(|| bicubic_update(&grid, strip, &low, &mut high));
+    let modulation = numbers(hr);
+    let did = operations(|| bicubic_update(&grid, strip, &low, &modulation, &mut high));
     let declared = bicubic_update::work::<Counted>(&grid, 10, 5);
     assert_eq!(declared.operations, did);
-    assert_eq!(declared.bytes, bytes([&low, &high, &high]));
+    assert_eq!(declared.bytes, bytes([&low, &modulation, &high, &high]));
 }
 
 #[test]

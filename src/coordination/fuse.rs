@@ -212,7 +212,7 @@ pub fn fuse_kept(
             })?;
             split_off(&mut times, "reconstruct", network);
         }
-        Product::Strips(correction)
+        Product::Strips(correction.map(Box::new))
     };
     Ok(Fused {
         product,

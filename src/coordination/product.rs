@@ -25,7 +25,7 @@ pub enum Product {
     /// All of it, H×W×B.
     Whole(Array3<f32>),
     /// What refinement adds to rows that the network makes when they are asked for; `None` where that is nothing.
-    Strips(Option<Correction>),
+    Strips(Option<Box<Correction>>),
 }
 
 /// What is observed of a scene, as [`correct`] takes it.

@@ -327,19 +327,24 @@ impl Refiner<f32> for Recovery {
         grid: &RefinementGrid,
         strip: Strip,
         residual: &[f32],
+        modulation: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
         let before = hr_hsi.to_vec();
         self.refine(
             Kind::BicubicUpdate,
             (&before, hr_hsi),
-            |refiner, out| refiner.bicubic_update(grid, strip, residual, out),
+            |refiner, out| refiner.bicubic_update(grid, strip, residual, modulation, out),
             |reference, found| {
                 self_test::hr_update(
                     "bicubic_update",
                     (grid, strip),
                     (&before, found),
-                    |strip, _, out| reference.bicubic_update(grid, strip, residual, out),
+                    |strip, row, out| {
+                        let columns = grid.hr_columns();
+                        let modulation = &modulation[row * columns..][..columns];
+                        reference.bicubic_update(grid, strip, residual, modulation, out)
+                    },
                 )
             },
         )

@@ -150,8 +150,9 @@ pub trait Refiner<T: Real> {
         Ok(())
     }
 
-    /// Z += the cubic convolution of `residual` on the centroids of the PSF. `residual` holds at least
-    /// [`RefinementGrid::lr_rows`] of the strip within [`BICUBIC_REACH`].
+    /// Z_p += `modulation`_p times the cubic convolution of `residual` at p, on the centroids of the PSF. `modulation`
+    /// has a factor for every pixel of the strip; `residual` holds at least [`RefinementGrid::lr_rows`] of it within
+    /// [`BICUBIC_REACH`].
     ///
     /// # Errors
     /// As above.
@@ -160,9 +161,10 @@ pub trait Refiner<T: Real> {
         grid: &RefinementGrid,
         strip: Strip,
         residual: &[T],
+        modulation: &[T],
         hr_hsi: &mut [T],
     ) -> Result<()> {
-        cpu::bicubic_update::bicubic_update(grid, strip, residual, hr_hsi);
+        cpu::bicubic_update::bicubic_update(grid, strip, residual, modulation, hr_hsi);
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 //!
 //! The network's mean is the prior; the residual of the LR pixels, weighed by its Wiener gain, is the target. It is
 //! spread once by [`spread`](crate::refine::spread), then what the spread has missed is interpolated and added a few
-//! times (iterative back-projection), so that on clean data (Z∗C)↓ = X. There is no such step toward Y: the network
+//! times, less of it where the MSI is dark ([`back_projection`](crate::refine::back_projection)), so that on clean data
+//! (Z∗C)↓ = X. There is no such step toward Y: the network
 //! has seen Y at every pixel, and a projection on Y = Z·R gained at most 0.1 dB and lost up to 0.5 dB on the CAVE,
 //! AVIRIS and EnMAP scenes, with the estimated response and with the true one.
 //!
@@ -19,7 +20,7 @@ use crate::engine::Geometry;
 use crate::engine::refinement::{BICUBIC_REACH, Guide, RefinementGrid, Refiner, Strip};
 use crate::error::Result;
 use crate::interrupt;
-use crate::refine::back_projection::subtract_interpolated;
+use crate::refine::back_projection::{BackProjection, Modulation};
 use crate::refine::gains::WienerGain;
 use crate::refine::noise::hsi_noise;
 use crate::refine::regression::{Regression, monomials};
@@ -92,8 +93,8 @@ pub struct Correction {
     grid: RefinementGrid,
     blend: Option<Blend>,
     spread: Option<Spread>,
-    /// Sum of the corrections that are interpolated, h×w×B, where there are any.
-    interpolated: Option<Buffer>,
+    /// Sum of the corrections that are interpolated, h×w×B, and how much of them a pixel takes, where there are any.
+    interpolated: Option<(Buffer, Modulation)>,
     /// Least sample of each band.
     floor: Vec<f32>,
 }
@@ -241,12 +242,12 @@ pub fn correct(
     }
     let mut interpolated = observed.store.zeros(residual.len())?;
     let mut step = observed.store.zeros(residual.len())?;
+    let modulation = Modulation::new(observed.hr_msi);
+    let projection = BackProjection::new(&grid, observed.psf, usable, observed.hr_msi, modulation);
     for _ in 0..BACK_PROJECTIONS {
-        add(&mut interpolated, &residual);
-        step.copy_from_slice(&residual);
-        subtract_interpolated(&grid, observed.psf, usable, &step, &mut residual);
+        projection.iterate(&mut residual, &mut step, &mut interpolated);
     }
-    correction.interpolated = Some(interpolated);
+    correction.interpolated = Some((interpolated, modulation));
     let after: f64 = residual
         .iter()
         .zip(&*noise)
@@ -278,7 +279,7 @@ impl Correction {
             spread.add(refiner, grid, hr_row, hr_msi, &mut sum)?;
             add(rows, &sum);
         }
-        if let Some(interpolated) = &self.interpolated {
+        if let Some((interpolated, modulation)) = &self.interpolated {
             let hr = hr_row..hr_row + rows.len() / (grid.hr_columns() * bands);
             let lr = grid.lr_rows(&hr, BICUBIC_REACH);
             let line = grid.columns * bands;
@@ -286,7 +287,9 @@ impl Correction {
                 hr_row,
                 lr_row: lr.start,
             };
-            refiner.bicubic_update(grid, strip, &interpolated[lr.start * line..lr.end * line], rows)?;
+            let factors = modulation.of(hr_msi, hr);
+            let near = &interpolated[lr.start * line..lr.end * line];
+            refiner.bicubic_update(grid, strip, near, &factors, rows)?;
         }
         rows.par_chunks_mut(bands).with_min_len(256).for_each(|pixel| {
             for (z, &floor) in pixel.iter_mut().zip(&self.floor) {

@@ -62,6 +62,7 @@ pub(super) fn passes(
     let mut hr_hsi = workload::samples(hr * hr * bands, 7);
     let (mut pilot, mut clean) = (vec![0.0; hr_msi.len()], vec![0.0; hr_msi.len()]);
     let mut residual = vec![0.0; target.len()];
+    let modulation = vec![1.0; hr * hr];
     let refiner = engine.refiner();
     Ok(Prepared {
         runs: 1,
@@ -76,7 +77,7 @@ pub(super) fn passes(
             refiner.guided_update(&grid, strip, guide, &residual, &lr_msi, &clean, &mut hr_hsi)?;
             interrupt::check()?;
             refiner.consistency_residual(&grid, strip, &psf, &target, &hr_hsi, &mut residual)?;
-            refiner.bicubic_update(&grid, strip, &residual, &mut hr_hsi)
+            refiner.bicubic_update(&grid, strip, &residual, &modulation, &mut hr_hsi)
         }),
     })
 }

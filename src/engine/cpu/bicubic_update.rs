@@ -1,4 +1,4 @@
-//! Twin of `shaders/bicubic_update.wgsl`: adds the cubic convolution of a residual on the LR grid.
+//! Twin of `shaders/bicubic_update.wgsl`: adds the modulated cubic convolution of a residual on the LR grid.
 
 use rayon::prelude::*;
 
@@ -8,15 +8,22 @@ use crate::engine::work::Work;
 use crate::real::Real;
 
 /// See [`crate::engine::refinement::Refiner::bicubic_update`].
-pub fn bicubic_update<T: Real>(grid: &RefinementGrid, strip: Strip, residual: &[T], hr_hsi: &mut [T]) {
+pub fn bicubic_update<T: Real>(
+    grid: &RefinementGrid,
+    strip: Strip,
+    residual: &[T],
+    modulation: &[T],
+    hr_hsi: &mut [T],
+) {
     let (bands, columns) = (grid.bands, grid.hr_columns());
     let across: Vec<_> = (0..columns)
         .map(|q| taps::<T>(grid.lr_position(q, 1), grid.columns))
         .collect();
     hr_hsi
         .par_chunks_exact_mut(columns * bands)
+        .zip(modulation.par_chunks_exact(columns))
         .enumerate()
-        .for_each(|(p, line)| {
+        .for_each(|(p, (line, modulation))| {
             // Rows first, into one line of the LR grid, then along it.
             let mut low = vec![T::zero(); grid.columns * bands];
             for (r, weight) in taps::<T>(grid.lr_position(strip.hr_row + p, 0), grid.rows) {
@@ -25,8 +32,10 @@ pub fn bicubic_update<T: Real>(grid: &RefinementGrid, strip: Strip, residual: &[
                     *l += weight * x;
                 }
             }
-            for (out, taps) in line.chunks_exact_mut(bands).zip(&across) {
+            let pixels = line.chunks_exact_mut(bands).zip(&across).zip(modulation);
+            for ((out, taps), &factor) in pixels {
                 for &(c, weight) in taps {
+                    let weight = factor * weight;
                     for (o, &x) in out.iter_mut().zip(&low[c * bands..][..bands]) {
                         *o += weight * x;
                     }
@@ -48,7 +57,11 @@ pub fn taps<T: Real>(position: f64, length: usize) -> [(usize, T); 4] {
 /// Work of `hr` rows of the HR grid that read `lr` rows of the LR grid.
 pub fn work<T>(grid: &RefinementGrid, hr: usize, lr: usize) -> Work {
     let (line, lr_line) = (grid.hr_columns() * grid.bands, grid.columns * grid.bands);
-    Work::of::<T>(8 * hr * (line + lr_line), 2 * hr * line + lr * lr_line)
+    let pixels = hr * grid.hr_columns();
+    Work::of::<T>(
+        4 * pixels + 8 * hr * (line + lr_line),
+        pixels + 2 * hr * line + lr * lr_line,
+    )
 }
 
 #[cfg(test)]
@@ -60,7 +73,7 @@ mod tests {
     use crate::engine::Geometry;
     use crate::engine::refinement::BICUBIC_REACH;
 
-    // With the centroid on the block's centre it is the bicubic interpolation of `cube::bicubic`.
+    // With the centroid on the block's centre it is the bicubic interpolation of `cube::bicubic`, modulated.
     #[test]
     fn is_bicubic_interpolation() {
         let low = Array3::from_shape_fn((3, 5, 2), |(r, c, b)| ((r * 7 + c * 3 + b * 5) % 11) as f32);
@@ -73,10 +86,17 @@ mod tests {
             centroid: [0.0; 2],
         };
         let mut high = vec![1.0f32; 3 * 5 * 16 * 2];
-        bicubic_update(&grid, Strip::default(), low.as_slice().unwrap(), &mut high);
+        let modulation: Vec<f32> = (0..3 * 5 * 16).map(|p| (p % 9) as f32 / 4.0).collect();
+        bicubic_update(
+            &grid,
+            Strip::default(),
+            low.as_slice().unwrap(),
+            &modulation,
+            &mut high,
+        );
         let expected = bicubic::upsample(&Cube::new(low.clone()), 4).unwrap().samples;
-        for (h, e) in high.iter().zip(&expected) {
-            assert!((h - 1.0 - e).abs() < 1e-5, "{h} {e}");
+        for ((k, h), e) in high.iter().enumerate().zip(&expected) {
+            assert!((h - 1.0 - modulation[k / 2] * e).abs() < 1e-5, "{h} {e}");
         }
         for rows in [0..1, 3..7, 9..12] {
             let lr = grid.lr_rows(&rows, BICUBIC_REACH);
@@ -89,6 +109,7 @@ mod tests {
                 &grid,
                 strip,
                 &low.as_slice().unwrap()[lr.start * 10..lr.end * 10],
+                &modulation[rows.start * 20..rows.end * 20],
                 &mut part,
             );
             assert_eq!(part, high[rows.start * 40..rows.end * 40]);
@@ -110,7 +131,7 @@ mod tests {
             centroid: [0.5, -1.0],
         };
         let mut high = vec![0.0; 24 * 24];
-        bicubic_update(&grid, Strip::default(), &low, &mut high);
+        bicubic_update(&grid, Strip::default(), &low, &[1.0; 24 * 24], &mut high);
         for p in 8..14 {
             for q in 8..14 {
                 let at = |p: usize, moved: f64| (p as f64 + 0.5 - moved) / 3.0 - 0.5;

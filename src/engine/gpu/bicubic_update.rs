@@ -1,4 +1,4 @@
-//! Host side of `shaders/bicubic_update.wgsl`: cubic convolution of a residual, some HR rows at a time.
+//! Host side of `shaders/bicubic_update.wgsl`: modulated cubic convolution of a residual, some HR rows at a time.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -52,6 +52,7 @@ pub fn bicubic_update(
     grid: &RefinementGrid,
     strip: Strip,
     residual: &[f32],
+    modulation: &[f32],
     hr_hsi: &mut [f32],
 ) -> Result<()> {
     let (line, lr_line) = (grid.hr_columns() * grid.bands, grid.columns * grid.bands);
@@ -59,13 +60,15 @@ pub fn bicubic_update(
     let mut buffers = Buffers::of(engine);
     buffers.write("column_taps", &table(grid, 1, 0, grid.hr_columns(), 0))?;
     let step = rows_of_part(engine, line);
-    for (k, hr_hsi) in hr_hsi.chunks_mut(step * line).enumerate() {
+    let factors = modulation.chunks(step * grid.hr_columns());
+    for (k, (hr_hsi, factors)) in hr_hsi.chunks_mut(step * line).zip(factors).enumerate() {
         let first = strip.hr_row + k * step;
         let hr = first..first + hr_hsi.len() / line;
         let lr = grid.lr_rows(&hr, BICUBIC_REACH);
         let near = (lr.start - strip.lr_row) * lr_line..(lr.end - strip.lr_row) * lr_line;
         buffers.write("residual", &residual[near])?;
         buffers.write("row_taps", &table(grid, 0, first, hr.len(), lr.start))?;
+        buffers.write("modulation", factors)?;
         buffers.write("hr_hsi", hr_hsi)?;
         let part = PartUniform {
             hr_rows: hr.len() as u32,

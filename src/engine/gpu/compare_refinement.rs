@@ -188,7 +188,9 @@ fn update(
         }
         _ => {
             let near = grid.lr_rows(&hr, BICUBIC_REACH);
-            refiner.bicubic_update(grid, strip(&hr, &near), lr_hsi.rows(&near), &mut out)?;
+            let modulation = high(1, 37);
+            let (strip, residual) = (strip(&hr, &near), lr_hsi.rows(&near));
+            refiner.bicubic_update(grid, strip, residual, modulation.rows(&hr), &mut out)?;
         }
     }
     Ok(out)

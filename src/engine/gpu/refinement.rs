@@ -273,9 +273,10 @@ impl Refiner<f32> for GpuEngine {
         grid: &RefinementGrid,
         strip: Strip,
         residual: &[f32],
+        modulation: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
-        self.in_parts(|| bicubic_update::bicubic_update(self, grid, strip, residual, hr_hsi))
+        self.in_parts(|| bicubic_update::bicubic_update(self, grid, strip, residual, modulation, hr_hsi))
     }
 
     fn dct_denoise(

@@ -226,10 +226,11 @@ impl Refiner<f32> for SimdEngine {
         grid: &RefinementGrid,
         strip: Strip,
         residual: &[f32],
+        modulation: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
         let begin = self.recorder.begin();
-        cpu::bicubic_update::bicubic_update(grid, strip, residual, hr_hsi);
+        cpu::bicubic_update::bicubic_update(grid, strip, residual, modulation, hr_hsi);
         self.recorder.end(begin, "bicubic_update", 1, || {
             let rows = hr_hsi.len() / (grid.hr_columns() * grid.bands);
             cpu::bicubic_update::work::<f32>(grid, rows, residual.len() / (grid.columns * grid.bands))
