@@ -36,7 +36,9 @@ fn engine(name: &str) -> Box<dyn Engine<f32>> {
 
 fn preset() -> Architecture {
     let config = Config::load("cave", None).expect("the preset is part of the program");
-    config.architecture(31, 3).expect("its network fits three bands")
+    config
+        .architecture(31, 3, 512)
+        .expect("its network fits three bands")
 }
 
 /// The `cave` network on 51 LR pixels; with their HR pixels where `hr_windows` is not 0.

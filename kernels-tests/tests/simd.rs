@@ -37,7 +37,10 @@ struct Case {
 }
 
 fn cave() -> Architecture {
-    Config::load("cave", None).unwrap().architecture(31, 3).unwrap()
+    Config::load("cave", None)
+        .unwrap()
+        .architecture(31, 3, 512)
+        .unwrap()
 }
 
 fn cases() -> Vec<Case> {

@@ -394,7 +394,8 @@ pub struct ConfigOptions {
     /// Steps of partial fine-tuning (0: none)
     #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(0..=10_000_000))]
     pub finetune_steps: Option<u32>,
-    /// Networks trained side by side and averaged
+    /// Networks trained side by side and averaged, 0 to 64; 0 as many as the LR pixels are few: 8, or with fewer than
+    /// 256 pixels up to 32 [default: the preset's; 0 for single-scene]
     #[arg(long)]
     pub members: Option<usize>,
     /// Give outputs that die, and members that learn nothing, another start early in training [default: the

@@ -261,11 +261,11 @@ impl Profile {
             },
             usize::from,
         );
-        let architecture = config.architecture(bands, self.msi_bands.into())?;
         let training = &config.training;
         let lr_pixels = self
             .lr_pixels
             .map_or(training.patch * training.patch * training.batch, |n| n as usize);
+        let architecture = config.architecture(bands, self.msi_bands.into(), lr_pixels)?;
         let hr_windows = match config.degradation.windows {
             0 => lr_pixels,
             n => n.min(lr_pixels),

@@ -230,7 +230,11 @@ fn model(file: &ReadTensorFile) -> Result<Model> {
             "metadata sizes must lie in 1..={LARGEST}; the file is damaged"
         )));
     }
-    let architecture: Architecture = config.architecture(bands, msi_bands)?;
+    if config.network.members == 0 {
+        return Err(file.bad("metadata `config` has no number of members"));
+    }
+    // A model's members are settled: its training decided on them.
+    let architecture: Architecture = config.architecture(bands, msi_bands, 0)?;
     let layout = architecture.layout();
     let weights = architecture.weights() * architecture.members * size_of::<f32>();
     if weights > file.bytes() {
@@ -274,7 +278,7 @@ mod tests {
 
     fn model() -> Model {
         let config = Config::load("cave", Some(("t", "[network]\nmembers = 2\nlinear_path = true"))).unwrap();
-        let architecture = config.architecture(7, 3).unwrap();
+        let architecture = config.architecture(7, 3, 0).unwrap();
         let network = initial_parameters(&architecture, config.network.initialisation, 5);
         let theta: Vec<f32> = (0..degradation_parameters(3)).map(|k| 0.5 + k as f32).collect();
         let mut state = TrainingState::start(&architecture, network, theta.clone());

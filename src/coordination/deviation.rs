@@ -43,12 +43,13 @@ pub struct Calibration {
     pub within_2: f64,
 }
 
-/// Whether members or a trained σ will tell a deviation, before anything is computed.
+/// Whether members (0: as many as the LR pixels ask for, never one) or a trained σ will tell a deviation, before
+/// anything is computed.
 ///
 /// # Errors
 /// [`Error::Input`] where there is one member and σ is not trained.
 pub fn check(members: usize, sampling: bool) -> Result<()> {
-    if members > 1 || sampling {
+    if members != 1 || sampling {
         return Ok(());
     }
     Err(Error::input(

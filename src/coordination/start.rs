@@ -84,11 +84,13 @@ pub fn estimate_degradation(config: &Config, scene: &Scene, known: &Known) -> Re
 /// [`Error::Input`] where the configuration's widths make no network.
 pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estimate) -> Result<Model> {
     let (bands, b) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
-    let architecture = config.architecture(bands, b)?;
     let geometry = Geometry {
         scale: scene.scale,
         kernel: kernel(config, known, scene.scale),
     };
+    let pixels = usable_pixels(scene, geometry);
+    let config = config.settled(pixels);
+    let architecture = config.architecture(bands, b, pixels)?;
     let isotropic = 1.0 / config.degradation.variance.sqrt();
     let found = config.degradation.estimate_start.then_some(estimate);
     let calibration = Calibration {
@@ -126,7 +128,7 @@ pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estim
         step: 0,
         wavelengths: None,
         calibration,
-        config: config.clone(),
+        config,
         architecture,
         geometry,
     };
@@ -134,6 +136,11 @@ pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estim
         model.state.linear = linear_path(&model.architecture, scene, geometry, &model.psf())?;
     }
     Ok(model)
+}
+
+/// LR pixels that a network can learn from.
+fn usable_pixels(scene: &Scene, geometry: Geometry) -> usize {
+    scene.usable(geometry).iter().filter(|ok| **ok).count()
 }
 
 /// [`start`] for several scenes: from the one whose images agree best through their estimated degradation, in one unit
@@ -151,7 +158,12 @@ pub fn start_on_scenes(config: &Config, scenes: &mut [Scene], known: &Known) -> 
         }
     }
     let (at, found) = best.ok_or_else(|| Error::input("no scene to start from"))?;
-    let model = start(config, &mut scenes[at], known, &found)?;
+    let geometry = Geometry {
+        scale: scenes[at].scale,
+        kernel: kernel(config, known, scenes[at].scale),
+    };
+    let pixels = scenes.iter().map(|scene| usable_pixels(scene, geometry)).sum();
+    let model = start(&config.settled(pixels), &mut scenes[at], known, &found)?;
     for (other, scene) in scenes.iter_mut().enumerate() {
         if other != at {
             scene.calibrate(&model.calibration);

@@ -66,7 +66,9 @@ fn count_preset(preset: &str) -> Result<NetworkCount> {
         .iter()
         .find(|(name, ..)| *name == preset)
         .unwrap_or(&BANDS[BANDS.len() - 1]);
-    let architecture = Config::load(preset, None)?.architecture(bands, msi_bands)?;
+    let config = Config::load(preset, None)?;
+    let pixels = config.training.patch.pow(2) * config.training.batch;
+    let architecture = config.architecture(bands, msi_bands, pixels)?;
     let layers: Vec<LayerCount> = architecture
         .layout()
         .layers

@@ -101,7 +101,7 @@ impl Sizes {
                 linear_path: false,
             });
         }
-        Config::load(self.preset, None)?.architecture(self.bands, 3)
+        Config::load(self.preset, None)?.architecture(self.bands, 3, self.size)
     }
 
     /// The row of `cave_protocol`: images of 512 × 512, as many LR pixels a step as in `train_step`.
