@@ -112,7 +112,12 @@ impl Demo {
         let found = fused.model.psf();
         let error: f64 = found.iter().zip(&truth).map(|(a, b)| (a - b) * (a - b)).sum();
         let psf_nrmse = (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt();
-        summary.finish(std::mem::take(&mut fused.times), stages.times, started);
+        summary.finish(
+            engine.as_ref(),
+            std::mem::take(&mut fused.times),
+            stages.times,
+            started,
+        );
         let images = Images {
             hsi: &hsi,
             result: &image,

@@ -206,7 +206,7 @@ impl Fuse {
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &fused.model)?;
         }
-        summary.finish(fused.times.clone(), stages.times, started);
+        summary.finish(engine.as_ref(), fused.times.clone(), stages.times, started);
         if let (Some(path), Some(hsi)) = (&report, &original) {
             let images = Images {
                 hsi,

@@ -144,6 +144,8 @@ pub struct Summary {
     pub calibration: Option<Calibration>,
     /// Metrics of bicubic interpolation of the HSI, likewise.
     pub bicubic: Option<Scores>,
+    /// Most bytes of buffers that were on the device at once; null where its memory is the host's.
+    pub device_bytes: Option<u64>,
     /// Time of each stage.
     pub stages: Vec<StageTime>,
     /// Time in all.
@@ -328,13 +330,22 @@ impl Summary {
             metrics: None,
             calibration: None,
             bicubic: None,
+            device_bytes: None,
             stages: Vec::new(),
             seconds: 0.0,
         }
     }
 
-    /// Adds the times of the fusion's stages and of the command's own, and the time since `started`.
-    pub fn finish(&mut self, fusion: Vec<StageTime>, command: Vec<StageTime>, started: Instant) {
+    /// Adds what the device held at most, the times of the fusion's stages and of the command's own, and the time since
+    /// `started`.
+    pub fn finish(
+        &mut self,
+        engine: &dyn Engine<f32>,
+        fusion: Vec<StageTime>,
+        command: Vec<StageTime>,
+        started: Instant,
+    ) {
+        self.device_bytes = engine.instruments().and_then(|i| i.take_peak_memory());
         let (before, after): (Vec<_>, Vec<_>) = command
             .into_iter()
             .partition(|t| matches!(t.stage, "read" | "simulate"));
@@ -413,6 +424,9 @@ impl Summary {
                 100.0 * calibration.within_1,
                 100.0 * calibration.within_2
             );
+        }
+        if let Some(bytes) = self.device_bytes {
+            let _ = writeln!(text, "memory on the device: {:.1} MB at most", bytes as f64 / 1e6);
         }
         let stages: Vec<String> = self
             .stages
