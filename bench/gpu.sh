@@ -136,6 +136,13 @@ for turn in 1 2 3; do
         --adapter "$index" $steps --json --quiet && echo $(($(date +%s%N) - begin)) >> "$results/fuse-seconds.txt"
 done
 
+# The same with one member: what the others cost.
+for turn in 1 2 3; do
+    # shellcheck disable=SC2086
+    record "fuse-one-member-$turn.json" "$program" fuse --hsi "$work/x.npy" --msi "$work/y.npy" --out "$work/fused.npy" \
+        --adapter "$index" $steps --members 1 --json --quiet
+done
+
 if [ -n "$quick" ]; then
     echo "gpu.sh: --quick leaves the comparison with PyTorch out" >&2
 elif "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
@@ -162,6 +169,24 @@ def load(name):
 def row(name, kind, lr=None):
     rows = [r for r in load(name) or [] if r["name"] == kind and lr in (None, r.get("lr_pixels"))]
     return rows[0]["seconds"] if rows else None
+
+
+def trained(name):
+    # Seconds of training and reconstruction, the best of three.
+    runs = [load(f"{name}-{turn}.json") for turn in (1, 2, 3)]
+    sums = [
+        sum(s["seconds"] for s in run["stages"] if s["stage"] in ("train", "fine-tune", "reconstruct")) for run in runs if run
+    ]
+    return min(sums, default=None)
+
+
+def reconstruct(name, size):
+    # The row for so many HR pixels of 31 bands.
+    rows = [
+        r for r in load(name) or []
+        if r["name"] == "reconstruct" and r["hr_pixels"] == size * size and r["bands"] == 31
+    ]
+    return rows[0] if rows else None
 
 
 def kernel(name, part, stage="train"):
@@ -193,6 +218,11 @@ except (OSError, statistics.StatisticsError):
     fuse = None
 share = hr and hr["arithmetic_share"]
 faster = hr["seconds"] / hr["calls"] / (hr16["seconds"] / hr16["calls"]) if hr and hr16 and hr16["seconds"] > 0 else None
+one, several = trained("fuse-one-member"), trained("fuse")
+small, large = reconstruct("bench-f32.json", 512), reconstruct("sweep.json", 4096)
+per_pixel = (
+    large["seconds"] / large["hr_pixels"] / (small["seconds"] / small["hr_pixels"]) if small and large else None
+)
 demands = [
     ("failed comparisons of `verify`", verify and verify["failed"], "<=", 0),
     ("dispatches of a training step", dispatches, "<=", 8),
@@ -200,6 +230,9 @@ demands = [
     ("training step, s", row("bench-f32.json", "train_step"), "<=", 0.3e-3),
     ("member_step, 256 LR pixels, s", row("bench-f32.json", "member_step", None if quick else 256), "<=", 0.04e-3),
     ("default fuse, 512 x 512 x 31, start-up included, s (median of 3)", fuse, "<=", 0.5),
+    ("default members against one, training and reconstruction", several / one if several and one else None, "<=", 1.5),
+    ("reconstruction, time per pixel at 4096 x 4096 against 512 x 512", per_pixel, "<=", 1.2),
+    ("reconstruction at 4096 x 4096, memory on the device, MiB", large and large["device_bytes"] / 2**20, "<=", 512),
     ("CAVE protocol, s", row("protocol-f32.json", "cave_protocol"), "<=", 3.0),
     ("training step against PyTorch on this card", ratio("train_step"), ">=", 50),
     ("fine-tune step against PyTorch", ratio("finetune_step"), ">=", 50),

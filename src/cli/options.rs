@@ -335,7 +335,8 @@ pub struct SensorOptions {
     /// Side of the PSF in HR pixels [default: the ratio of the two grids]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub kernel: Option<u16>,
-    /// Form of an estimated PSF: gaussian, or free (any non-negative kernel: defocus, motion) [default: gaussian]
+    /// Form of an estimated PSF: gaussian, free (any non-negative kernel: defocus, motion), or auto: free where a disk or a
+    /// line explains the two images better than a Gaussian [default: the preset's; auto for single-scene]
     #[arg(long, value_enum)]
     pub psf_model: Option<PsfModel>,
     /// Hold the PSF's centre on its pixel instead of searching for a misregistration of the two images

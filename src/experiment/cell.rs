@@ -149,6 +149,7 @@ impl Cell {
             })
             .collect();
         let model = match s.psf_model {
+            PsfModel::Auto => "auto",
             PsfModel::Gaussian => "gaussian",
             PsfModel::Free => "free",
         };

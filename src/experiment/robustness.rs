@@ -84,8 +84,9 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
             });
         }
     }
-    for model in [PsfModel::Gaussian, PsfModel::Free] {
+    for model in [PsfModel::Auto, PsfModel::Gaussian, PsfModel::Free] {
         let name = match model {
+            PsfModel::Auto => "auto",
             PsfModel::Gaussian => "Gaussian",
             PsfModel::Free => "free",
         };

@@ -193,6 +193,7 @@ impl Results {
                 number(s.snr_msi),
                 s.told.to_string(),
                 match s.psf_model {
+                    PsfModel::Auto => "auto".to_owned(),
                     PsfModel::Gaussian => "gaussian".to_owned(),
                     PsfModel::Free => "free".to_owned(),
                 },

@@ -17,6 +17,9 @@ use super::search::Problem;
 const DEPARTURES: [f64; 6] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
 /// Majorisation steps for each κ.
 const STEPS: usize = 6;
+/// By how much a shape's likelihood (minus twice its logarithm) must be lower than the Gaussian's, to be taken for the
+/// better one: far more than what one to three more parameters gain by chance.
+pub(super) const CLEARLY: f64 = 30.0;
 /// Unknown weights above which fewer κ and steps are tried, because a programme costs their third power.
 const MANY: usize = 300;
 
@@ -82,12 +85,14 @@ impl Shape {
 }
 
 /// Shapes that explain the data of `problem` best, two at most, the better first. `gaussian` is the best Gaussian
-/// (K², row-major), `centre` its centre's offset.
+/// (K², row-major), `centre` its centre's offset. None where no other shape is better than it by at least `least` (of
+/// minus twice the log-likelihood).
 pub(super) fn shapes(
     problem: &Problem,
     gaussian: &[f64],
     centre: [f64; 2],
     learn_centre: bool,
+    least: f64,
 ) -> Vec<FreeKernel> {
     let mut starts = vec![(
         problem.score(gaussian).0,
@@ -108,6 +113,10 @@ pub(super) fn shapes(
             };
             starts.push((score, weights, words));
         }
+    }
+    let own = starts[0].0;
+    if starts[1..].iter().all(|other| own - other.0 < least) {
+        return Vec::new();
     }
     starts.sort_by(|a, b| a.0.total_cmp(&b.0));
     // A second start is worth its time where it is another kernel and programmes are cheap.

@@ -45,6 +45,8 @@ const LENGTHS: [f64; 3] = [0.03, 0.1, 0.3];
 #[derive(Serialize, Deserialize, ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum PsfModel {
+    /// A Gaussian unless a disk or a line explains the two images better; then a free kernel.
+    Auto,
     /// A Gaussian of three parameters, two more for its centre.
     #[default]
     Gaussian,
@@ -429,9 +431,19 @@ impl<'a> Data<'a> {
             }
         }
         let shapes = match &found {
-            Some(found) if self.options.model == PsfModel::Free => {
+            Some(found) if self.options.model != PsfModel::Gaussian => {
                 let gaussian: Vec<f64> = found.psf.kernel(self.options.kernel).iter().copied().collect();
-                free::shapes(&problem, &gaussian, found.psf.centre, self.options.learn_centre)
+                let least = match self.options.model {
+                    PsfModel::Auto => free::CLEARLY,
+                    _ => f64::NEG_INFINITY,
+                };
+                free::shapes(
+                    &problem,
+                    &gaussian,
+                    found.psf.centre,
+                    self.options.learn_centre,
+                    least,
+                )
             }
             _ => Vec::new(),
         };
