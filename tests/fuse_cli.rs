@@ -273,7 +273,7 @@ fn pairs_that_do_not_fit_are_refused_and_nothing_is_touched() {
             "none.toml",
         ),
         (
-            "fuse --hsi x.npy --msi y.npy --out old.npy --members 0",
+            "fuse --hsi x.npy --msi y.npy --out old.npy --members 65",
             "members",
         ),
         (

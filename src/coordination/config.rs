@@ -6,14 +6,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::network::{Activation, Architecture, Initialisation};
+use crate::network::{Activation, Architecture, Initialisation, MOST_MEMBERS};
 use crate::sensor::estimate::PsfModel;
 
 /// Members times LR pixels that [`Config::members`] aims at: what a step of 8 members on 256 pixels costs.
 const MEMBER_PIXELS: usize = 2048;
 /// Fewest and most members of its choice. Above 32 the spread over seeds is no more than that of refinement.
-const FEWEST_MEMBERS: usize = 8;
-const MOST_MEMBERS: usize = 32;
+const FEWEST_CHOSEN: usize = 8;
+const MOST_CHOSEN: usize = 32;
 
 /// Everything that decides a run's result besides the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -276,6 +276,9 @@ impl Config {
         if !(d.variance.is_finite() && d.variance > 0.0) {
             return bad("degradation.variance must be positive");
         }
+        if self.network.members > MOST_MEMBERS {
+            return bad(&format!("network.members must lie in 0..={MOST_MEMBERS}"));
+        }
         Ok(())
     }
 
@@ -294,7 +297,7 @@ impl Config {
     /// 0.07 dB on 128 (EnMAP at x8), 0.05 dB with 8 on 144 (Jasper Ridge), 0.1 dB with 8 on 256 (stuffed toys at x32).
     pub fn members(&self, lr_pixels: usize) -> usize {
         match self.network.members {
-            0 => (MEMBER_PIXELS / lr_pixels.max(1)).clamp(FEWEST_MEMBERS, MOST_MEMBERS),
+            0 => (MEMBER_PIXELS / lr_pixels.max(1)).clamp(FEWEST_CHOSEN, MOST_CHOSEN),
             members => members,
         }
     }

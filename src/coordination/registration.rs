@@ -56,18 +56,24 @@ pub fn registered_estimate(
         std::mem::replace(&mut scene.hr_valid, hr_valid),
     );
     let again = estimate_degradation(config, scene, known)?;
-    if config.register == Register::Auto && again.misfit > BETTER * found.misfit {
+    if config.register == Register::Auto && gaussian_misfit(&again) > BETTER * gaussian_misfit(&found) {
         (scene.hr_msi, scene.hr_valid) = before;
         return Ok((found, None));
     }
     Ok((again, Some(shift)))
 }
 
+/// What the best Gaussian leaves: a free kernel bears a shift as well as a shifted image does and is no judge between them.
+fn gaussian_misfit(found: &Estimate) -> f64 {
+    found.gaussian.as_ref().map_or(found.misfit, |form| form.misfit)
+}
+
 /// By how much content of the MSI lies further down and to the right than the HSI's, HR pixels, where that is
-/// significant: how far the estimated PSF's centroid is from that of the same Gaussian about its own pixel. (Not the
+/// significant: how far the centroid of the best Gaussian is from that of the same Gaussian about its own pixel. (Not the
 /// Gaussian's centre, whose mass the K×K window may cut.)
 fn shift(found: &Estimate, size: usize) -> Option<[f64; 2]> {
-    let (gaussian, errors) = (found.psf.gaussian()?, found.determined.centre?);
+    let form = found.gaussian.as_ref()?;
+    let (gaussian, errors) = (&form.psf, form.centre?);
     let centred = GaussianPsf {
         centre: [0.0; 2],
         ..*gaussian

@@ -170,10 +170,10 @@ mod tests {
         ];
         assert_eq!(factors.into_iter().collect::<Vec<_>>(), expected);
         let names: BTreeSet<String> = plan.rows.iter().map(|r| r.cell.name()).collect();
-        // 16 of noise, 6 of PSF, 3 shifts, 4 seeds and 3 scales (x32 is too large); the base stands in four of them. And
+        // 16 of noise, 9 of PSF, 3 shifts, 4 seeds and 3 scales (x32 is too large); the base stands in four of them. And
         // six PSFs at the three scales, for the control alone.
-        assert_eq!(plan.rows.len(), 32 * 5 + 18);
-        assert_eq!(names.len(), 29 * 5 + 18);
+        assert_eq!(plan.rows.len(), 35 * 5 + 18);
+        assert_eq!(names.len(), 32 * 5 + 18);
         assert_eq!(plan.left_out, ["demo at x32: too small"]);
         let mut one = plan.clone();
         one.only("HSI 20 dB, MSI 15 dB").unwrap();

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// Most networks that are trained side by side.
+pub const MOST_MEMBERS: usize = 64;
+
 /// What follows a layer's affine map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -145,8 +148,10 @@ impl Architecture {
                 "network: every layer width must lie in 1..={WIDEST}"
             )));
         }
-        if self.members == 0 || self.members > 64 {
-            return Err(Error::input("network: `members` must lie in 1..=64"));
+        if self.members == 0 || self.members > MOST_MEMBERS {
+            return Err(Error::input(format!(
+                "network: `members` must lie in 1..={MOST_MEMBERS}"
+            )));
         }
         if !(0.0..=1.0).contains(&self.slope) {
             return Err(Error::input("network: `slope` must lie in 0..=1"));

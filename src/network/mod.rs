@@ -6,5 +6,5 @@
 mod architecture;
 mod initialisation;
 
-pub use architecture::{Activation, Architecture, Branch, Layer, Layout};
+pub use architecture::{Activation, Architecture, Branch, Layer, Layout, MOST_MEMBERS};
 pub use initialisation::{Initialisation, initial_parameters};

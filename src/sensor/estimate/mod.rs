@@ -127,11 +127,24 @@ pub struct Determined {
     pub remarks: Vec<String>,
 }
 
+/// The Gaussian that explains the two images best.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GaussianForm {
+    /// It.
+    pub psf: GaussianPsf,
+    /// Standard errors of its centre (HR pixels), where that was searched.
+    pub centre: Option<[f64; 2]>,
+    /// As [`Estimate::misfit`].
+    pub misfit: f64,
+}
+
 /// The estimated degradation.
 #[derive(Debug, Clone)]
 pub struct Estimate {
     /// The point spread function.
     pub psf: Psf,
+    /// The best Gaussian, where a PSF was found that was not asked to be [`PsfModel::Free`].
+    pub gaussian: Option<GaussianForm>,
     /// The response, B×b, non-negative, columns sum to 1.
     pub response: Array2<f64>,
     /// Gain of each MSI band: `Y_j ≈ gain_j (Z·R)_j + offset_j`. 1 unless the data speak clearly against it.
@@ -482,9 +495,25 @@ impl<'a> Data<'a> {
             (None, Some(found), None) => Psf::Gaussian(found.psf),
             (None, None, None) => Psf::Gaussian(start),
         };
-        if let (Some(found), Psf::Gaussian(_)) = (&found, &psf) {
-            self.judge(found, &mut determined);
-        }
+        let gaussian = found
+            .filter(|_| self.options.model != PsfModel::Free)
+            .map(|found| {
+                let mut judged = Determined::default();
+                self.judge(&found, &mut judged);
+                let form = GaussianForm {
+                    psf: found.psf,
+                    centre: judged.centre,
+                    misfit: problem
+                        .score(&found.psf.kernel(size).into_iter().collect::<Vec<f64>>())
+                        .2
+                        .sqrt(),
+                };
+                if matches!(psf, Psf::Gaussian(_)) {
+                    determined.remarks.append(&mut judged.remarks);
+                    (determined.psf, determined.centre) = (judged.psf, judged.centre);
+                }
+                form
+            });
         let kernel: Vec<f64> = psf.kernel(self.options.kernel).iter().copied().collect();
         let (_, lambda, misfit) = problem.score(&kernel);
         let start_kernel: Vec<f64> = start_kernel.iter().copied().collect();
@@ -506,6 +535,7 @@ impl<'a> Data<'a> {
         }
         Ok(Estimate {
             psf,
+            gaussian,
             response: fitted.columns,
             gain: fitted.gain,
             offset: fitted.offset,
