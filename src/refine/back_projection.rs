@@ -20,7 +20,7 @@ use crate::sensor::psf::window_start;
 /// is best at 0.01.
 const DARKEST: f32 = 0.01;
 
-/// The share of a correction that an HR pixel takes: √(y/ȳ + [`DARKEST`]) with the mean y over the MSI's bands.
+/// The share of a correction that an HR pixel takes: √(y/ȳ + 0.01) with the mean y over the MSI's bands.
 ///
 /// What a prior misses varies more where more light comes from; that its variance, and not its deviation, goes with the
 /// brightness is what the residuals of the CAVE and EnMAP scenes say (their likelihood on the LR grid is greatest so).
