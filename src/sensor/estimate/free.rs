@@ -85,14 +85,14 @@ impl Shape {
 }
 
 /// Shapes that explain the data of `problem` best, two at most, the better first. `gaussian` is the best Gaussian
-/// (K², row-major), `centre` its centre's offset. None where no other shape is better than it by at least `least` (of
-/// minus twice the log-likelihood).
+/// (K², row-major), `centre` its centre's offset. With a `least`, none where no other shape is better than it by
+/// that much (of minus twice the log-likelihood).
 pub(super) fn shapes(
     problem: &Problem,
     gaussian: &[f64],
     centre: [f64; 2],
     learn_centre: bool,
-    least: f64,
+    least: Option<f64>,
 ) -> Vec<FreeKernel> {
     let mut starts = vec![(
         problem.score(gaussian).0,
@@ -115,7 +115,7 @@ pub(super) fn shapes(
         }
     }
     let own = starts[0].0;
-    if starts[1..].iter().all(|other| own - other.0 < least) {
+    if least.is_some_and(|least| starts[1..].iter().all(|other| own - other.0 < least)) {
         return Vec::new();
     }
     starts.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -446,10 +446,7 @@ impl<'a> Data<'a> {
         let shapes = match &found {
             Some(found) if self.options.model != PsfModel::Gaussian => {
                 let gaussian: Vec<f64> = found.psf.kernel(self.options.kernel).iter().copied().collect();
-                let least = match self.options.model {
-                    PsfModel::Auto => free::CLEARLY,
-                    _ => f64::NEG_INFINITY,
-                };
+                let least = (self.options.model == PsfModel::Auto).then_some(free::CLEARLY);
                 free::shapes(
                     &problem,
                     &gaussian,
