@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = files![
     "reconstruct.wgsl",
     "shared/activation.wgsl",
     "shared/adam.wgsl",
+    "shared/block.wgsl",
     "shared/half_network.wgsl",
     "shared/lr_pass.wgsl",
     "shared/network.wgsl",
@@ -58,9 +59,6 @@ pub struct Replacement {
 pub fn read(file: &str, replacements: &[Replacement]) -> Option<Cow<'static, str>> {
     let text = FILES.iter().find(|(name, _)| *name == file)?.1;
     let mut text = Cow::Borrowed(text);
-    if let Ok(t) = std::fs::read_to_string(format!("{}/shaders/{file}", env!("CARGO_MANIFEST_DIR"))) {
-        text = Cow::Owned(t);
-    }
     for r in replacements.iter().filter(|r| r.file == file) {
         assert_eq!(text.matches(r.from).count(), 1, "`{}` in {file}", r.from);
         text = Cow::Owned(text.replacen(r.from, r.to, 1));
