@@ -2,7 +2,6 @@
 // a workgroup a member, which never leaves it. What `lr_network` and `network_update` do in two dispatches a step, for
 // batches that one workgroup is enough for. Twin: src/engine/cpu/lr_steps.rs.
 #import "shared/step.wgsl"
-#import "shared/adam.wgsl"
 
 // The uniforms of all queued steps lie `PITCH` bytes apart.
 struct Queued {
@@ -14,7 +13,7 @@ struct Queued {
 @group(0) @binding(2) var<storage, read> batch: array<u32>;                 // (batches, windows)
 @group(0) @binding(3) var<storage, read> lr_hsi: array<vec4<f32>>;          // (windows, B)
 @group(0) @binding(4) var<storage, read> observations: array<f32>;          // (LR pixels, 3 b + 6)
-@group(0) @binding(5) var<storage, read> blocks: array<vec4<u32>>;          // where blocks of 4 inputs x 4 outputs lie
+@group(0) @binding(5) var<storage, read> blocks: array<vec4<u32>>;          // see shared/block.wgsl
 @group(0) @binding(6) var<storage, read_write> network: array<vec4<f32>>;   // (members, parameters), (b + 1, B)
 @group(0) @binding(7) var<storage, read_write> moments: array<vec4<f32>>;   // (2, members, parameters)
 @group(0) @binding(8) var<storage, read_write> gradient: array<vec4<f32>>;  // (members, parameters)
@@ -27,34 +26,14 @@ struct Queued {
 @group(0) @binding(12) var<storage, read> abundance: array<vec4<f32>>;      // (members, windows, P)
 #endif
 
+#import "shared/block.wgsl"
 #import "shared/lr_pass.wgsl"
 
 const WG = #{WG}u;
 
 var<workgroup> partial: array<f32, #{WG}>;
 
-// Adam on one quad of parameters of the step `now` of the run.
-fn learn(at: u32, g: vec4<f32>, now: u32) {
-    gradient[at] = g;
-    if steps[now].step.update_network != 0u {
-        let second = #{MEMBERS * PARAMETER_QUADS}u + at;
-        let updated = adam(
-            g,
-            network[at],
-            moments[at],
-            moments[second],
-            steps[now].step.network_step,
-            steps[now].step.network_root,
-        );
-        network[at] = updated.parameter;
-        moments[at] = updated.m;
-        moments[second] = updated.v;
-    }
-}
-
-// Gradient over the batch and Adam, a block of four inputs and four outputs at a time: of a block's two loads a pixel
-// each number is used four times. A block is (quad of inputs in the record, quad of gradients, quad of its first
-// weights, 16 x distance of two inputs' weights + a bit for each input that there is).
+// Gradient over the batch and Adam of the step `now` of the run.
 fn update(lane: u32, e: u32, now: u32) {
     for (var item = lane; item < #{BLOCKS}u; item += WG) {
         let block = blocks[item];
@@ -70,11 +49,15 @@ fn update(lane: u32, e: u32, now: u32) {
 #end
             record += RECORD;
         }
-        let at = e * #{PARAMETER_QUADS}u + block.z;
-        let distance = block.w / 16u;
 #for C in 0..4
-        if ((block.w >> #{C}u) & 1u) != 0u {
-            learn(at + #{C}u * distance, g#{C}, now);
+        if has_input(block, #{C}u) {
+            learn(
+                quad_of(e, block, #{C}u),
+                g#{C},
+                steps[now].step.update_network,
+                steps[now].step.network_step,
+                steps[now].step.network_root,
+            );
         }
 #end
     }

@@ -1,27 +1,30 @@
-// Gradient of the network over the LR batch, and Adam: 8 quads of parameters a workgroup, 8 slices of the batch each,
-// summed in a fixed order. The workgroup after the last quad sums the member's loss. Twin:
+// Gradient of the network over the LR batch, and Adam: four blocks of parameters a workgroup, 16 slices of the batch
+// each, summed in a fixed order. The workgroup after the last block sums the member's loss. Twin:
 // src/engine/cpu/network_update.rs.
 #import "shared/step.wgsl"
-#import "shared/adam.wgsl"
 
 @group(0) @binding(0) var<uniform> step: Step;
-@group(0) @binding(1) var<storage, read> places: array<vec2<u32>>;          // (parameters / 4): input, quad of deltas
+@group(0) @binding(1) var<storage, read> blocks: array<vec4<u32>>;          // see shared/block.wgsl
 @group(0) @binding(2) var<storage, read> pixels: array<vec4<f32>>;          // (members, LR pixels, record)
 @group(0) @binding(3) var<storage, read_write> network: array<vec4<f32>>;   // (members, parameters), (b + 1, B)
 @group(0) @binding(4) var<storage, read_write> moments: array<vec4<f32>>;   // (2, members, parameters)
 @group(0) @binding(5) var<storage, read_write> gradient: array<vec4<f32>>;  // (members, parameters)
 @group(0) @binding(6) var<storage, read_write> losses: array<f32>;          // (slots, 3 + members)
 
-const WG = 64u;
-const SLICES = 8u;
+#import "shared/block.wgsl"
+#import "shared/start.wgsl"
 
-var<workgroup> partial: array<vec4<f32>, 64>;
+const WG = 64u;
+const TOGETHER = #{TOGETHER}u;
+const SLICES = #{64 / TOGETHER}u;
+
+var<workgroup> partial: array<vec4<f32>, 256>;                              // (inputs of a block, invocations)
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = group.y * step.lr_count;
     let column = step.first_group + group.x;
-    if column == #{QUAD_GROUPS}u {
+    if column == #{BLOCK_GROUPS}u {
         var sum = 0.0;
         for (var n = lane; n < step.lr_count; n += WG) {
             sum += pixels[(first + n) * #{PIXEL_RECORD}u + #{PIXEL_LOSS}u].x;
@@ -39,34 +42,31 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         return;
     }
-    let quad = #{FIRST_QUAD}u + column * 8u + lane % 8u;
-    let slice = lane / 8u;
-    var sum = vec4<f32>(0.0);
-    if quad < #{PARAMETER_QUADS}u {
-        let place = places[quad];
-        for (var n = slice; n < step.lr_count; n += SLICES) {
-            let record = (first + n) * #{PIXEL_RECORD}u;
-            sum += pixels[record + place.x / 4u][place.x % 4u] * pixels[record + #{PIXEL_DELTAS}u + place.y];
-        }
+    // Past the last block the last is summed again and not learned.
+    let item = column * TOGETHER + lane % TOGETHER;
+    let block = blocks[min(item, #{BLOCKS - 1}u)];
+#for C in 0..4
+    var g#{C} = vec4<f32>(0.0);
+#end
+    for (var n = lane / TOGETHER; n < step.lr_count; n += SLICES) {
+        let record = (first + n) * #{PIXEL_RECORD}u;
+        let a = pixels[record + block.x];
+        let d = pixels[record + #{PIXEL_DELTAS}u + block.y];
+#for C in 0..4
+        g#{C} += a[#{C}] * d;
+#end
     }
-    partial[lane] = sum;
+#for C in 0..4
+    partial[#{C}u * WG + lane] = g#{C};
+#end
     workgroupBarrier();
-    for (var half = SLICES / 2u; half > 0u; half /= 2u) {
-        if slice < half {
-            partial[lane] += partial[lane + 8u * half];
+    // An invocation for each input of each block.
+    let c = lane / TOGETHER;
+    if c < 4u && item < #{BLOCKS}u && has_input(block, c) {
+        var g = vec4<f32>(0.0);
+        for (var slice = start(); slice < SLICES; slice++) {
+            g += partial[c * WG + slice * TOGETHER + lane % TOGETHER];
         }
-        workgroupBarrier();
-    }
-    if slice == 0u && quad < #{PARAMETER_QUADS}u {
-        let at = group.y * #{PARAMETER_QUADS}u + quad;
-        let g = partial[lane];
-        gradient[at] = g;
-        if step.update_network != 0u {
-            let second = #{MEMBERS * PARAMETER_QUADS}u + at;
-            let updated = adam(g, network[at], moments[at], moments[second], step.network_step, step.network_root);
-            network[at] = updated.parameter;
-            moments[at] = updated.m;
-            moments[second] = updated.v;
-        }
+        learn(quad_of(group.y, block, c), g, step.update_network, step.network_step, step.network_root);
     }
 }

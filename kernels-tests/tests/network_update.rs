@@ -24,8 +24,8 @@ fn network_update_mutations_are_caught() {
         "network_update",
         &[Replacement {
             file: "network_update.wgsl",
-            from: "place.x % 4u",
-            to: "(place.x + 1u) % 4u",
+            from: "g#{C} += a[#{C}] * d;",
+            to: "g#{C} += a[#{3 - C}] * d;",
         }],
     );
 }

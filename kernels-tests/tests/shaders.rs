@@ -60,7 +60,7 @@ fn shaders(case: &Case, target: Target) -> Vec<(&'static str, Defines)> {
         ),
         (
             network_update::FILE,
-            network_update::defines(&layout, &shape, members, case.frozen),
+            network_update::defines(&layout, &shape, members, case.frozen, target),
         ),
         (half_weights::FILE, half_weights::defines(&layout)),
         (
@@ -133,6 +133,7 @@ fn every_backend_takes_every_shader() {
                 workgroup_memory,
                 arithmetic,
                 pixels,
+                lr_pixels: if software { 8 } else { 2 },
             };
             for (file, defines) in shaders(&case, target) {
                 let (module, info) = validated(file, &defines);
@@ -202,6 +203,7 @@ fn host_and_shader_agree_on_the_uniforms() {
             workgroup_memory: 16_384,
             arithmetic: Arithmetic::Single,
             pixels: 2,
+            lr_pixels: 2,
         };
         let (file, defines) = shaders(case, target)
             .into_iter()

@@ -362,6 +362,11 @@ impl Context {
             },
             // Two halve a GPU's loads of weights; a rasteriser in software would only compile twice the text.
             pixels: if software { 1 } else { 2 },
+            lr_pixels: if software {
+                lr_steps::SOFTWARE_TILE
+            } else {
+                lr_steps::TILE
+            },
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Target {
     pub arithmetic: Arithmetic,
     /// Most pixels an invocation of the HR pass and of reconstruction in f32; with matrices it has one.
     pub pixels: usize,
+    /// LR pixels that an invocation of `lr_steps` takes side by side.
+    pub lr_pixels: usize,
 }
 
 impl Target {

@@ -4,6 +4,7 @@
 //! one file a kernel says what its text depends on and how it is dispatched, `trainer` records a step and replays it.
 
 pub mod bicubic_update;
+pub mod blocks;
 pub mod buffers;
 pub mod cases;
 pub mod compare;

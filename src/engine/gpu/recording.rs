@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::engine::cpu::half_weights;
+use crate::engine::gpu::blocks::blocks;
 use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::defines::{Shape, Target};
 use crate::engine::gpu::pipeline::Pipeline;
@@ -88,7 +89,7 @@ impl Texts<'_> {
             Kernel::LrNetwork => lr_network::defines(problem, layout, shape, self.windows, target)?,
             Kernel::NetworkUpdate => {
                 let members = problem.architecture.members;
-                network_update::defines(layout, shape, members, problem.frozen_encoder)
+                network_update::defines(layout, shape, members, problem.frozen_encoder, target)
             }
             Kernel::LrSteps => lr_steps::defines(problem, layout, shape, (self.windows, self.pitch), target)?,
             Kernel::HalfWeights => super::half_weights::defines(layout),
@@ -108,7 +109,6 @@ pub(super) struct Buffers {
     pub(super) network: GpuBuffer,
     pub(super) moments: GpuBuffer,
     pub(super) gradient: GpuBuffer,
-    pub(super) places: GpuBuffer,
     pub(super) blocks: GpuBuffer,
     /// Empty in single precision, like `weights`.
     pub(super) sources: GpuBuffer,
@@ -198,17 +198,10 @@ impl Buffers {
             network: of("network", &parameters, smaller_network)?,
             moments: of("moments", &moments, smaller_network)?,
             gradient: zeroed("gradient", state.network.len(), smaller_network)?,
-            places: GpuBuffer::of(
-                context,
-                "places",
-                &network_update::places(layout, shape),
-                guarded,
-                smaller_network,
-            )?,
             blocks: GpuBuffer::of(
                 context,
                 "blocks",
-                &lr_steps::blocks(layout, shape, problem.frozen_encoder),
+                &blocks(layout, shape, problem.frozen_encoder),
                 guarded,
                 smaller_network,
             )?,
@@ -275,7 +268,6 @@ pub(super) fn record(
                 ("network", &b.network),
                 ("moments", &b.moments),
                 ("gradient", &b.gradient),
-                ("places", &b.places),
                 ("blocks", &b.blocks),
                 ("sources", &b.sources),
                 ("weights", &b.weights),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::engine::cpu::{self, network_update::Adam};
+use crate::engine::gpu::blocks::blocks;
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
 use crate::engine::gpu::recording::{
     Buffers, Kernel, Recording, SLOTS, STEPS, Texts, padded, record, unpadded,
@@ -39,6 +40,8 @@ pub(super) struct GpuTrainer<'a> {
     layout: Layout,
     shape: Shape,
     windows: usize,
+    /// Blocks of learned parameters of a member.
+    blocks: usize,
     buffers: Buffers,
     recording: Recording,
     /// Whether steps without an update of θ go to `lr_steps`, for comparisons; else as [`lr_steps::suits`].
@@ -84,12 +87,14 @@ impl<'a> GpuTrainer<'a> {
             &shape,
             (pitch, batch_capacity),
         )?;
+        let blocks = blocks(&layout, &shape, problem.frozen_encoder).len();
         let mut trainer = GpuTrainer {
             engine,
             problem: problem.clone(),
             layout,
             shape,
             windows: data.windows,
+            blocks,
             buffers,
             recording: Recording::default(),
             persistent: None,

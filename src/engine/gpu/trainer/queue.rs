@@ -176,7 +176,7 @@ impl GpuTrainer<'_> {
             Kernel::PsfBlur => psf_blur::workgroups(lr),
             Kernel::LrSteps => lr_steps::workgroups(members),
             Kernel::LrNetwork => lr_network::workgroups(lr, members),
-            Kernel::NetworkUpdate => network_update::workgroups(layout, members, problem.frozen_encoder),
+            Kernel::NetworkUpdate => network_update::workgroups(self.blocks, members),
             Kernel::HalfWeights => half_weights::workgroups(layout),
             Kernel::HrNetwork => hr_network::workgroups(hr),
             Kernel::DegradationSums => degradation_sums::workgroups(&self.shape),
