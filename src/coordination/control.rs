@@ -64,8 +64,9 @@ pub fn control(
         quadratic_regression(&scene, &psf)
     })?;
     if let Some(report) = &mut report {
-        stage("refine", watcher, &mut times, |_| {
-            make_consistent(engine, &scene, &psf, &mut samples, report)
+        stage("refine", watcher, &mut times, |w| {
+            let mut progress = |done, total| w.progress(done, total, None);
+            make_consistent(engine, &scene, &psf, &mut samples, report, &mut progress)
         })?;
     }
     Ok(Controlled {

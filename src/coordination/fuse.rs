@@ -195,8 +195,9 @@ pub fn fuse_kept(
             )
         })?;
         if let Some(report) = &mut refinement {
-            stage("refine", watcher, &mut times, |_| {
-                make_consistent(engine, &scene, &model.psf(), &mut samples, report)
+            stage("refine", watcher, &mut times, |w| {
+                let mut progress = |done, total| w.progress(done, total, None);
+                make_consistent(engine, &scene, &model.psf(), &mut samples, report, &mut progress)
             })?;
         }
         Product::Whole(samples)
@@ -238,9 +239,10 @@ pub fn make_consistent(
     psf: &Array2<f64>,
     samples: &mut Array3<f32>,
     report: &mut RefinementReport,
+    progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
     with_observed(scene, psf, |observed| {
-        refine(engine.refiner(), observed, samples, report)
+        refine(engine.refiner(), observed, samples, report, progress)
     })
 }
 

@@ -61,18 +61,21 @@ pub fn correct_strips(
     report: &mut RefinementReport,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(Option<Correction>, f64)> {
-    let rows = scene.hr_msi.dim().0;
     let mut seconds = 0.0;
     let mut make = |range: Range<usize>, out: &mut [f32]| -> Result<()> {
         let started = Instant::now();
-        let end = range.end;
         reconstruct_rows(engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
         seconds += started.elapsed().as_secs_f64();
-        progress(end, rows);
         Ok(())
     };
     let correction = with_observed(scene, &model.psf(), |observed| {
-        correct(engine.refiner(), observed, &mut Prior::Made(&mut make), report)
+        correct(
+            engine.refiner(),
+            observed,
+            &mut Prior::Made(&mut make),
+            report,
+            progress,
+        )
     })?;
     Ok((correction, seconds))
 }

@@ -143,13 +143,21 @@ pub fn refine(
     observed: &Observed,
     hr_hsi: &mut Array3<f32>,
     report: &mut RefinementReport,
+    progress: &mut dyn FnMut(usize, usize),
 ) -> Result<()> {
     let Some(samples) = hr_hsi.as_slice_mut() else {
         return Err(crate::Error::failed(
             "refinement takes images in standard layout only",
         ));
     };
-    let Some(correction) = correct(refiner, observed, &mut Prior::Whole(&mut *samples), report)? else {
+    let Some(correction) = correct(
+        refiner,
+        observed,
+        &mut Prior::Whole(&mut *samples),
+        report,
+        progress,
+    )?
+    else {
         return Ok(());
     };
     let line = observed.hr_msi.dim().1 * observed.lr_hsi.dim().2;
@@ -163,7 +171,8 @@ pub fn refine(
 /// Finds what refinement changes in the prior, and notes it in `report`; `None` where the noise of X cannot be told.
 ///
 /// A prior that is [`Prior::Whole`] has the spread part added already when this returns; what
-/// [`Correction::apply`] then does is the rest.
+/// [`Correction::apply`] then does is the rest. Every row of the HR image is gone over twice, for the prior and for what
+/// is spread; `progress` is told how many rows that is so far, and in all.
 ///
 /// # Errors
 /// [`crate::Error::Failed`] where the device fails or the store has no room, [`crate::Error::Interrupted`] after Ctrl-C.
@@ -172,6 +181,7 @@ pub fn correct(
     observed: &Observed,
     prior: &mut Prior,
     report: &mut RefinementReport,
+    progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Option<Correction>> {
     let Some(sigma) = hsi_noise(observed.lr_hsi, observed.usable) else {
         return Ok(None);
@@ -185,11 +195,20 @@ pub fn correct(
         interpolated: None,
         floor: floor(observed.lr_hsi, &sigma),
     };
+    let hr_rows = observed.hr_msi.dim().0;
     let lr_hsi = observed.lr_hsi.as_standard_layout();
     let lr_hsi = lr_hsi.as_slice().unwrap_or_default();
     let mut residual = match prior {
         Prior::Whole(image) => passes.residual_of(&grid, lr_hsi, image)?,
-        Prior::Made(make) => passes.residual(lr_hsi, make)?,
+        Prior::Made(make) => {
+            let mut made = |rows: Range<usize>, out: &mut [f32]| {
+                let end = rows.end;
+                make(rows, out)?;
+                progress(end, 2 * hr_rows);
+                Ok(())
+            };
+            passes.residual(lr_hsi, &mut made)?
+        }
     };
     let lr_msi = passes.blurred()?;
     let predictor = Predictor::new(passes.lattice(&lr_msi));
@@ -233,6 +252,7 @@ pub fn correct(
                 }
                 add(image, out);
             }
+            progress(hr_rows + rows.end, 2 * hr_rows);
             Ok(())
         };
         residual = passes.residual(&residual, &mut spread_rows)?;

@@ -86,7 +86,14 @@ impl Case {
     fn refined(&self, prior: &Array3<f32>) -> (Array3<f32>, RefinementReport) {
         let mut z = prior.clone();
         let mut report = RefinementReport::default();
-        refine(&CpuEngine, &self.observed(1000), &mut z, &mut report).unwrap();
+        refine(
+            &CpuEngine,
+            &self.observed(1000),
+            &mut z,
+            &mut report,
+            &mut |_, _| (),
+        )
+        .unwrap();
         (z, report)
     }
 
@@ -211,16 +218,25 @@ fn strips_leave_no_seam() {
         for rows in [1, 3, SCALE, 7, 2 * SCALE, 1000] {
             let observed = case.observed(rows);
             let mut z = prior.clone();
-            refine(&CpuEngine, &observed, &mut z, &mut RefinementReport::default()).unwrap();
+            let mut report = RefinementReport::default();
+            refine(&CpuEngine, &observed, &mut z, &mut report, &mut |_, _| ()).unwrap();
             assert_eq!(z, expected, "{rows} rows of an image");
             let mut report = RefinementReport::default();
             let mut make = |rows: std::ops::Range<usize>, out: &mut [f32]| {
                 out.copy_from_slice(prior.slice(s![rows, .., ..]).as_slice().unwrap());
                 Ok(())
             };
-            let correction = correct(&CpuEngine, &observed, &mut Prior::Made(&mut make), &mut report)
+            let mut seen = Vec::new();
+            let mut progress = |done, total| seen.push((done, total));
+            let mut prior_rows = Prior::Made(&mut make);
+            let correction = correct(&CpuEngine, &observed, &mut prior_rows, &mut report, &mut progress)
                 .unwrap()
                 .unwrap();
+            // Each row is told of once, and once more where something is spread over it.
+            let height = prior.dim().0;
+            let told = if guided { 2 * height } else { height };
+            assert_eq!(seen.last(), Some(&(told, 2 * height)));
+            assert!(seen.is_sorted());
             let mut z = prior.clone();
             for (k, mut part) in z.axis_chunks_iter_mut(ndarray::Axis(0), rows).enumerate() {
                 let part = part.as_slice_mut().unwrap();
