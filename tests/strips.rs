@@ -206,6 +206,11 @@ fn a_result_made_in_strips_has_the_bits_of_one_that_is_held() {
                 options
             ));
             let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+            // As much as the file alone in any case, where the system tells.
+            let resident = report["peak_bytes"].as_u64();
+            assert_eq!(resident.is_some(), cfg!(target_os = "linux"));
+            assert!(resident.is_none_or(|bytes| bytes > fs::metadata(folder.path(out)).unwrap().len()));
+            assert!(report["device_bytes"].is_null());
             let stages: Vec<String> = report["stages"]
                 .as_array()
                 .unwrap()

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::Output;
 use super::engine_options::{Backend, EngineOptions, ThreadOptions};
+use crate::cli::memory;
 use crate::engine::workload;
 use crate::engine::{Engine, Output as Wanted, Precision};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::network::Architecture;
 
-mod memory;
 mod protocol;
 mod sizes;
 

@@ -36,6 +36,7 @@ mod input;
 mod journal;
 mod log;
 mod manual;
+mod memory;
 mod options;
 mod page;
 mod profile;

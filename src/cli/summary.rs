@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::cli::memory;
 use crate::coordination::deviation::Calibration;
 use crate::coordination::fuse::{Fused, StageTime};
 use crate::coordination::model::Model;
@@ -144,6 +145,8 @@ pub struct Summary {
     pub calibration: Option<Calibration>,
     /// Metrics of bicubic interpolation of the HSI, likewise.
     pub bicubic: Option<Scores>,
+    /// Largest resident memory of the process so far in bytes; null where the system does not tell.
+    pub peak_bytes: Option<u64>,
     /// Most bytes of buffers that were on the device at once; null where its memory is the host's.
     pub device_bytes: Option<u64>,
     /// Time of each stage.
@@ -330,13 +333,14 @@ impl Summary {
             metrics: None,
             calibration: None,
             bicubic: None,
+            peak_bytes: None,
             device_bytes: None,
             stages: Vec::new(),
             seconds: 0.0,
         }
     }
 
-    /// Adds what the device held at most, the times of the fusion's stages and of the command's own, and the time since
+    /// Adds what memory and the device held at most, the times of the fusion's stages and of the command's own, and the time since
     /// `started`.
     pub fn finish(
         &mut self,
@@ -345,6 +349,7 @@ impl Summary {
         command: Vec<StageTime>,
         started: Instant,
     ) {
+        self.peak_bytes = memory::peak();
         self.device_bytes = engine.instruments().and_then(|i| i.take_peak_memory());
         let (before, after): (Vec<_>, Vec<_>) = command
             .into_iter()
@@ -425,8 +430,15 @@ impl Summary {
                 100.0 * calibration.within_2
             );
         }
-        if let Some(bytes) = self.device_bytes {
-            let _ = writeln!(text, "memory on the device: {:.1} MB at most", bytes as f64 / 1e6);
+        let held: Vec<String> = [
+            (self.peak_bytes, "resident"),
+            (self.device_bytes, "on the device"),
+        ]
+        .into_iter()
+        .filter_map(|(bytes, place)| Some(format!("{:.1} MB {place}", bytes? as f64 / 1e6)))
+        .collect();
+        if !held.is_empty() {
+            let _ = writeln!(text, "memory: at most {}", held.join(", "));
         }
         let stages: Vec<String> = self
             .stages
