@@ -2,6 +2,8 @@
 // the losses with their gradients to PSF and SRF; a workgroup a window. The sample lives in workgroup memory, a chunk
 // of pixels (one or two an invocation) and a tile of bands at a time, or all bands where they fit. Twin:
 // src/engine/cpu/hr_network.rs.
+//
+// Without noise the decoder of sigma takes no part.
 #if HALF
 enable f16;
 #endif
@@ -61,11 +63,16 @@ fn take(
     index: u32,
     quad: u32,
     mean: vec4<f32>,
+#if WITH_STD
     deviation: vec4<f32>,
+#endif
     msi: ptr<function, array<f32, #{MSI + 1}>>,
     response: ptr<function, array<f32, #{MSI}>>,
 ) {
-    var z = mean + deviation * epsilon(step.step, #{PURPOSE}u, index, index, quad);
+    var z = mean;
+#if WITH_STD
+    z += deviation * epsilon(step.step, #{PURPOSE}u, index, index, quad);
+#endif
 #if LINEAR
     z += linear_path(msi, quad);
 #endif
@@ -90,12 +97,23 @@ fn draw(
             break;
         }
         product_#{MEAN}(lane, 0u, columns, 0u);
+#if WITH_STD
         product_#{STD}(lane, 0u, columns, 1u);
+#endif
         workgroupBarrier();
         for (var k = start(); k < min(4u, BAND_QUADS - 4u * columns); k++) {
             let mean = activate(product_of(lane, 0u, k), #{SLOPE[MEAN]});
-            let deviation = activate(product_of(lane, 1u, k), #{SLOPE[STD]});
-            take(lane, index, 4u * columns + k, mean, deviation, msi, response);
+            take(
+                lane,
+                index,
+                4u * columns + k,
+                mean,
+#if WITH_STD
+                activate(product_of(lane, 1u, k), #{SLOPE[STD]}),
+#endif
+                msi,
+                response,
+            );
         }
         workgroupBarrier();
     }
@@ -108,14 +126,18 @@ fn draw(
     index#{P}: u32,
     msi#{P}: ptr<function, array<f32, #{MSI + 1}>>,
     mean_from#{P}: ptr<function, array<f32, #{LENGTH[FROM[MEAN]]}>>,
+#if WITH_STD
     std_from#{P}: ptr<function, array<f32, #{LENGTH[FROM[STD]]}>>,
+#endif
     response#{P}: ptr<function, array<f32, #{MSI}>>,
 #end
 ) {
     let member = step.member * #{PARAMETER_QUADS}u;
 #for P in 0..PIXELS
     var mean#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
+#if WITH_STD
     var deviation#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
+#endif
 #end
     layer_#{MEAN}(
         member,
@@ -125,6 +147,7 @@ fn draw(
         &mean#{P},
 #end
     );
+#if WITH_STD
     layer_#{STD}(
         member,
         tile,
@@ -133,10 +156,21 @@ fn draw(
         &deviation#{P},
 #end
     );
+#endif
     for (var k = start(); k < min(WIDTH, BAND_QUADS - tile * WIDTH); k++) {
         let quad = tile * WIDTH + k;
 #for P in 0..PIXELS
-        take(#{P * WG}u + lane, index#{P}, quad, mean#{P}[k], deviation#{P}[k], msi#{P}, response#{P});
+        take(
+            #{P * WG}u + lane,
+            index#{P},
+            quad,
+            mean#{P}[k],
+#if WITH_STD
+            deviation#{P}[k],
+#endif
+            msi#{P},
+            response#{P},
+        );
 #end
     }
 }
@@ -240,7 +274,7 @@ fn main(
         encode(lane, 0u, &msi0);
 #else
 #for L in 0..LAYERS
-#if !LAST[L]
+#if !LAST[L] && (BRANCH[L] < 2 || WITH_STD)
 #for P in 0..PIXELS
         var h#{L}_#{P}: array<f32, #{LENGTH[L]}>;
 #end
@@ -290,7 +324,9 @@ fn main(
                 index#{P},
                 &msi#{P},
                 &h#{FROM[MEAN]}_#{P},
+#if WITH_STD
                 &h#{FROM[STD]}_#{P},
+#endif
                 &response#{P},
 #end
             );
@@ -330,7 +366,17 @@ fn main(
 #if HALF
             draw(lane, tile, index0, &msi0, &again);
 #else
-            draw(lane, tile, index0, &msi0, &h#{FROM[MEAN]}_0, &h#{FROM[STD]}_0, &again);
+            draw(
+                lane,
+                tile,
+                index0,
+                &msi0,
+                &h#{FROM[MEAN]}_0,
+#if WITH_STD
+                &h#{FROM[STD]}_0,
+#endif
+                &again,
+            );
 #endif
             workgroupBarrier();
             accumulate(lane, PSFS, MSI, tile * WIDTH, record, chunk == 0u);

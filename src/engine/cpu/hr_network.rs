@@ -82,7 +82,12 @@ pub fn work<T: Real>(problem: &Problem<T>, windows: usize) -> Work {
     let block = geometry.scale * geometry.scale;
     let kernel = geometry.kernel * geometry.kernel;
     let maps = 1 + psf::PARAMETERS;
-    let network: usize = layout.layers.iter().map(forward_operations).sum();
+    let with_std = problem.noise != Noise::Off;
+    let drawn = layout
+        .layers
+        .iter()
+        .filter(|l| with_std || l.branch != Branch::Std);
+    let network: usize = drawn.map(forward_operations).sum();
     let pixel = network + sample_operations(architecture, problem.noise) + 2 * b * bands;
     let losses = block * b * (2 + 2 * bands) + bands * (2 + 2 * psf::PARAMETERS);
     let window = area * pixel + kernel * maps * 2 * bands + losses;
@@ -161,8 +166,12 @@ fn window<T: Real>(pass: &HrPass<T>, n: usize, out: &mut HrWindow<T>) {
 /// Ẑ of one HR pixel; `index` is its number in the batch.
 fn sample<T: Real>(pass: &HrPass<T>, index: usize, msi: &[T], row: &mut [T], z: &mut [T]) {
     let layout = pass.layout;
+    let with_std = pass.problem.noise != Noise::Off;
     for branch in [Branch::Encoder, Branch::Mean, Branch::Std] {
-        forward_in(pass.precision, layout, branch, pass.parameters, row, msi);
+        // Without noise nothing depends on σ, and its part of the row stays zero.
+        if with_std || branch != Branch::Std {
+            forward_in(pass.precision, layout, branch, pass.parameters, row, msi);
+        }
     }
     let (mean_at, std_at) = (layout.output(Branch::Mean), layout.output(Branch::Std));
     let bands = z.len();

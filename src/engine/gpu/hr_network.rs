@@ -1,11 +1,11 @@
 //! Host side of `shaders/hr_network.wgsl`: the fused HR pass, a workgroup a window.
 
-use crate::engine::Problem;
 use crate::engine::cpu::half_weights::BLOCK;
 use crate::engine::gpu::defines::{self, Arithmetic, Shape, Target, Tiles, quads};
 use crate::engine::gpu::half_weights;
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
+use crate::engine::{Noise, Problem};
 use crate::error::{Error, Result};
 use crate::network::Layout;
 use crate::random::Purpose;
@@ -119,7 +119,7 @@ pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: T
         .number("LANES", lanes)
         .number("ROUNDS", held.div_ceil(lanes))
         .number("WITH_MEAN", 1)
-        .number("WITH_STD", 1)
+        .number("WITH_STD", usize::from(problem.noise != Noise::Off))
         .number("KEEP", usize::from(defines::keeps_tensors(problem)));
     Ok(d)
 }
