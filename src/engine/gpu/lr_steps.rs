@@ -24,8 +24,8 @@ pub const FILE: &str = "lr_steps.wgsl";
 /// LR pixels that an invocation takes at a time on a GPU: a load of weights then serves both. Its workgroup has
 /// `SHARE` invocations over that.
 pub(super) const TILE: usize = 2;
-/// The same on a software rasteriser, which switches from lane to lane at every barrier, idle ones too: 64 invocations of 8
-/// pixels took a third of the time of 256 of 2 (llvmpipe).
+/// The same on a software rasteriser, which switches from lane to lane at every barrier, idle ones too: with 8 pixels, 64
+/// invocations took a third of the time of 256 (llvmpipe).
 pub(super) const SOFTWARE_TILE: usize = 8;
 /// Pixels times invocations of a workgroup, which are 256 at most: as many as every adapter has.
 const SHARE: usize = 512;
