@@ -15,10 +15,11 @@ use hsr_gpu::engine::profile::{Clock, Instruments};
 use hsr_gpu::engine::recovery::Recovery;
 use hsr_gpu::engine::refinement::{Guide, RefinementGrid, Refiner, Strip};
 use hsr_gpu::engine::simd::SimdEngine;
-use hsr_gpu::engine::{Engine, Geometry, Output, StepLosses, TrainingState};
+use hsr_gpu::engine::{Engine, Geometry, Output, Problem, StepLosses, Trainer, TrainingSet, TrainingState};
+use hsr_gpu::network::Architecture;
 use hsr_gpu::{Error, Result};
 use kernels_tests::gpu::{choice, engine, with};
-use ndarray::Array3;
+use ndarray::{Array3, ArrayView3, ArrayViewMut3};
 
 fn case(name: &str) -> Case {
     cases().into_iter().find(|c| c.name == name).unwrap()
@@ -137,6 +138,82 @@ fn a_lost_device_is_opened_again_and_the_bits_are_the_same() {
     let before = reconstruct(&between, &case, 8).unwrap();
     destroy();
     assert_eq!(reconstruct(&between, &case, 8).unwrap(), before);
+}
+
+/// An engine that takes note of how far the runs are which it is given.
+struct Noting(Box<dyn Engine<f32>>, Rc<RefCell<Vec<u64>>>);
+
+impl Engine<f32> for Noting {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn trainer<'a>(
+        &'a self,
+        problem: &Problem<f32>,
+        data: &TrainingSet<f32>,
+        state: TrainingState<f32>,
+    ) -> Result<Box<dyn Trainer<f32> + 'a>> {
+        self.1.borrow_mut().push(state.network_updates);
+        self.0.trainer(problem, data, state)
+    }
+
+    fn reconstruct(
+        &self,
+        architecture: &Architecture,
+        state: &TrainingState<f32>,
+        hr_msi: ArrayView3<f32>,
+        first_pixel: u32,
+        output: Output,
+        out: ArrayViewMut3<f32>,
+    ) -> Result<()> {
+        self.0
+            .reconstruct(architecture, state, hr_msi, first_pixel, output, out)
+    }
+}
+
+// In a long run that never waits for its losses, the device comes back with a state of not long ago.
+#[test]
+fn a_long_run_is_gone_on_with_from_a_state_that_came_on_the_way() {
+    let case = case("wv2");
+    let long = |engine: &dyn Engine<f32>, at: &dyn Fn(u32)| {
+        let mut trainer = engine
+            .trainer(&case.problem(), &case.data(), case.state())
+            .unwrap();
+        let mut losses = Vec::new();
+        for step in 1..=2000 {
+            at(step);
+            let mut plan = case.plan(1);
+            plan.step = step;
+            plan.degradation_rate = plan.degradation_rate.filter(|_| step % 25 == 1);
+            trainer.step(&plan).unwrap();
+            if step % 60 == 0 {
+                losses.append(&mut trainer.arrived_losses().unwrap());
+            }
+        }
+        losses.append(&mut trainer.losses().unwrap());
+        (trainer.state().unwrap(), losses)
+    };
+    let whole = long(&with(Options::default()), &|_| ());
+    let noted = Rc::new(RefCell::new(Vec::new()));
+    let first = GpuEngine::with_options(&choice(), Options::default()).unwrap();
+    let device = first.context.device.clone();
+    let note = noted.clone();
+    let again = move || {
+        let engine = open(&Options::default())?;
+        Ok(Box::new(Noting(engine, note.clone())) as Box<dyn Engine<f32>>)
+    };
+    let recovery = Recovery::new(Box::new(first), again, None, |_| ());
+    let lost = long(&recovery, &|step| {
+        if step == 1700 {
+            device.destroy();
+        }
+    });
+    assert_eq!(lost, whole);
+    // 512 and the 60 to the next look, behind which a copy is asked for, and another 60 until it has come; it may be seen
+    // one or two looks later, and the third one not yet.
+    let noted = noted.borrow();
+    assert!(noted.len() == 1 && (900..1700).contains(&noted[0]), "{noted:?}");
 }
 
 #[test]

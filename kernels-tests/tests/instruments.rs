@@ -86,7 +86,7 @@ fn the_cpu_engine_keeps_spans_too() {
     assert_eq!(count("lr_network + network_update"), STEPS);
 }
 
-// Step after step, looks at the losses included, no buffer, bind group or pipeline is made.
+// Step after step, looks at losses and state included, no buffer, bind group or pipeline is made.
 #[test]
 fn steps_make_nothing_on_the_device() {
     let engine = GpuEngine::with_options(&choice(), Options::default()).unwrap();
@@ -101,8 +101,10 @@ fn steps_make_nothing_on_the_device() {
         let made = engine.context.made.objects();
         for step in 1..1200 {
             trainer.step(&case.plan(step)).unwrap();
-            if step % 100 == 0 {
-                assert_eq!(trainer.losses().unwrap().len(), 100);
+            match step % 200 {
+                0 => assert_eq!(trainer.losses().unwrap().len(), 200),
+                70 | 80 => drop(trainer.arrived_state().unwrap()),
+                _ => (),
             }
         }
         trainer.losses().unwrap();

@@ -258,17 +258,22 @@ fn run<T: Real>(
         take(trainer, step)?;
         queued += 1;
         if queued >= per_look || step == last {
-            let losses = merged(trainer.losses()?);
+            let stop = interrupt::check();
+            // The device is waited for at the end alone: until then it always has steps to go on with.
+            let losses = match stop.is_err() || step == last {
+                true => trainer.losses()?,
+                false => trainer.arrived_losses()?,
+            };
             losses.iter().try_for_each(|l| finite(l, per_epoch))?;
             if let Some(newest) = losses.last() {
                 let newest = StepLosses {
                     degradation: losses.iter().rev().find_map(|l| l.degradation),
                     ..newest.clone()
                 };
-                progress(step - first + 1, last - first + 1, &newest);
+                progress(newest.step - first + 1, last - first + 1, &newest);
             }
-            history.extend(losses);
-            interrupt::check()?;
+            losses.into_iter().for_each(|next| append(history, next));
+            stop?;
             let seconds = looked.elapsed().as_secs_f64().max(1e-6);
             let fitting = f64::from(queued) * LOOK.as_secs_f64() / seconds;
             // At most twice as many as before: the first step of a run pays for start-up.
@@ -281,16 +286,13 @@ fn run<T: Real>(
     Ok(())
 }
 
-/// One entry a step: where φ and θ learned apart, the θ terms of the one and the L_φ of the other.
-fn merged(losses: Vec<StepLosses>) -> Vec<StepLosses> {
-    let mut merged: Vec<StepLosses> = Vec::with_capacity(losses.len());
-    for next in losses {
-        match merged.last_mut() {
-            Some(last) if last.step == next.step => last.network = next.network,
-            _ => merged.push(next),
-        }
+/// Adds the losses of a step, one entry a step: where φ and θ learned apart, the θ terms of the one and the L_φ of the
+/// other.
+fn append(history: &mut Vec<StepLosses>, next: StepLosses) {
+    match history.last_mut() {
+        Some(last) if last.step == next.step => last.network = next.network,
+        _ => history.push(next),
     }
-    merged
 }
 
 /// Refuses losses that are not numbers; `per_epoch` is for the message.

@@ -353,11 +353,28 @@ pub trait Trainer<T: Real> {
     /// [`crate::Error`] where the device fails.
     fn losses(&mut self) -> Result<Vec<StepLosses>>;
 
-    /// Waits for the queued steps and copies the state out.
+    /// [`Trainer::losses`] of those steps alone that are known to be done, without waiting for others.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails.
+    fn arrived_losses(&mut self) -> Result<Vec<StepLosses>> {
+        self.losses()
+    }
+
+    /// Waits for the queued steps and copies the state out; ends what [`Trainer::arrived_state`] began.
     ///
     /// # Errors
     /// [`crate::Error`] where the device fails.
     fn state(&mut self) -> Result<TrainingState<T>>;
+
+    /// The state behind the steps that were queued when the first of these calls since the last state was made, once it has
+    /// come; does not wait for it. When it has come, so have the losses of these steps.
+    ///
+    /// # Errors
+    /// [`crate::Error`] where the device fails.
+    fn arrived_state(&mut self) -> Result<Option<TrainingState<T>>> {
+        self.state().map(Some)
+    }
 
     /// Puts θ in the place of the present one; its moments and everything else stay.
     ///

@@ -16,7 +16,7 @@ use crate::engine::{
 use crate::error::{Error, Result};
 use crate::network::Architecture;
 
-/// Steps from one remembered state to the next, at least.
+/// What is asked from one remembered state to the next, at least.
 const REMEMBERED: usize = 512;
 
 /// Opens an engine.
@@ -227,6 +227,7 @@ impl Engine<f32> for Recovery {
             steps: 0,
             returned: 0,
             told_again: 0,
+            awaited: None,
         };
         trainer.restore(None)?;
         Ok(Box::new(trainer))
@@ -391,13 +392,16 @@ struct RecoveringTrainer<'a> {
     steps: usize,
     /// Those whose losses are returned already.
     returned: usize,
-    /// Losses that a trainer made anew will tell again.
+    /// Losses that a trainer made anew has yet to tell again.
     told_again: usize,
+    /// How much of `since`, and how many steps, a state stands behind that is on its way from the device.
+    awaited: Option<(usize, usize)>,
 }
 
 impl<'a> RecoveringTrainer<'a> {
     /// Makes the trainer from the last good state and asks of it what was asked since; after `error`, on the next engine.
     fn restore(&mut self, mut error: Option<Error>) -> Result<()> {
+        self.awaited = None;
         loop {
             self.inner = None;
             if let Some(error) = error.take() {
@@ -460,6 +464,30 @@ impl<'a> RecoveringTrainer<'a> {
         }
     }
 
+    /// Of losses from the trainer those that were not told before it was made anew.
+    fn untold(&mut self, mut losses: Vec<StepLosses>) -> Vec<StepLosses> {
+        let again = self.told_again.min(losses.len());
+        losses.drain(..again);
+        self.told_again -= again;
+        self.returned += losses.len();
+        losses
+    }
+
+    /// A state to go on from, if one was asked for and has come. Asks for one where much was asked since the last.
+    fn next_state(&mut self) -> Result<Option<TrainingState<f32>>> {
+        let Some(trainer) = &mut self.inner else {
+            return Ok(None);
+        };
+        if self.awaited.is_none() && self.since.len() < REMEMBERED {
+            return Ok(None);
+        }
+        self.awaited.get_or_insert((self.since.len(), self.steps));
+        match trainer.arrived_state() {
+            Err(error) if error.is_of_device() => self.restore(Some(error)).map(|()| None),
+            state => state,
+        }
+    }
+
     /// Compares the first step of its kind with the reference before it is taken.
     fn test(&mut self, plan: &StepPlan) -> Result<()> {
         let kind = Kind::Step {
@@ -493,18 +521,30 @@ impl Trainer<f32> for RecoveringTrainer<'_> {
     }
 
     fn losses(&mut self) -> Result<Vec<StepLosses>> {
-        let mut losses = self.ask(|trainer| trainer.losses())?;
-        losses.drain(..self.told_again.min(losses.len()));
-        self.told_again = 0;
-        self.returned += losses.len();
-        if self.since.len() >= REMEMBERED {
-            self.state()?;
+        let losses = self.ask(|trainer| trainer.losses())?;
+        Ok(self.untold(losses))
+    }
+
+    fn arrived_losses(&mut self) -> Result<Vec<StepLosses>> {
+        // The state first: when it has come, so have the losses of the steps that it stands behind.
+        let state = self.next_state()?;
+        let losses = self.ask(|trainer| trainer.arrived_losses())?;
+        let losses = self.untold(losses);
+        if let Some(state) = state
+            && let Some((asked, steps)) = self.awaited.take()
+            && steps <= self.returned
+        {
+            self.good = state;
+            self.since.drain(..asked);
+            self.steps -= steps;
+            self.returned -= steps;
         }
         Ok(losses)
     }
 
     fn state(&mut self) -> Result<TrainingState<f32>> {
         let state = self.ask(|trainer| trainer.state())?;
+        self.awaited = None;
         if self.returned == self.steps {
             self.good = state.clone();
             self.since.clear();

@@ -118,6 +118,15 @@ impl GpuBuffer {
     /// [`Error::Failed`] if the device fails or, in a guarded buffer, a kernel wrote outside of its part.
     pub fn read<T: Pod>(&self, context: &Context, at: usize, count: usize) -> Result<Vec<T>> {
         let bytes = context.read(&self.buffer, self.offset + 4 * at as u64, 4 * count as u64)?;
+        self.check_guards(context)?;
+        Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// Looks at the guard words, if there are any, after everything submitted.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if a kernel wrote outside of its part or the device fails.
+    pub fn check_guards(&self, context: &Context) -> Result<()> {
         if self.offset > 0 {
             for from in [0, self.offset + self.bytes] {
                 let guard = context.read(&self.buffer, from, GUARD)?;
@@ -129,6 +138,6 @@ impl GpuBuffer {
                 }
             }
         }
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        Ok(())
     }
 }

@@ -10,12 +10,13 @@ use serde::Serialize;
 use crate::engine::Precision;
 use crate::engine::gpu::defines::{Arithmetic, Target};
 use crate::engine::gpu::half_weights::SUBGROUP;
+use crate::engine::gpu::landing::Landing;
 use crate::engine::gpu::lr_steps;
-use crate::engine::gpu::memory::{Lease, Made};
+use crate::engine::gpu::memory::Made;
 use crate::engine::gpu::timing::Timing;
 use crate::error::{Error, Result};
 
-/// Size that the read-back buffer begins with: the losses of a run, so that looking at them makes nothing.
+/// Size that the buffer of read-backs begins with, so that small ones make it once.
 const LEAST_STAGING: u64 = 1 << 18;
 
 /// Which adapter to use.
@@ -240,7 +241,7 @@ pub struct Context {
     pub made: Arc<Made>,
     pub(super) timing: Timing,
     /// The buffer that read-backs go through, as large as the largest so far.
-    staging: Mutex<Option<(wgpu::Buffer, Lease)>>,
+    staging: Mutex<Option<Landing>>,
     /// Whether cooperative matrices are switched on.
     matrices: bool,
     errors: Arc<Mutex<Option<Error>>>,
@@ -421,18 +422,25 @@ impl Context {
         }
     }
 
-    /// Submits the commands and, with `wait`, waits until the device has done them.
+    /// Submits the commands; [`Context::wait_for`] waits for them.
     ///
     /// # Errors
     /// [`Error::Failed`] if wgpu reported an error.
-    pub fn submit(&self, mut encoder: wgpu::CommandEncoder, wait: bool) -> Result<()> {
+    pub fn submit(&self, mut encoder: wgpu::CommandEncoder) -> Result<wgpu::SubmissionIndex> {
         self.resolve_timestamps(&mut encoder);
-        self.queue.submit([encoder.finish()]);
+        let submission = self.queue.submit([encoder.finish()]);
         self.keep_timestamps()?;
-        if wait {
-            self.wait()?;
-        }
-        self.check()
+        self.check()?;
+        Ok(submission)
+    }
+
+    /// Submits the commands and waits for them.
+    ///
+    /// # Errors
+    /// As [`Context::submit`].
+    pub fn run(&self, encoder: wgpu::CommandEncoder) -> Result<()> {
+        let submission = self.submit(encoder)?;
+        self.wait_for(submission)
     }
 
     /// Waits until everything submitted is done.
@@ -440,7 +448,30 @@ impl Context {
     /// # Errors
     /// [`Error::Failed`] if the device was lost.
     pub fn wait(&self) -> Result<()> {
-        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.polled(wgpu::PollType::wait_indefinitely())
+    }
+
+    /// Waits until this submission, and with it all before, is done.
+    ///
+    /// # Errors
+    /// As [`Context::wait`].
+    pub fn wait_for(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        self.polled(wgpu::PollType::Wait {
+            submission_index: Some(submission),
+            timeout: None,
+        })
+    }
+
+    /// Sees what is done, without waiting.
+    ///
+    /// # Errors
+    /// As [`Context::wait`].
+    pub fn poll(&self) -> Result<()> {
+        self.polled(wgpu::PollType::Poll)
+    }
+
+    fn polled(&self, how: wgpu::PollType) -> Result<()> {
+        let polled = self.device.poll(how);
         // That a device is lost says more than that waiting for it failed.
         self.check()?;
         polled
@@ -456,22 +487,12 @@ impl Context {
         }
     }
 
-    /// `kept`, if it is large enough to read back `bytes`, else a buffer that is.
-    fn staging(&self, kept: Option<(wgpu::Buffer, Lease)>, bytes: u64) -> Result<(wgpu::Buffer, Lease)> {
-        if let Some(kept) = kept.filter(|(buffer, _)| buffer.size() >= bytes) {
-            return Ok(kept);
+    /// `kept`, if it is large enough to read back `bytes`, else one that is.
+    fn staging(&self, kept: Option<Landing>, bytes: u64) -> Result<Landing> {
+        match kept.filter(|kept| kept.bytes() >= bytes) {
+            Some(kept) => Ok(kept),
+            None => Landing::new(self, bytes.max(LEAST_STAGING)),
         }
-        let size = bytes.max(LEAST_STAGING);
-        self.check_memory("read-back", size)?;
-        let buffer = self.scoped("read-back", || {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("read-back"),
-                size,
-                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-                mapped_at_creation: false,
-            })
-        })?;
-        Ok((buffer, self.made.buffer(size)))
     }
 
     /// Makes sure that `bytes` can be read back at once.
@@ -493,27 +514,14 @@ impl Context {
             return Ok(Vec::new());
         }
         let mut kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        let (staging, lease) = self.staging(kept.take(), bytes)?;
+        let staging = self.staging(kept.take(), bytes)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+        staging.copy(&mut encoder, (buffer, offset), 0, bytes);
         self.queue.submit([encoder.finish()]);
-        let mapped: Arc<Mutex<Option<bool>>> = Arc::default();
-        let done = mapped.clone();
-        let part = staging.slice(..bytes);
-        part.map_async(wgpu::MapMode::Read, move |result| {
-            *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(result.is_ok());
-        });
+        staging.request(bytes);
         self.wait()?;
-        if *mapped.lock().unwrap_or_else(PoisonError::into_inner) != Some(true) {
-            return Err(Error::Device(format!("{}: read-back failed", self.info.name)));
-        }
-        let view = part
-            .get_mapped_range()
-            .map_err(|e| Error::Device(format!("{}: read-back: {e}", self.info.name)))?;
-        let data = view.to_vec();
-        drop(view);
-        staging.unmap();
-        *kept = Some((staging, lease));
+        let data = staging.take(self, bytes, <[u8]>::to_vec)?;
+        *kept = Some(staging);
         Ok(data)
     }
 }

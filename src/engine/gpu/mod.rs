@@ -21,6 +21,7 @@ pub mod degradation_update;
 pub mod guided_update;
 pub mod half_weights;
 pub mod hr_network;
+mod landing;
 pub mod lr_network;
 pub mod lr_steps;
 pub mod memory;

@@ -1,7 +1,7 @@
 //! How much work a submit may hold so that no dispatch runs into a driver's watchdog: from what the device was measured to
 //! do. The first of a kind is small; what follows is scaled by the time that it took. No bit depends on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 /// Seconds that a submit is to take at most. A quarter of a second is the promise; between the two lies what the rate of a
@@ -16,6 +16,8 @@ const GROWTH: f64 = 16.0;
 struct Rates {
     measured: BTreeMap<&'static str, f64>,
     assumed: Option<f64>,
+    /// Kinds whose last measurement was held back by [`GROWTH`].
+    climbing: BTreeSet<&'static str>,
 }
 
 impl Rates {
@@ -38,8 +40,8 @@ impl Pace {
     /// again: for comparisons of fast and slow devices.
     pub fn assume(&self, rate: f64) {
         *self.rates() = Rates {
-            measured: BTreeMap::new(),
             assumed: Some(rate),
+            ..Rates::default()
         };
     }
 
@@ -59,24 +61,44 @@ impl Pace {
         operations / self.rates().of(kind)
     }
 
+    /// Whether the device is likely to be much faster at this kind than it is taken to be: its submits are worth waiting
+    /// for, to have the next ones larger.
+    pub fn is_climbing(&self, kind: &str) -> bool {
+        self.rates().climbing.contains(kind)
+    }
+
     /// Takes note that `operations` of this kind took so many seconds.
     pub fn measured(&self, kind: &'static str, operations: f64, seconds: f64) {
-        if operations <= 0.0 {
+        self.measured_together(&[(kind, operations)], seconds, true);
+    }
+
+    /// Takes note that operations of several kinds took so many seconds together, or not more where these are not
+    /// `exact`. All kinds are found as much faster or slower than they were taken to be.
+    pub fn measured_together(&self, work: &[(&'static str, f64)], seconds: f64, exact: bool) {
+        let mut rates = self.rates();
+        let expected: f64 = work
+            .iter()
+            .map(|&(kind, operations)| operations / rates.of(kind))
+            .sum();
+        let faster = expected / seconds.max(1e-9);
+        // A few operations say little of the rate but how much overhead there is, unless they took long.
+        let telling = faster > 1.0 || seconds > TARGET / 4.0;
+        if expected <= 0.0 || !(exact || faster > 1.0) {
             return;
         }
-        let mut rates = self.rates();
-        let before = rates.of(kind);
-        let found = operations / seconds.max(1e-9);
-        // A few operations say little of the rate but how much overhead there is, unless they took long.
-        let telling = found > before || seconds > TARGET / 4.0;
-        rates.measured.insert(
-            kind,
-            if telling {
-                found.min(GROWTH * before)
+        for &(kind, _) in work.iter().filter(|(_, operations)| *operations > 0.0) {
+            let before = rates.of(kind);
+            let now = if telling {
+                before * faster.min(GROWTH)
             } else {
                 before
-            },
-        );
+            };
+            rates.measured.insert(kind, now);
+            match faster > GROWTH {
+                true => rates.climbing.insert(kind),
+                false => rates.climbing.remove(kind),
+            };
+        }
     }
 }
 
@@ -113,5 +135,49 @@ mod tests {
         let rate = |k: usize| if k < 100 { 4e10 } else { 2e10 };
         let (longest, _) = run(&Pace::default(), rate, 2e-4);
         assert!(longest < 0.25, "{longest} s");
+    }
+
+    #[test]
+    fn kinds_that_ran_together_are_measured_together() {
+        let pace = Pace::default();
+        pace.measured("a", 1e8, 0.1);
+        pace.measured("b", 1e9, 0.1);
+        // Taken for 0.2 s; half of that was seen.
+        pace.measured_together(&[("a", 1e8), ("b", 1e9), ("c", 0.0)], 0.1, true);
+        let seconds = |kind| pace.seconds(kind, 1e9);
+        assert!((seconds("a") - 0.5).abs() < 1e-9 && (seconds("b") - 0.05).abs() < 1e-9);
+        assert!(!pace.knows("c"));
+    }
+
+    #[test]
+    fn a_bound_of_the_time_makes_nothing_slower() {
+        let pace = Pace::default();
+        pace.measured("a", 1e9, 0.1);
+        for (seconds, exact, expected) in [(1.0, false, 0.1), (0.05, false, 0.05), (1.0, true, 1.0)] {
+            pace.measured_together(&[("a", 1e9)], seconds, exact);
+            assert!(
+                (pace.seconds("a", 1e9) - expected).abs() < 1e-9,
+                "{seconds} {exact}"
+            );
+        }
+        pace.measured_together(&[("d", 1e9)], 100.0, false);
+        assert!(!pace.knows("d"));
+    }
+
+    #[test]
+    fn a_rate_climbs_until_it_is_found() {
+        let pace = Pace::default();
+        let mut steps = 0;
+        loop {
+            pace.measured("a", pace.fitting("a"), pace.fitting("a") / 1e13);
+            steps += 1;
+            if !pace.is_climbing("a") {
+                break;
+            }
+        }
+        assert!((pace.seconds("a", 1e13) - 1.0).abs() < 1e-9);
+        assert!((2..5).contains(&steps), "{steps}");
+        // Nothing of one kind says anything of another.
+        assert!(!pace.knows("b") && !pace.is_climbing("b"));
     }
 }

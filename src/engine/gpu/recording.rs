@@ -22,8 +22,8 @@ use crate::sensor::psf;
 
 /// Steps of a submit at most.
 pub(super) const STEPS: usize = 64;
-/// Rows of the ring of losses.
-pub(super) const SLOTS: usize = 1024;
+/// Submits under way at most: one that the device works on, and two for the host to be late by.
+pub(super) const FLIGHTS: usize = 3;
 
 /// A kernel ready to be dispatched.
 pub(super) struct Recorded {
@@ -214,7 +214,7 @@ impl Buffers {
             observations: zeroed("observations", lr * shape.observation, smaller_lr)?,
             pixels: zeroed("pixels", members * lr * 4 * shape.pixel_record, smaller_lr)?,
             windows: zeroed("windows", hr * 4 * shape.window_record, smaller_hr)?,
-            losses: zeroed("losses", SLOTS * (3 + members), smaller_network)?,
+            losses: zeroed("losses", FLIGHTS * STEPS * (3 + members), smaller_network)?,
             lr_noise: zeroed(
                 "noise",
                 if given { members * lr * band_floats } else { 0 },

@@ -197,7 +197,7 @@ impl<'e> Buffers<'e> {
         // What was queued before is not of this part.
         context.wait()?;
         let began = Instant::now();
-        context.submit(encoder, true)?;
+        context.run(encoder)?;
         let seconds = began.elapsed().as_secs_f64();
         self.engine.pace.measured(kind, operations, seconds);
         Ok(())

@@ -1,9 +1,12 @@
 //! A training run on the GPU: pipelines, bind groups and buffers made once, then replayed step by step.
 //!
 //! Steps are queued on the host and submitted many at a time (`queue`). What differs between them stands in one uniform
-//! buffer with dynamic offsets and one buffer of batch indices. Losses stay on the device until they are asked for.
+//! buffer with dynamic offsets and one buffer of batch indices. Losses come to the host behind every submit (`flights`),
+//! copies of the state where one is asked for (`snapshot`).
 
+mod flights;
 mod queue;
+mod snapshot;
 mod tensors;
 
 use std::sync::Arc;
@@ -13,10 +16,12 @@ use crate::engine::cpu::{self, network_update::Adam};
 use crate::engine::gpu::blocks::blocks;
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
 use crate::engine::gpu::recording::{
-    Buffers, Kernel, Recording, SLOTS, STEPS, Texts, padded, record, unpadded,
+    Buffers, FLIGHTS, Kernel, Recording, STEPS, Texts, padded, record, unpadded,
 };
 use crate::engine::gpu::step::StepUniform;
+use crate::engine::gpu::trainer::flights::Flights;
 use crate::engine::gpu::trainer::queue::Queue;
+use crate::engine::gpu::trainer::snapshot::Snapshot;
 use crate::engine::gpu::{GpuEngine, lr_steps, psf_blur, reconstruct};
 use crate::engine::{
     Noise, Output, Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet,
@@ -25,14 +30,6 @@ use crate::engine::{
 use crate::error::{Error, Result};
 use crate::network::Layout;
 use crate::random::key;
-
-/// What is known on the host of a step whose losses are still on the device.
-struct Awaited {
-    step: u32,
-    slot: usize,
-    lr_count: usize,
-    update_degradation: bool,
-}
 
 pub(super) struct GpuTrainer<'a> {
     engine: &'a GpuEngine,
@@ -56,8 +53,9 @@ pub(super) struct GpuTrainer<'a> {
     /// Distance of two uniforms in bytes.
     pitch: usize,
     batch_capacity: usize,
-    next_slot: usize,
-    awaited: Vec<Awaited>,
+    flights: Flights,
+    snapshot: Snapshot,
+    /// Losses that are on the host and were not asked for yet.
     losses: Vec<StepLosses>,
     /// LR pixels, HR windows and θ update of the last step, for its tensors.
     last_step: (usize, usize, bool),
@@ -106,8 +104,8 @@ impl<'a> GpuTrainer<'a> {
             queue: Queue::default(),
             pitch,
             batch_capacity,
-            next_slot: 0,
-            awaited: Vec::new(),
+            flights: Flights::new(&engine.context, 3 + architecture.members)?,
+            snapshot: Snapshot::new(&engine.context, &state)?,
             losses: Vec::new(),
             last_step: (0, 0, false),
         };
@@ -144,7 +142,7 @@ impl<'a> GpuTrainer<'a> {
                 self.dispatch_all(&mut pass, &self.observation(count), 0)?;
             }
             let began = Instant::now();
-            context.submit(encoder, true)?;
+            context.run(encoder)?;
             let seconds = began.elapsed().as_secs_f64();
             self.engine
                 .pace
@@ -262,40 +260,14 @@ impl<'a> GpuTrainer<'a> {
         }
         Ok(())
     }
-
-    /// Brings the losses of all awaited steps to the host.
-    fn collect_losses(&mut self) -> Result<()> {
-        // Who asks for losses waits anyway.
-        self.flush(true)?;
-        if self.awaited.is_empty() {
-            return Ok(());
-        }
-        let row = 3 + self.problem.architecture.members;
-        let ring: Vec<f32> = self.buffers.losses.read(&self.engine.context, 0, SLOTS * row)?;
-        for a in self.awaited.drain(..) {
-            let values = &ring[a.slot * row..][..row];
-            let mean = |sum: f32| f64::from(sum) / (a.lr_count * self.shape.bands) as f64;
-            self.losses.push(StepLosses {
-                step: a.step,
-                degradation: a
-                    .update_degradation
-                    .then(|| [values[0], values[1], values[2]].map(f64::from)),
-                network: values[3..].iter().map(|&sum| mean(sum)).collect(),
-            });
-        }
-        Ok(())
-    }
 }
 
 impl Trainer<f32> for GpuTrainer<'_> {
     fn step(&mut self, plan: &StepPlan) -> Result<()> {
         self.check_plan(plan)?;
         let (lr, hr) = (plan.lr_batch.len(), plan.hr_batch.len());
-        if self.awaited.len() == SLOTS {
-            self.collect_losses()?;
-        }
         let update_degradation = plan.degradation_rate.is_some();
-        let (mut queued, seconds, unknown) = self.make_room(lr, hr, update_degradation)?;
+        let (mut queued, seconds, unknown) = self.make_room(plan)?;
         self.prepare(lr, update_degradation)?;
         let lr_first = self.queue.place(0, &plan.lr_batch);
         let hr_first = if update_degradation {
@@ -331,7 +303,6 @@ impl Trainer<f32> for GpuTrainer<'_> {
             lr_count: lr as u32,
             hr_first,
             hr_count: hr as u32,
-            slot: self.next_slot as u32,
             update_network: u32::from(network.is_some()),
             network_step,
             network_root,
@@ -347,13 +318,6 @@ impl Trainer<f32> for GpuTrainer<'_> {
             ..Default::default()
         };
         self.queue.push(queued, &uniform, self.pitch, seconds);
-        self.awaited.push(Awaited {
-            step: plan.step,
-            slot: self.next_slot,
-            lr_count: lr,
-            update_degradation,
-        });
-        self.next_slot = (self.next_slot + 1) % SLOTS;
         self.lr_batch = plan.lr_batch.clone();
         self.observed = !update_degradation;
         self.last_step = (lr, hr, update_degradation);
@@ -364,30 +328,36 @@ impl Trainer<f32> for GpuTrainer<'_> {
     }
 
     fn losses(&mut self) -> Result<Vec<StepLosses>> {
-        self.collect_losses()?;
+        self.flush(false)?;
+        self.land(0)?;
+        self.buffers.losses.check_guards(&self.engine.context)?;
+        Ok(std::mem::take(&mut self.losses))
+    }
+
+    fn arrived_losses(&mut self) -> Result<Vec<StepLosses>> {
+        self.land(FLIGHTS)?;
         Ok(std::mem::take(&mut self.losses))
     }
 
     fn state(&mut self) -> Result<TrainingState<f32>> {
-        self.flush(false)?;
-        let context = &self.engine.context;
-        let size = self.layout.parameters * self.problem.architecture.members;
-        let theta = self.shape.theta;
-        let mut network: Vec<f32> = self.buffers.network.read(context, 0, size)?;
-        network.truncate(size);
-        let moments: Vec<f32> = self.buffers.moments.read(context, 0, 2 * size)?;
-        let degradation: Vec<f32> = self.buffers.theta.read(context, 0, 3 * theta)?;
-        Ok(TrainingState {
-            network,
-            network_m: moments[..size].to_vec(),
-            network_v: moments[size..].to_vec(),
-            linear: self.linear.clone(),
-            degradation: degradation[..theta].to_vec(),
-            degradation_m: degradation[theta..2 * theta].to_vec(),
-            degradation_v: degradation[2 * theta..].to_vec(),
-            network_updates: self.network_updates,
-            degradation_updates: self.degradation_updates,
-        })
+        self.begin_snapshot()?;
+        self.engine.context.wait()?;
+        for buffer in [&self.buffers.network, &self.buffers.moments, &self.buffers.theta] {
+            buffer.check_guards(&self.engine.context)?;
+        }
+        self.end_snapshot()
+    }
+
+    fn arrived_state(&mut self) -> Result<Option<TrainingState<f32>>> {
+        if !self.snapshot.is_under_way() {
+            self.begin_snapshot()?;
+            return Ok(None);
+        }
+        self.engine.context.poll()?;
+        match self.snapshot.has_come() {
+            true => self.end_snapshot().map(Some),
+            false => Ok(None),
+        }
     }
 
     fn set_degradation(&mut self, theta: &[f32]) -> Result<()> {

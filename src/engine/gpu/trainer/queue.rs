@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::GpuTrainer;
+use super::flights::Load;
 use crate::engine::cpu;
 use crate::engine::gpu::pace::TARGET;
 use crate::engine::gpu::pipeline::ROW;
@@ -20,7 +21,7 @@ use crate::engine::gpu::{
     network_update, psf_blur,
 };
 use crate::engine::work::Work;
-use crate::engine::{Noise, Precision};
+use crate::engine::{Noise, Precision, StepPlan};
 use crate::error::{Error, Result};
 
 /// Kinds of work that the device is measured by, beside kernels alone: whole steps in one workgroup a member, and all of a
@@ -32,6 +33,8 @@ const WINDOWS: &str = hr_network::FILE;
 
 /// A step that waits for its submit.
 pub(super) struct Queued {
+    /// Its number.
+    pub(super) number: u32,
     /// Whether PSF, SRF and observations have to be made first.
     pub(super) observe: bool,
     /// Whether `lr_steps` takes it, with those behind it that keep its batch and θ.
@@ -95,20 +98,29 @@ impl Queue {
         self.seconds += seconds;
     }
 
-    fn clear(&mut self) {
-        self.steps.clear();
+    /// Hands the steps over and begins anew.
+    pub(super) fn hand_over(&mut self, steps: &mut Vec<Queued>) {
+        steps.clear();
+        std::mem::swap(&mut self.steps, steps);
         self.uniforms.clear();
         self.batches.clear();
         self.seconds = 0.0;
     }
 }
 
-/// Commands that are recorded and not yet submitted.
+/// Commands that are recorded and not yet submitted, and what they hold.
 struct Segment {
     encoder: wgpu::CommandEncoder,
-    /// Kind and operations of what is to be measured; no kind where there are two.
-    kind: Option<&'static str>,
-    work: f64,
+    load: Load,
+}
+
+impl Segment {
+    fn add(&mut self, kind: &'static str, operations: f64) {
+        match self.load.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, sum)) => *sum += operations,
+            None => self.load.push((kind, operations)),
+        }
+    }
 }
 
 /// A call of a kernel.
@@ -140,14 +152,12 @@ impl GpuTrainer<'_> {
 
     /// Makes room for a step of these sizes; returns what is to be queued, the seconds that it is likely to take, and
     /// whether nothing like it was measured yet.
-    pub(super) fn make_room(
-        &mut self,
-        lr_count: usize,
-        hr_count: usize,
-        update_degradation: bool,
-    ) -> Result<(Queued, f64, bool)> {
+    pub(super) fn make_room(&mut self, plan: &StepPlan) -> Result<(Queued, f64, bool)> {
+        let (lr_count, hr_count) = (plan.lr_batch.len(), plan.hr_batch.len());
+        let update_degradation = plan.degradation_rate.is_some();
         let work = self.work(lr_count, if update_degradation { hr_count } else { 0 });
         let step = Queued {
+            number: plan.step,
             observe: true,
             persistent: self.is_persistent(lr_count, update_degradation),
             update_degradation,
@@ -158,12 +168,17 @@ impl GpuTrainer<'_> {
         let pace = &self.engine.pace;
         let seconds = pace.seconds(step.kind(), work[0]) + pace.seconds(WINDOWS, work[1]);
         let unknown = !pace.knows(step.kind()) || (update_degradation && !pace.knows(WINDOWS));
+        let long = self.queue.seconds + seconds > TARGET;
         if self.queue.steps.len() == STEPS
             || unknown
-            || self.queue.seconds + seconds > TARGET
+            || long
             || self.queue.batches.len() + lr_count + hr_count > self.batch_capacity
         {
-            self.flush(false)?;
+            let climbing = |step: &Queued| {
+                pace.is_climbing(step.kind()) || (step.update_degradation && pace.is_climbing(WINDOWS))
+            };
+            let measure = long && self.queue.steps.iter().any(climbing);
+            self.flush(measure)?;
         }
         Ok((step, seconds, unknown))
     }
@@ -200,6 +215,7 @@ impl GpuTrainer<'_> {
     /// The calls that make PSF, SRF and the observations of so many LR pixels.
     pub(super) fn observation(&self, lr_count: usize) -> Vec<Call> {
         let step = Queued {
+            number: 0,
             observe: true,
             persistent: false,
             update_degradation: false,
@@ -293,19 +309,16 @@ impl GpuTrainer<'_> {
         let device = &self.engine.context.device;
         Segment {
             encoder: device.create_command_encoder(&Default::default()),
-            kind: None,
-            work: 0.0,
+            load: Load::new(),
         }
     }
 
-    /// Submits what was recorded, and with `measure` waits for it and takes its time; returns that in seconds.
-    fn submit(&self, segment: Segment, measure: bool) -> Result<f64> {
+    /// Submits what was recorded, waits for it and takes its time; returns that in seconds.
+    fn run(&self, segment: Segment) -> Result<f64> {
         let began = Instant::now();
-        self.engine.context.submit(segment.encoder, measure)?;
+        self.engine.context.run(segment.encoder)?;
         let seconds = began.elapsed().as_secs_f64();
-        if let (true, Some(kind)) = (measure, segment.kind) {
-            self.engine.pace.measured(kind, segment.work, seconds);
-        }
+        self.engine.pace.measured_together(&segment.load, seconds, true);
         Ok(seconds)
     }
 
@@ -328,14 +341,14 @@ impl GpuTrainer<'_> {
                 .step
                 .write(context, STEPS * self.pitch / 4, &uniform)?;
             let mut segment = self.segment();
-            (segment.kind, segment.work) = (Some(kind), each * f64::from(part));
+            segment.add(kind, each * f64::from(part));
             {
                 let mut pass = context.pass(&mut segment.encoder);
                 self.dispatch(&mut pass, call, [part, beside, 1], STEPS * self.pitch, || {
                     work.share(done..done + part, count)
                 })?;
             }
-            seconds += self.submit(segment, true)?;
+            seconds += self.run(segment)?;
             done += part;
         }
         Ok(seconds)
@@ -361,11 +374,26 @@ impl GpuTrainer<'_> {
         if self.queue.steps.is_empty() {
             return Ok(());
         }
+        let pace = &self.engine.pace;
+        let long = |step: &Queued| {
+            [
+                !step.persistent && pace.seconds(SPREAD, step.work[0]) > TARGET,
+                pace.seconds(WINDOWS, step.work[1]) > TARGET,
+            ]
+        };
+        let long: Vec<[bool; 2]> = self.queue.steps.iter().map(long).collect();
+        // Waiting costs nothing where a step takes so long.
+        let measure = measure || long.iter().any(|long| long.contains(&true));
+        if measure {
+            self.land(0)?;
+        }
+        let flight = self.place()?;
         let runs = self.runs();
         for (i, &run) in runs.iter().enumerate() {
             for (field, value) in [
                 (offset_of!(StepUniform, index), i),
                 (offset_of!(StepUniform, run), run),
+                (offset_of!(StepUniform, slot), flight.first_row() + i),
             ] {
                 let at = i * self.pitch + field;
                 self.queue.uniforms[at..at + 4].copy_from_slice(bytemuck::bytes_of(&(value as u32)));
@@ -375,25 +403,15 @@ impl GpuTrainer<'_> {
         self.buffers.step.write(context, 0, &self.queue.uniforms)?;
         self.buffers.batch.write(context, 0, &self.queue.batches)?;
         let steps = &self.queue.steps;
-        let pace = &self.engine.pace;
-        let long = |step: &Queued| {
-            [
-                !step.persistent && pace.seconds(SPREAD, step.work[0]) > TARGET,
-                pace.seconds(WINDOWS, step.work[1]) > TARGET,
-            ]
-        };
-        // Waiting costs nothing where a step takes so long.
-        let measure = measure || steps.iter().any(|step| long(step).contains(&true));
-        if measure {
-            context.wait()?;
-        }
         let mut segment = self.segment();
-        let kind = steps.first().map(Queued::kind);
-        segment.kind = kind.filter(|kind| steps.iter().all(|step| step.kind() == *kind));
         for (i, step) in steps.iter().enumerate().filter(|&(i, _)| runs[i] > 0) {
-            let [long_lr, _] = long(step);
+            let long_lr = long[i][0];
             if !long_lr {
-                segment.work += steps[i..i + runs[i]].iter().map(|s| s.work[0]).sum::<f64>();
+                let operations = steps[i..i + runs[i]].iter().map(|s| s.work[0]).sum();
+                segment.add(step.kind(), operations);
+            }
+            if !measure {
+                segment.add(WINDOWS, step.work[1]);
             }
             let apart = |call: &Call| match call.kernel {
                 Kernel::PsfBlur | Kernel::LrNetwork | Kernel::NetworkUpdate | Kernel::DegradationSums => {
@@ -414,7 +432,7 @@ impl GpuTrainer<'_> {
                 }
                 rest = after;
                 if let Some((call, after)) = rest.split_first() {
-                    self.submit(segment, true)?;
+                    self.run(segment)?;
                     let took = self.submit_in_parts(call, i)?;
                     if call.kernel != Kernel::HrNetwork {
                         seconds += took;
@@ -427,8 +445,11 @@ impl GpuTrainer<'_> {
                 self.engine.pace.measured(SPREAD, step.work[0], seconds);
             }
         }
-        self.submit(segment, measure)?;
-        self.queue.clear();
+        let Segment { encoder, load } = segment;
+        self.depart(flight, encoder, load)?;
+        if measure {
+            self.land(0)?;
+        }
         Ok(())
     }
 }

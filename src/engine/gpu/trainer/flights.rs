@@ -1,0 +1,166 @@
+//! Submits of steps that are under way. Each brings its losses with it to the host, which takes them when they have come
+//! and waits for the oldest only where all places are taken: the device always has a submit to go on with.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::GpuTrainer;
+use super::queue::Queued;
+use crate::engine::StepLosses;
+use crate::engine::gpu::context::Context;
+use crate::engine::gpu::landing::Landing;
+use crate::engine::gpu::recording::{FLIGHTS, STEPS};
+use crate::error::{Error, Result};
+
+/// What a submit holds: operations of each kind of work.
+pub(super) type Load = Vec<(&'static str, f64)>;
+
+/// A submit, or a place for one.
+pub(super) struct Flight {
+    /// Which of the places it is: it has [`STEPS`] rows of the device's losses.
+    place: usize,
+    landing: Landing,
+    steps: Vec<Queued>,
+    submission: Option<wgpu::SubmissionIndex>,
+    load: Load,
+    submitted: Instant,
+    /// Whether nothing was under way when it was submitted.
+    alone: bool,
+}
+
+/// The places, taken and free.
+pub(super) struct Flights {
+    free: Vec<Flight>,
+    /// The oldest first.
+    under_way: VecDeque<Flight>,
+    /// When the last one ended, where that was seen.
+    ended: Option<Instant>,
+    /// Bytes of a step's row.
+    row: u64,
+}
+
+impl Flights {
+    /// Of steps that have so many losses.
+    pub(super) fn new(context: &Context, losses: usize) -> Result<Self> {
+        let row = 4 * losses as u64;
+        let free = (0..FLIGHTS).map(|place| {
+            Ok(Flight {
+                place,
+                landing: Landing::new(context, row * STEPS as u64)?,
+                steps: Vec::with_capacity(STEPS),
+                submission: None,
+                load: Load::new(),
+                submitted: Instant::now(),
+                alone: true,
+            })
+        });
+        Ok(Flights {
+            free: free.collect::<Result<_>>()?,
+            under_way: VecDeque::with_capacity(FLIGHTS),
+            ended: None,
+            row,
+        })
+    }
+}
+
+impl Flight {
+    /// First row of the device's losses that its steps have.
+    pub(super) fn first_row(&self) -> usize {
+        self.place * STEPS
+    }
+
+    fn has_come(&self) -> bool {
+        self.landing.has_come()
+    }
+}
+
+impl GpuTrainer<'_> {
+    /// A place for the next submit.
+    pub(super) fn place(&mut self) -> Result<Flight> {
+        self.land(FLIGHTS - 1)?;
+        let free = self.flights.free.pop();
+        free.ok_or_else(|| Error::failed("a training run whose device has failed"))
+    }
+
+    /// Submits what was recorded of the queued steps and asks for their losses.
+    pub(super) fn depart(
+        &mut self,
+        mut flight: Flight,
+        mut encoder: wgpu::CommandEncoder,
+        load: Load,
+    ) -> Result<()> {
+        self.queue.hand_over(&mut flight.steps);
+        let losses = &self.buffers.losses;
+        let first = flight.first_row() as u64 * self.flights.row;
+        let bytes = flight.steps.len() as u64 * self.flights.row;
+        let from = (&losses.buffer, losses.offset + first);
+        flight.landing.copy(&mut encoder, from, 0, bytes);
+        flight.alone = self.flights.under_way.is_empty();
+        flight.load = load;
+        flight.submitted = Instant::now();
+        flight.submission = Some(self.engine.context.submit(encoder)?);
+        flight.landing.request(bytes);
+        self.flights.under_way.push_back(flight);
+        Ok(())
+    }
+
+    /// Takes the losses of the submits that are done, and waits until not more than `left` are under way.
+    pub(super) fn land(&mut self, left: usize) -> Result<()> {
+        let context = &self.engine.context;
+        if self.flights.under_way.is_empty() {
+            return Ok(());
+        }
+        context.poll()?;
+        while self.flights.under_way.len() > left
+            || self.flights.under_way.front().is_some_and(Flight::has_come)
+        {
+            let Some(flight) = self.flights.under_way.pop_front() else {
+                break;
+            };
+            let mut ended = None;
+            if !flight.has_come() {
+                flight
+                    .submission
+                    .clone()
+                    .map_or(Ok(()), |s| context.wait_for(s))?;
+                ended = Some(Instant::now());
+            }
+            self.arrive(flight, ended)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the losses and the time of a submit that is done; `ended` is when that was, where it was waited for.
+    fn arrive(&mut self, mut flight: Flight, ended: Option<Instant>) -> Result<()> {
+        let bytes = flight.steps.len() as u64 * self.flights.row;
+        let numbers = self.flights.row as usize / 4;
+        let bands = self.shape.bands;
+        let losses = &mut self.losses;
+        flight.landing.take(&self.engine.context, bytes, |bytes| {
+            let values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+            for (step, values) in flight.steps.iter().zip(values.chunks_exact(numbers)) {
+                let mean = |&sum: &f32| f64::from(sum) / (step.lr_count * bands) as f64;
+                losses.push(StepLosses {
+                    step: step.number,
+                    degradation: step
+                        .update_degradation
+                        .then(|| [values[0], values[1], values[2]].map(f64::from)),
+                    network: values[3..].iter().map(mean).collect(),
+                });
+            }
+        })?;
+        // The device works on one submit after the other.
+        let before = self.flights.ended.filter(|_| !flight.alone);
+        let began = before.map_or(flight.submitted, |before| before.max(flight.submitted));
+        let exact = ended.is_some() && (flight.alone || before.is_some());
+        let seconds = ended
+            .unwrap_or_else(Instant::now)
+            .duration_since(began)
+            .as_secs_f64();
+        self.engine.pace.measured_together(&flight.load, seconds, exact);
+        self.flights.ended = ended;
+        flight.steps.clear();
+        self.flights.free.push(flight);
+        Ok(())
+    }
+}
