@@ -141,11 +141,11 @@ mod tests {
     fn kinds_that_ran_together_are_measured_together() {
         let pace = Pace::default();
         pace.measured("a", 1e8, 0.1);
-        pace.measured("b", 1e9, 0.1);
+        pace.measured("b", 5e8, 0.1);
         // Taken for 0.2 s; half of that was seen.
-        pace.measured_together(&[("a", 1e8), ("b", 1e9), ("c", 0.0)], 0.1, true);
+        pace.measured_together(&[("a", 1e8), ("b", 5e8), ("c", 0.0)], 0.1, true);
         let seconds = |kind| pace.seconds(kind, 1e9);
-        assert!((seconds("a") - 0.5).abs() < 1e-9 && (seconds("b") - 0.05).abs() < 1e-9);
+        assert!((seconds("a") - 0.5).abs() < 1e-9 && (seconds("b") - 0.1).abs() < 1e-9);
         assert!(!pace.knows("c"));
     }
 

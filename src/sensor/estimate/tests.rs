@@ -3,6 +3,7 @@
 use ndarray::{Array2, Array3, s};
 
 use super::*;
+use crate::sensor::psf;
 
 /// Deterministic uniform numbers in [0, 1).
 struct Uniform(u64);
