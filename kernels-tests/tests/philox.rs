@@ -53,7 +53,7 @@ fn the_gpu_draws_what_the_cpu_draws() {
         pass.set_bind_group(0, &group, &[0]);
         pass.dispatch_workgroups(PIXELS as u32 / 64, 1, 1);
     }
-    context.submit(encoder, true).unwrap();
+    context.run(encoder).unwrap();
     let words: Vec<u32> = words.read(context, 0, 4 * PIXELS).unwrap();
     let draws: Vec<f32> = draws.read(context, 0, 4 * PIXELS).unwrap();
     let key = key(0x0123_4567_89ab_cdef);
