@@ -40,7 +40,9 @@ fn shards_make_what_one_run_makes() {
     let folder = scenes(20);
     let batch =
         |out: &str, shard: &str| format!("batch scenes.txt --out {out} {shard} --json --quiet -- {OPTIONS}");
-    let whole = summary(&folder.good(&batch("whole", "")));
+    let whole = summary(&folder.good(&batch("whole", "--threads 3")));
+    let record = fs::read_to_string(folder.path("whole/scene-0.json")).unwrap();
+    assert!(record.contains("CPU, 3 threads"), "{record}");
     assert_eq!((&whole["fused"], &whole["failed"]), (&20.into(), &0.into()));
     for i in [1, 2, 4] {
         let part = summary(&folder.good(&batch("parts", &format!("--shard {i}/4"))));

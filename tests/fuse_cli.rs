@@ -138,6 +138,19 @@ fn the_same_seed_gives_the_same_bits_and_another_does_not() {
 }
 
 #[test]
+fn threads_are_as_many_as_asked_for_and_change_no_bit() {
+    let folder = pair();
+    for n in [1, 3] {
+        let text = folder.good(&format!("--threads {n} {FUSE} --out {n}.npy --quiet"));
+        assert!(text.contains(&format!("CPU, {n} thread")), "{text}");
+    }
+    let read = |name: &str| fs::read(folder.path(name)).unwrap();
+    assert_eq!(read("1.npy"), read("3.npy"));
+    let line = folder.refused(&format!("{FUSE} --out 0.npy --threads 0"));
+    assert!(line.contains("--threads"), "{line}");
+}
+
+#[test]
 fn no_data_pixels_stay_no_data_and_metadata_reaches_the_result() {
     let folder = pair();
     let mut msi = read_cube(folder.path("y.npy").to_str().unwrap()).unwrap();

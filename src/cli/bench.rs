@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
 use super::Output;
-use super::engine_options::{Backend, EngineOptions, ThreadOptions};
+use super::engine_options::{Backend, EngineOptions};
 use crate::cli::memory;
 use crate::engine::workload;
 use crate::engine::{Engine, Output as Wanted, Precision};
@@ -48,8 +48,6 @@ pub struct Bench {
     /// Divide pixels, image sides and the protocol's steps by this: for a look at a slow device
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     shrink: u16,
-    #[command(flatten)]
-    threads: ThreadOptions,
     #[command(flatten)]
     engine: EngineOptions,
 }
@@ -105,10 +103,6 @@ impl Bench {
     /// # Errors
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
-        self.threads.install(|| self.measure_all(output))
-    }
-
-    fn measure_all(&self, output: &Output) -> Result<()> {
         let mut sizes = Sizes::main();
         if self.sweep {
             sizes.extend(Sizes::sweep());
@@ -127,8 +121,10 @@ impl Bench {
         for sizes in sizes {
             interrupt::check()?;
             output.say(&format!(
-                "bench: {:?}, {} bands, {}",
-                sizes.name, sizes.bands, sizes.size
+                "bench: {}, {} bands, {}",
+                sizes.name,
+                sizes.bands,
+                sizes.extent()
             ));
             rows.push(self.row(engine.as_ref(), &sizes, opened)?);
         }
@@ -258,10 +254,9 @@ fn table(rows: &[Measured]) -> String {
         let pixels = r.hr_pixels.or(r.lr_pixels).unwrap_or(0) as f64 / r.seconds;
         let count = |n: Option<usize>| n.map_or("-".to_owned(), |n| n.to_string());
         let megabytes = |n: Option<u64>| n.map_or("-".to_owned(), |n| format!("{:.1}", n as f64 * 1e-6));
-        let name = r.name.to_possible_value();
         text += &format!(
             "{:<14} {:>6} {:>6} {:>8} {:>10} {:>10} {:>12.6} {:>9.1} {:>9.3e} {:>8} {:>10}\n",
-            name.as_ref().map_or("", |n| n.get_name()),
+            r.name,
             r.bands,
             r.scale,
             r.members,

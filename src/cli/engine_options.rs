@@ -65,28 +65,26 @@ impl From<PrecisionOption> for Precision {
     }
 }
 
-/// Threads of the CPU engine.
+/// How much of the processor a run takes; common to all commands.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct ThreadOptions {
-    /// Threads of the CPU engine [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Threads that compute on the CPU; they change no bit of a result [default: one a core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 
 impl ThreadOptions {
-    /// Runs `work` on so many threads.
+    /// Makes the process compute on so many threads, before anything else does.
     ///
     /// # Errors
-    /// [`Error::Failed`] if they cannot be started, and what `work` returns.
-    pub fn install<R: Send>(self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-        match self.threads {
-            None => work(),
-            Some(n) => rayon::ThreadPoolBuilder::new()
+    /// [`Error::Failed`] if they cannot be started.
+    pub fn install(self) -> Result<()> {
+        self.threads.map_or(Ok(()), |n| {
+            rayon::ThreadPoolBuilder::new()
                 .num_threads(n.into())
-                .build()
-                .map_err(|e| Error::failed(format!("--threads {n}: {e}")))?
-                .install(work),
-        }
+                .build_global()
+                .map_err(|e| Error::failed(format!("--threads {n}: {e}")))
+        })
     }
 }
 

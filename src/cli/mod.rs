@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::engine_options::ThreadOptions;
 use self::journal::Journal;
 use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
@@ -57,6 +58,8 @@ mod verify;
 struct Cli {
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    threads: ThreadOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -173,13 +176,18 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let Cli { mut output, command } = match Cli::try_parse() {
+    let Cli {
+        mut output,
+        threads,
+        command,
+    } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return misuse(&e),
     };
     let journal = output.log_file.as_deref().map(Journal::open).transpose();
     let ready = journal.and_then(|journal| {
         output.journal = journal.map(Arc::new);
+        threads.install()?;
         interrupt::install()
     });
     match ready.and_then(|()| command.run(&output)) {

@@ -10,7 +10,7 @@ use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
 use super::Output;
-use super::engine_options::{EngineOptions, ThreadOptions};
+use super::engine_options::EngineOptions;
 use crate::coordination::config::Config;
 use crate::engine::profile::{Bound, Clock, Instruments, Limits, Span};
 use crate::engine::workload::{self, Workload};
@@ -71,8 +71,6 @@ pub struct Profile {
     /// Also write every call as a trace for ui.perfetto.dev or chrome://tracing
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    #[command(flatten)]
-    threads: ThreadOptions,
     #[command(flatten)]
     engine: EngineOptions,
 }
@@ -166,10 +164,6 @@ impl Profile {
     /// # Errors
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
-        self.threads.install(|| self.profile(output))
-    }
-
-    fn profile(&self, output: &Output) -> Result<()> {
         let (architecture, train, finetune) = self.workloads()?;
         let wanted = |stage| self.stage.is_empty() || self.stage.contains(&stage);
         train.check()?;

@@ -52,7 +52,7 @@ pub struct Machine {
     pub system: String,
     /// Model of the processor, where the system tells it.
     pub processor: Option<String>,
-    /// Threads that run at once.
+    /// Threads that computed on the CPU.
     pub threads: usize,
 }
 
@@ -66,7 +66,7 @@ impl Machine {
         Machine {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             processor: model,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: rayon::current_num_threads(),
         }
     }
 }

@@ -232,6 +232,7 @@ impl Batch {
             .args(&self.fuse);
         process
             .args(adapter.map(|name| format!("--adapter={name}")))
+            .arg(format!("--threads={}", rayon::current_num_threads()))
             .arg("--json");
         if output.quiet {
             process.arg("--quiet");

@@ -1,5 +1,7 @@
 //! The rows of `bench` and their sizes.
 
+use std::fmt;
+
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -27,6 +29,13 @@ pub enum Row {
     /// The paper's protocol on 16 training and 16 test scenes: 7,300 steps, 475 fine-tune steps and a reconstruction a
     /// test scene
     CaveProtocol,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No row is hidden from the command line, so each has a value there.
+        f.pad(self.to_possible_value().as_ref().map_or("", |v| v.get_name()))
+    }
 }
 
 /// Sizes of a row.
@@ -113,6 +122,15 @@ impl Sizes {
             scale: 32,
             size: 512,
             shrunk: 1,
+        }
+    }
+
+    /// The size in words.
+    pub fn extent(&self) -> String {
+        match (self.name, self.size) {
+            (Row::Reconstruct, side) => format!("{side} x {side} HR pixels"),
+            (_, 1) => "1 LR pixel".to_owned(),
+            (_, pixels) => format!("{pixels} LR pixels"),
         }
     }
 
