@@ -6,7 +6,7 @@ use std::iter::Sum;
 use std::num::FpCategory;
 use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Rem, RemAssign, Sub, SubAssign};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 use hsr_gpu::real::Real;
@@ -21,12 +21,26 @@ static COUNTING: Mutex<()> = Mutex::new(());
 #[repr(transparent)]
 pub struct Counted(f64);
 
-/// Runs `body` and returns how many operations it did, on whatever threads; one count at a time.
-pub fn operations(body: impl FnOnce()) -> u64 {
-    let _alone = COUNTING.lock().unwrap_or_else(PoisonError::into_inner);
-    OPERATIONS.store(0, Ordering::SeqCst);
-    body();
-    OPERATIONS.load(Ordering::SeqCst)
+/// The right to count, and to do anything with [`Counted`] numbers: operations of whatever threads are counted, so a test
+/// holds it from its first number to its last.
+pub struct Counter {
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Counter {
+    /// Waits until nobody else counts.
+    pub fn alone() -> Self {
+        Counter {
+            _alone: COUNTING.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Runs `body` and returns how many operations it did.
+    pub fn operations(&self, body: impl FnOnce()) -> u64 {
+        OPERATIONS.store(0, Ordering::SeqCst);
+        body();
+        OPERATIONS.load(Ordering::SeqCst)
+    }
 }
 
 fn counted(x: f64, operations: u64) -> Counted {

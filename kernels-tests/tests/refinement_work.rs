@@ -7,7 +7,7 @@ use hsr_gpu::engine::cpu::dct_denoise::{self, block_work, dct_denoise, pixel_wor
 use hsr_gpu::engine::cpu::guided_update::{self, guided_update};
 use hsr_gpu::engine::refinement::{Guide, PlaneShape, RefinementGrid, Strip};
 use hsr_gpu::real::Real;
-use kernels_tests::counted::{Counted, operations};
+use kernels_tests::counted::{Counted, Counter};
 
 fn numbers(n: usize) -> Vec<Counted> {
     (0..n).map(|i| Counted::of((i % 7) as f64 * 0.1)).collect()
@@ -20,6 +20,7 @@ fn bytes<const N: usize>(slices: [&[Counted]; N]) -> u64 {
 
 #[test]
 fn updates_declare_what_they_do() {
+    let counter = Counter::alone();
     let grid = RefinementGrid {
         rows: 5,
         columns: 6,
@@ -33,7 +34,7 @@ fn updates_declare_what_they_do() {
     let (psf, low, mut high) = (numbers(25), numbers(lr * 4), numbers(hr * 4));
 
     let mut residual = low.clone();
-    let did = operations(|| consistency_residual(&grid, strip, &psf, &low, &high, &mut residual));
+    let did = counter.operations(|| consistency_residual(&grid, strip, &psf, &low, &high, &mut residual));
     let declared = consistency_residual::work::<Counted>(&grid, &(0..5), &(0..10));
     assert_eq!(declared.operations, did);
     assert_eq!(declared.bytes, bytes([&psf, &low, &high, &residual]));
@@ -47,13 +48,13 @@ fn updates_declare_what_they_do() {
         precision: 0.0,
     };
     let (lr_msi, hr_msi) = (numbers(lr * 3), numbers(hr * 3));
-    let did = operations(|| guided_update(&grid, strip, guide, &low, &lr_msi, &hr_msi, &mut high));
+    let did = counter.operations(|| guided_update(&grid, strip, guide, &low, &lr_msi, &hr_msi, &mut high));
     let declared = guided_update::work::<Counted>(&grid, &(0..10), guide, 4);
     assert_eq!(declared.operations, did);
     assert_eq!(declared.bytes, bytes([&low, &lr_msi, &hr_msi, &high, &high]));
 
     let modulation = numbers(hr);
-    let did = operations(|| bicubic_update(&grid, strip, &low, &modulation, &mut high));
+    let did = counter.operations(|| bicubic_update(&grid, strip, &low, &modulation, &mut high));
     let declared = bicubic_update::work::<Counted>(&grid, 10, 5);
     assert_eq!(declared.operations, did);
     assert_eq!(declared.bytes, bytes([&low, &modulation, &high, &high]));
@@ -61,6 +62,7 @@ fn updates_declare_what_they_do() {
 
 #[test]
 fn denoising_declares_what_it_does() {
+    let counter = Counter::alone();
     let shape = PlaneShape {
         channels: 1,
         rows: 13,
@@ -68,7 +70,7 @@ fn denoising_declares_what_it_does() {
     };
     let (noisy, mut out) = (numbers(260), numbers(260));
     let pilot = numbers(260);
-    let did = operations(|| dct_denoise(shape, 2, &noisy, Some(&pilot), &mut out));
+    let did = counter.operations(|| dct_denoise(shape, 2, &noisy, Some(&pilot), &mut out));
     let blocks = 4 * 7;
     let declared = block_work::<Counted>(blocks, true) + pixel_work::<Counted>(blocks, 260);
     assert_eq!(dct_denoise::work::<Counted>(shape, 2, true), declared);

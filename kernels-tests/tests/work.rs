@@ -20,7 +20,7 @@ use hsr_gpu::engine::{
 use hsr_gpu::network::{Activation, Architecture};
 use hsr_gpu::real::Real;
 use hsr_gpu::sensor::psf;
-use kernels_tests::counted::{Counted, operations};
+use kernels_tests::counted::{Counted, Counter};
 use ndarray::Array3;
 
 /// Windows, LR pixels and HR windows of a step; more LR pixels than the gradient's chunks hold.
@@ -113,7 +113,7 @@ fn bytes<const N: usize>(slices: [&[Counted]; N]) -> u64 {
 }
 
 /// The kernels of a step: name, declared work, counted operations, and bytes of what the twin was given and left.
-fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
+fn counted(counter: &Counter, problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
     let a = &problem.architecture;
     let (layout, side) = (a.layout(), problem.geometry.window());
     let data = TrainingSet {
@@ -134,7 +134,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
         bank: vec![Counted::default(); (1 + psf::PARAMETERS) * kernel],
         srf: vec![Counted::default(); a.bands * a.msi_bands],
     };
-    let did = operations(|| degradation(problem, &state.degradation, &mut from_theta));
+    let did = counter.operations(|| degradation(problem, &state.degradation, &mut from_theta));
     let parametric = if problem.fixed_psf.is_none() {
         bytes([&state.degradation, &from_theta.bank, &from_theta.srf])
     } else {
@@ -143,7 +143,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
     rows.push(("degradation", degradation::work(problem), did, parametric));
 
     let mut observations = vec![LrObservation::zero(a.msi_bands); LR];
-    let did = operations(|| psf_blur(problem, &data, &from_theta, &lr, &mut observations));
+    let did = counter.operations(|| psf_blur(problem, &data, &from_theta, &lr, &mut observations));
     let o = &observations[0];
     let one = (bytes([&o.lr_msi, &o.srf_of_lr_hsi, &o.sign, &[o.loss], &o.psf_gradient])
         + bytes([&data.lr_hsi[..a.bands]])) as usize
@@ -170,7 +170,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
         step: 1,
     };
     let mut pixels = vec![LrPixel::zero(&layout, a.bands); a.members * LR];
-    let did = operations(|| lr_network(&pass, &mut pixels));
+    let did = counter.operations(|| lr_network(&pass, &mut pixels));
     let p = &pixels[0];
     let abundances = if problem.frozen_encoder {
         layout.abundances
@@ -202,7 +202,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
         state.network_m.clone(),
         state.network_v.clone(),
     );
-    let did = operations(|| {
+    let did = counter.operations(|| {
         network_update::gradient(&pass, &pixels, &mut gradient);
         network_update::update(
             decoders,
@@ -248,7 +248,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
     rows.push(("lr_steps", fused, both.operations, moved));
 
     let mut windows = vec![HrWindow::zero(a.bands, a.msi_bands, side); HR];
-    let did = operations(|| hr_network(&pass, &mut windows));
+    let did = counter.operations(|| hr_network(&pass, &mut windows));
     let w = &windows[0];
     let one = bytes([
         &data.hr_msi[..side * side * a.msi_bands],
@@ -276,7 +276,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
         windows: &windows,
     };
     let mut sums = None;
-    let summed = operations(|| sums = Some(degradation_sums::sums(&pass)));
+    let summed = counter.operations(|| sums = Some(degradation_sums::sums(&pass)));
     let sums = sums.unwrap_or_else(|| unreachable!("the sums were taken"));
     let read = HR as u64 * bytes([&[w.blur_loss, w.response_loss], &w.psf_gradient, &w.srf_gradient])
         + LR as u64 * bytes([&[o.loss], &o.psf_gradient, &o.sign, &data.lr_hsi[..a.bands]]);
@@ -287,7 +287,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
 
     let (mut gradient, mut m, mut v) = (None, state.degradation_m.clone(), state.degradation_v.clone());
     let mut theta = state.degradation.clone();
-    let did = operations(|| {
+    let did = counter.operations(|| {
         let taken = degradation_update::gradient(&pass);
         let adam = Adam::new(1e-3, 1);
         degradation_update::update(problem, adam, &taken.total, &mut theta, &mut m, &mut v);
@@ -318,7 +318,7 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
     ] {
         let msi = Array3::from_elem((5, 3, a.msi_bands), Counted::of(0.3));
         let mut out = Array3::zeros((5, 3, channels));
-        let did = operations(|| {
+        let did = counter.operations(|| {
             reconstruct::reconstruct(Precision::F32, a, &state, msi.view(), 0, output, out.view_mut())
         });
         let members = if matches!(output, Output::Abundance { .. }) {
@@ -336,8 +336,9 @@ fn counted(problem: &Problem<Counted>) -> Vec<(&'static str, Work, u64, u64)> {
 
 #[test]
 fn declared_work_is_what_the_twins_do() {
+    let counter = Counter::alone();
     for case in cases() {
-        for (kernel, declared, did, moved) in counted(&case.problem) {
+        for (kernel, declared, did, moved) in counted(&counter, &case.problem) {
             println!("{}: {kernel}: {declared:?}", case.name);
             assert_eq!(declared.operations, did, "operations of {kernel}, {}", case.name);
             assert_eq!(declared.bytes, moved, "bytes of {kernel}, {}", case.name);
@@ -348,6 +349,7 @@ fn declared_work_is_what_the_twins_do() {
 // Odd widths: the twins' padding adds to the count, by at most the ratio of padded to true outputs.
 #[test]
 fn padding_is_all_that_odd_widths_add() {
+    let counter = Counter::alone();
     let odd = problem(architecture(13, &[5, 7], &[9], &[6]), 3, 3);
     let most = odd
         .architecture
@@ -356,7 +358,7 @@ fn padding_is_all_that_odd_widths_add() {
         .iter()
         .map(|l| l.stride as f64 / l.outputs as f64)
         .fold(1.0, f64::max);
-    for (kernel, declared, did, _) in counted(&odd) {
+    for (kernel, declared, did, _) in counted(&counter, &odd) {
         let ratio = did as f64 / declared.operations as f64;
         assert!((1.0..=most).contains(&ratio), "{kernel}: {ratio}");
     }
