@@ -20,6 +20,9 @@ const STEPS: usize = 6;
 /// By how much a shape's likelihood (minus twice its logarithm) must be lower than the Gaussian's, to be taken for the
 /// better one: far more than what one to three more parameters gain by chance.
 pub(super) const CLEARLY: f64 = 30.0;
+/// Distance from a shape's edge (HR pixels) beyond which all points of a pixel are on one side, soft edge included: they
+/// lie up to 0.53 from its middle.
+const CLEAR_OF_EDGE: f64 = 0.66;
 /// Unknown weights above which fewer κ and steps are tried, because a programme costs their third power.
 const MANY: usize = 300;
 
@@ -58,22 +61,34 @@ impl Shape {
         if !sizes_fit || !inside || !extent.is_finite() {
             return None;
         }
+        let (sin, cos) = match self {
+            Shape::Disk => (0.0, 1.0),
+            Shape::Line => p[1].sin_cos(),
+        };
+        // Distance from the shape's edge, positive outside.
+        let beyond = |row: f64, column: f64| {
+            let (dr, dc) = (row - middle - centre[0], column - middle - centre[1]);
+            match self {
+                Shape::Disk => dr.hypot(dc) - p[0],
+                Shape::Line => {
+                    let along = (dc * cos + dr * sin).abs() - 0.5 * p[0];
+                    (dr * cos - dc * sin).hypot(along.max(0.0)) - p[2]
+                }
+            }
+        };
+        let share = |beyond: f64| (0.5 - 4.0 * beyond).clamp(0.0, 1.0);
+        let part = |k: usize| (k as f64 + 0.5) / 4.0 - 0.5;
         let mut weights = vec![0.0; size * size];
         for (at, weight) in weights.iter_mut().enumerate() {
-            for sub in 0..16 {
-                let part = |k: usize| (k as f64 + 0.5) / 4.0 - 0.5;
-                let dr = (at / size) as f64 + part(sub / 4) - middle - centre[0];
-                let dc = (at % size) as f64 + part(sub % 4) - middle - centre[1];
-                let beyond = match self {
-                    Shape::Disk => dr.hypot(dc) - p[0],
-                    Shape::Line => {
-                        let (sin, cos) = p[1].sin_cos();
-                        let along = (dc * cos + dr * sin).abs() - 0.5 * p[0];
-                        (dr * cos - dc * sin).hypot(along.max(0.0)) - p[2]
-                    }
-                };
-                *weight += (0.5 - 4.0 * beyond).clamp(0.0, 1.0);
-            }
+            let (row, column) = ((at / size) as f64, (at % size) as f64);
+            let own = beyond(row, column);
+            *weight = if own.abs() > CLEAR_OF_EDGE {
+                16.0 * share(own)
+            } else {
+                (0..16)
+                    .map(|sub| share(beyond(row + part(sub / 4), column + part(sub % 4))))
+                    .sum()
+            };
         }
         let sum: f64 = weights.iter().sum();
         if sum <= 0.0 {
@@ -100,8 +115,10 @@ pub(super) fn shapes(
         "a Gaussian".to_string(),
     )];
     let reach = problem.kernel as f64 / 2.0;
-    for shape in [Shape::Disk, Shape::Line] {
-        if let Some((score, p, weights)) = fit_shape(problem, shape, reach, centre, learn_centre) {
+    let fit = |shape| fit_shape(problem, shape, reach, centre, learn_centre);
+    let (disk, line) = rayon::join(|| fit(Shape::Disk), || fit(Shape::Line));
+    for (shape, fitted) in [(Shape::Disk, disk), (Shape::Line, line)] {
+        if let Some((score, p, weights)) = fitted {
             let words = match shape {
                 Shape::Disk => format!("a disk of radius {:.2} pixels", p[0]),
                 Shape::Line => format!(
@@ -172,17 +189,21 @@ fn fit_shape(
         Some(kernel) => problem.score(&kernel).0,
         None => f64::INFINITY,
     };
-    let mut scored: Vec<(f64, Vec<f64>)> = grid.into_iter().map(|p| (score(&p), p)).collect();
+    let scores = problem.scores(&grid, |p| shape.kernel(p, problem.kernel));
+    let mut scored: Vec<(f64, Vec<f64>)> = scores.into_iter().zip(grid).collect();
     scored.sort_by(|a, b| a.0.total_cmp(&b.0));
     let step = [0.1 * reach, 0.15, 0.15, 0.3, 0.3];
     let steps: &[f64] = match shape {
         Shape::Disk => &[0.1, 0.02, 0.02],
         Shape::Line => &step,
     };
-    scored
+    scored.truncate(2);
+    let found: Vec<(f64, Vec<f64>)> = scored
+        .par_iter()
+        .map(|(_, p)| simplex(p, &steps[..free], &score))
+        .collect();
+    found
         .into_iter()
-        .take(2)
-        .map(|(_, p)| simplex(&p, &steps[..free], &score))
         .filter_map(|(value, p)| shape.kernel(&p, problem.kernel).map(|kernel| (value, p, kernel)))
         .min_by(|a, b| a.0.total_cmp(&b.0))
 }

@@ -168,7 +168,9 @@ pub fn estimate(
             "no LR pixel is usable for the estimate: all are masked or not finite in the HSI or the MSI",
         ));
     }
-    Ok(Data::new(lr_hsi, hr_msi, &pixels, options)?.solve(&pixels))
+    let data = Data::new(lr_hsi, hr_msi, &pixels, options)?;
+    // One way into the pool for all that is shared there: it is often and little.
+    Ok(rayon::scope(|_| data.solve(&pixels)))
 }
 
 fn check(

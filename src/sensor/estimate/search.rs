@@ -4,6 +4,7 @@
 //! so the search has three dimensions, or five with the centre, and needs neither seed nor start from outside.
 
 use nalgebra::{DMatrix, DVector};
+use rayon::prelude::*;
 
 use super::evidence::{Eliminated, Eliminator};
 use super::windows::Windows;
@@ -15,6 +16,8 @@ const STARTS: usize = 6;
 const FIRST_STEPS: usize = 8;
 /// Steps of the best start.
 const LAST_STEPS: usize = 60;
+/// Candidates that are blurred and scored together.
+const TOGETHER: usize = 8;
 /// Smallest variance (HR pixels squared): narrower Gaussians are one pixel and cannot be told apart.
 const SMALLEST_VARIANCE: f64 = 0.03;
 
@@ -68,6 +71,7 @@ impl Problem {
 
     fn eliminate(&self, blurred: &DMatrix<f64>) -> Vec<Eliminated> {
         (0..blurred.ncols())
+            .into_par_iter()
             .map(|j| self.eliminator(j).eliminate(&blurred.column(j).into_owned()))
             .collect()
     }
@@ -83,9 +87,34 @@ impl Problem {
         )
     }
 
+    /// Scores of candidates of whatever form, whose kernels (K², row-major) `kernel` makes; infinite where it makes none.
+    pub fn scores<C: Sync>(
+        &self,
+        candidates: &[C],
+        kernel: impl Fn(&C) -> Option<Vec<f64>> + Sync,
+    ) -> Vec<f64> {
+        let some = |candidates: &[C]| {
+            let kernels: Vec<Option<Vec<f64>>> = candidates.iter().map(&kernel).collect();
+            let made: Vec<&[f64]> = kernels.iter().flatten().map(Vec::as_slice).collect();
+            let mut blurred = self.blurred(&made).into_iter();
+            let score = |kernel: &Option<Vec<f64>>| {
+                let blurred = kernel.as_ref().and_then(|_| blurred.next());
+                blurred.map_or(f64::INFINITY, |blurred| {
+                    self.eliminate(&blurred).iter().map(|band| band.score).sum()
+                })
+            };
+            kernels.iter().map(score).collect::<Vec<f64>>()
+        };
+        candidates.par_chunks(TOGETHER).flat_map_iter(some).collect()
+    }
+
     fn score_psf(&self, psf: &GaussianPsf) -> f64 {
         let kernel = psf.kernel(self.kernel);
         kernel.as_slice().map_or(f64::INFINITY, |k| self.score(k).0)
+    }
+
+    fn score_psfs(&self, psfs: &[GaussianPsf]) -> Vec<f64> {
+        self.scores(psfs, |psf| Some(psf.kernel(self.kernel).into_iter().collect()))
     }
 
     fn allowed(&self, psf: &GaussianPsf) -> bool {
@@ -101,17 +130,15 @@ impl Problem {
         if learn_centre {
             centre = self.scan_centre(scale);
         }
-        let mut candidates: Vec<(f64, GaussianPsf)> = grid(self.kernel, scale)
+        let grid: Vec<GaussianPsf> = grid(self.kernel, scale)
             .into_iter()
-            .map(|mut psf| {
-                psf.centre = centre;
-                (self.score_psf(&psf), psf)
-            })
+            .map(|psf| GaussianPsf { centre, ..psf })
             .collect();
+        let mut candidates: Vec<(f64, GaussianPsf)> = self.score_psfs(&grid).into_iter().zip(grid).collect();
         candidates.sort_by(|a, b| a.0.total_cmp(&b.0));
+        candidates.truncate(STARTS);
         let mut found: Vec<Found> = candidates
-            .iter()
-            .take(STARTS)
+            .par_iter()
             .map(|(_, psf)| self.descend(psf, learn_centre, FIRST_STEPS))
             .collect();
         found.sort_by(|a, b| a.score.total_cmp(&b.score));
@@ -121,29 +148,25 @@ impl Problem {
     // A wide PSF sees a misregistration from afar; the narrower ones then say where it is.
     fn scan_centre(&self, scale: usize) -> [f64; 2] {
         let reach = 0.5 * scale as f64;
-        let mut best = (f64::INFINITY, [0.0; 2], 0.0);
+        let mut candidates = Vec::new();
         for part in [0.08, 0.16, 0.3] {
             let variance = (part * scale as f64).powi(2).max(0.3);
-            let Some(mut psf) = GaussianPsf::from_variances(variance, variance, 0.0) else {
+            let Some(psf) = GaussianPsf::from_variances(variance, variance, 0.0) else {
                 continue;
             };
             for i in -4..=4 {
                 for k in -4..=4 {
-                    psf.centre = [reach * f64::from(i) / 4.0, reach * f64::from(k) / 4.0];
-                    let score = self.score_psf(&psf);
-                    if score < best.0 {
-                        best = (score, psf.centre, variance);
-                    }
+                    let centre = [reach * f64::from(i) / 4.0, reach * f64::from(k) / 4.0];
+                    candidates.push(GaussianPsf { centre, ..psf });
                 }
             }
         }
-        match GaussianPsf::from_variances(best.2, best.2, 0.0) {
-            Some(mut psf) => {
-                psf.centre = best.1;
-                self.descend(&psf, true, FIRST_STEPS).psf.centre
-            }
-            None => [0.0; 2],
-        }
+        let scores = self.score_psfs(&candidates);
+        let scored = scores.iter().zip(&candidates).filter(|(score, _)| score.is_finite());
+        let best = scored.min_by(|a, b| a.0.total_cmp(b.0));
+        best.map_or([0.0; 2], |(_, psf)| {
+            self.descend(psf, true, FIRST_STEPS).psf.centre
+        })
     }
 
     /// Levenberg–Marquardt from `start`.
@@ -207,7 +230,8 @@ impl Problem {
         let mut gradient = DVector::zeros(psf::PARAMETERS);
         let mut normal = DMatrix::zeros(psf::PARAMETERS, psf::PARAMETERS);
         let mut information = DMatrix::zeros(psf::PARAMETERS, psf::PARAMETERS);
-        for (j, band) in bands.iter().enumerate() {
+        // Of each band, so that they may be made side by side and are summed in order.
+        let slopes = |(j, band): (usize, &Eliminated)| {
             let columns: Vec<DVector<f64>> = products.iter().map(|p| p.column(j).into_owned()).collect();
             let deviation = columns[0].norm().max(f64::MIN_POSITIVE);
             let vectors = DMatrix::from_columns(&columns);
@@ -223,9 +247,17 @@ impl Problem {
             let freedom = (pixels - 1.0 - directions).max(0.05 * pixels).max(1.0);
             let slopes = residual.columns(1, psf::PARAMETERS);
             let weight = (pixels - 1.0).max(1.0) / band.misfit;
-            gradient += slopes.tr_mul(&value) * weight;
-            let curvature = slopes.tr_mul(&slopes);
-            information += &curvature * (freedom / band.misfit);
+            (
+                slopes.tr_mul(&value) * weight,
+                slopes.tr_mul(&slopes),
+                weight,
+                freedom / band.misfit,
+            )
+        };
+        let bands_slopes: Vec<_> = bands.par_iter().enumerate().map(slopes).collect();
+        for (slope, curvature, weight, certainty) in bands_slopes {
+            gradient += slope;
+            information += &curvature * certainty;
             normal += curvature * weight;
         }
         let chain = [parameters[0], 1.0, parameters[2], 1.0, 1.0];

@@ -5,9 +5,17 @@
 
 use nalgebra::DMatrix;
 use ndarray::ArrayView3;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::sensor::psf::window_start;
+
+/// Multiply-adds that are worth a thread's while.
+const WORTH_SHARING: usize = 1 << 16;
+/// Kernels that go over a window together: a sample is loaded and made double for all of them at once.
+const TOGETHER: usize = 4;
+/// Running sums of a product: one would chain every addition to the one before it.
+const LANES: usize = 8;
 
 /// Windows of a list of LR pixels, `pixel × band × K²`.
 pub(super) struct Windows {
@@ -52,16 +60,18 @@ impl Windows {
     pub fn apply(&self, kernels: &[&[f64]]) -> Vec<DMatrix<f64>> {
         let per_pixel = kernels.len() * self.bands;
         let mut products = vec![0.0; self.pixels * per_pixel];
+        let arch = Arch::new();
         products
             .par_chunks_mut(per_pixel.max(1))
             .zip(self.samples.par_chunks((self.bands * self.area).max(1)))
-            .with_min_len(16)
+            .with_min_len(WORTH_SHARING / (per_pixel * self.area).max(1) + 1)
             .for_each(|(out, window)| {
-                for (band, samples) in window.chunks_exact(self.area).enumerate() {
-                    for (k, kernel) in kernels.iter().enumerate() {
-                        out[k * self.bands + band] = dot(samples, kernel);
-                    }
-                }
+                arch.dispatch(Products {
+                    kernels,
+                    window,
+                    area: self.area,
+                    out,
+                });
             });
         (0..kernels.len())
             .map(|k| {
@@ -90,20 +100,63 @@ impl Windows {
     }
 }
 
-// Eight running sums: one would chain every addition to the one before it.
-fn dot(samples: &[f32], kernel: &[f64]) -> f64 {
-    let mut lanes = [0.0f64; 8];
-    let (s, k) = (samples.chunks_exact(8), kernel.chunks_exact(8));
-    let tail: f64 = s
-        .remainder()
-        .iter()
-        .zip(k.remainder())
-        .map(|(&a, &b)| f64::from(a) * b)
-        .sum();
-    for (a, b) in s.zip(k) {
-        for lane in 0..8 {
-            lanes[lane] += f64::from(a[lane]) * b[lane];
+/// The products of one LR pixel's windows with all kernels.
+struct Products<'a> {
+    kernels: &'a [&'a [f64]],
+    /// Bands × K².
+    window: &'a [f32],
+    /// K².
+    area: usize,
+    /// Kernels × bands.
+    out: &'a mut [f64],
+}
+
+impl WithSimd for Products<'_> {
+    type Output = ();
+
+    // Plain loops: the instruction set that they are compiled for makes vectors of the lanes, and no bit depends on it.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let bands = self.window.len() / self.area;
+        for (band, samples) in self.window.chunks_exact(self.area).enumerate() {
+            for (group, kernels) in self.kernels.chunks(TOGETHER).enumerate() {
+                let out = &mut self.out[group * TOGETHER * bands + band..];
+                match *kernels {
+                    [a, b, c, d] => spread(dots(samples, [a, b, c, d]), out, bands),
+                    [a, b, c] => spread(dots(samples, [a, b, c]), out, bands),
+                    [a, b] => spread(dots(samples, [a, b]), out, bands),
+                    [a] => spread(dots(samples, [a]), out, bands),
+                    _ => {}
+                }
+            }
         }
     }
-    tail + lanes.iter().sum::<f64>()
+}
+
+#[inline(always)]
+fn spread<const N: usize>(products: [f64; N], out: &mut [f64], bands: usize) {
+    for (out, product) in out.iter_mut().step_by(bands).zip(products) {
+        *out = product;
+    }
+}
+
+#[inline(always)]
+fn dots<const N: usize>(samples: &[f32], kernels: [&[f64]; N]) -> [f64; N] {
+    let mut sums = [[0.0f64; LANES]; N];
+    let whole = samples.len() / LANES * LANES;
+    let kernels = kernels.map(|kernel| &kernel[..samples.len()]);
+    for (at, samples) in samples.chunks_exact(LANES).enumerate() {
+        let samples: [f64; LANES] = std::array::from_fn(|lane| f64::from(samples[lane]));
+        for (sums, kernel) in sums.iter_mut().zip(kernels) {
+            let weights = &kernel[at * LANES..][..LANES];
+            for lane in 0..LANES {
+                sums[lane] += samples[lane] * weights[lane];
+            }
+        }
+    }
+    std::array::from_fn(|k| {
+        let rest = samples[whole..].iter().zip(&kernels[k][whole..]);
+        let rest: f64 = rest.map(|(&sample, &weight)| f64::from(sample) * weight).sum();
+        rest + sums[k].iter().sum::<f64>()
+    })
 }
