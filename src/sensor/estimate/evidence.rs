@@ -7,6 +7,7 @@
 //! data drive λ to nothing, noisy data or fewer LR pixels than bands keep it up.
 
 use nalgebra::{DMatrix, DVector};
+use pulp::{Arch, Simd, WithSimd};
 
 /// Relative misfit below which differences are rounding of single-precision samples.
 const FLOOR: f64 = 1e-14;
@@ -16,6 +17,9 @@ const STEP: f64 = 2.0;
 const SMALLEST: f64 = 1e-17;
 /// ... up to here.
 const LARGEST: f64 = 1e2;
+
+/// Values of λ that are weighed side by side.
+const LANES: usize = 8;
 
 /// What is left of a band when the response has been eliminated.
 pub(super) struct Eliminated {
@@ -119,6 +123,30 @@ pub(super) fn covariance_inverse(bands: usize, length: f64) -> DMatrix<f64> {
     })
 }
 
+/// What several λ leave of a band's directions: Σ a²λ / (S² + λ) for each.
+struct Shrunk<'a> {
+    /// a² of each direction.
+    powers: &'a [f64],
+    /// S² of each.
+    strength: &'a [f64],
+    lambdas: [f64; LANES],
+}
+
+impl WithSimd for Shrunk<'_> {
+    type Output = [f64; LANES];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [f64; LANES] {
+        let mut sums = [0.0; LANES];
+        for (&power, &strength) in self.powers.iter().zip(self.strength) {
+            for (sum, lambda) in sums.iter_mut().zip(self.lambdas) {
+                *sum += power * lambda / (strength + lambda);
+            }
+        }
+        sums
+    }
+}
+
 impl Eliminator {
     /// For a known response: `predicted` is X·r of the band; only a gain and an offset stay free.
     pub fn known(predicted: &DVector<f64>) -> Self {
@@ -148,33 +176,37 @@ impl Eliminator {
     pub fn weigh(&self, coefficients: &DVector<f64>, rest: f64, variance: f64, pixels: usize) -> Eliminated {
         let freedom = (pixels.max(2) - 1) as f64;
         let variance = variance.max(f64::MIN_POSITIVE);
-        let misfit = |lambda: f64| {
-            let shrunk: f64 = coefficients
-                .iter()
-                .zip(&self.strength)
-                .map(|(a, s)| a * a * lambda / (s + lambda))
-                .sum();
-            (rest + shrunk) / variance + FLOOR
-        };
+        let powers: Vec<f64> = coefficients.iter().map(|a| a * a).collect();
         let mut best = Eliminated {
             score: f64::INFINITY,
             lambda: 0.0,
             misfit: 1.0,
         };
         // Without a grid the response is known and no direction is shrunk.
-        for &(lambda, volume) in if self.grid.is_empty() {
-            &[(0.0, 0.0)]
-        } else {
-            &self.grid[..]
-        } {
-            let m = misfit(lambda);
-            let score = freedom * m.ln() + volume;
-            if score < best.score {
-                best = Eliminated {
-                    score,
-                    lambda,
-                    misfit: m,
-                };
+        let grid = match self.grid.is_empty() {
+            true => &[(0.0, 0.0)],
+            false => &self.grid[..],
+        };
+        for several in grid.chunks(LANES) {
+            let mut lambdas = [1.0; LANES];
+            for (lane, &(lambda, _)) in lambdas.iter_mut().zip(several) {
+                *lane = lambda;
+            }
+            let shrunk = Arch::new().dispatch(Shrunk {
+                powers: &powers,
+                strength: &self.strength,
+                lambdas,
+            });
+            for (&(lambda, volume), shrunk) in several.iter().zip(shrunk) {
+                let misfit = (rest + shrunk) / variance + FLOOR;
+                let score = freedom * misfit.ln() + volume;
+                if score < best.score {
+                    best = Eliminated {
+                        score,
+                        lambda,
+                        misfit,
+                    };
+                }
             }
         }
         best

@@ -3,6 +3,8 @@
 //! The search blurs the same windows with hundreds of kernels, so they are gathered once, edge-replicated,
 //! each one contiguous.
 
+use std::ops::Range;
+
 use nalgebra::DMatrix;
 use ndarray::ArrayView3;
 use pulp::{Arch, Simd, WithSimd};
@@ -60,6 +62,7 @@ impl Windows {
     pub fn apply(&self, kernels: &[&[f64]]) -> Vec<DMatrix<f64>> {
         let per_pixel = kernels.len() * self.bands;
         let mut products = vec![0.0; self.pixels * per_pixel];
+        let groups: Vec<Group> = kernels.chunks(TOGETHER).map(Group::new).collect();
         let arch = Arch::new();
         products
             .par_chunks_mut(per_pixel.max(1))
@@ -67,7 +70,7 @@ impl Windows {
             .with_min_len(WORTH_SHARING / (per_pixel * self.area).max(1) + 1)
             .for_each(|(out, window)| {
                 arch.dispatch(Products {
-                    kernels,
+                    groups: &groups,
                     window,
                     area: self.area,
                     out,
@@ -100,9 +103,33 @@ impl Windows {
     }
 }
 
+/// Kernels that go over a window together.
+struct Group<'a> {
+    kernels: &'a [&'a [f64]],
+    /// Where one of them has weights other than zero, in units of [`LANES`] of them; a disk or a line has few.
+    spans: Vec<Range<usize>>,
+}
+
+impl<'a> Group<'a> {
+    fn new(kernels: &'a [&'a [f64]]) -> Self {
+        let count = kernels.iter().map(|kernel| kernel.len() / LANES).min().unwrap_or(0);
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        for at in 0..count {
+            let weights = |kernel: &&[f64]| kernel[at * LANES..][..LANES].iter().any(|&w| w != 0.0);
+            if kernels.iter().any(weights) {
+                match spans.last_mut() {
+                    Some(last) if last.end == at => last.end += 1,
+                    _ => spans.push(at..at + 1),
+                }
+            }
+        }
+        Group { kernels, spans }
+    }
+}
+
 /// The products of one LR pixel's windows with all kernels.
 struct Products<'a> {
-    kernels: &'a [&'a [f64]],
+    groups: &'a [Group<'a>],
     /// Bands × K².
     window: &'a [f32],
     /// K².
@@ -119,13 +146,14 @@ impl WithSimd for Products<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let bands = self.window.len() / self.area;
         for (band, samples) in self.window.chunks_exact(self.area).enumerate() {
-            for (group, kernels) in self.kernels.chunks(TOGETHER).enumerate() {
-                let out = &mut self.out[group * TOGETHER * bands + band..];
-                match *kernels {
-                    [a, b, c, d] => spread(dots(samples, [a, b, c, d]), out, bands),
-                    [a, b, c] => spread(dots(samples, [a, b, c]), out, bands),
-                    [a, b] => spread(dots(samples, [a, b]), out, bands),
-                    [a] => spread(dots(samples, [a]), out, bands),
+            for (at, group) in self.groups.iter().enumerate() {
+                let out = &mut self.out[at * TOGETHER * bands + band..];
+                let spans = &group.spans;
+                match *group.kernels {
+                    [a, b, c, d] => spread(dots(samples, spans, [a, b, c, d]), out, bands),
+                    [a, b, c] => spread(dots(samples, spans, [a, b, c]), out, bands),
+                    [a, b] => spread(dots(samples, spans, [a, b]), out, bands),
+                    [a] => spread(dots(samples, spans, [a]), out, bands),
                     _ => {}
                 }
             }
@@ -141,16 +169,19 @@ fn spread<const N: usize>(products: [f64; N], out: &mut [f64], bands: usize) {
 }
 
 #[inline(always)]
-fn dots<const N: usize>(samples: &[f32], kernels: [&[f64]; N]) -> [f64; N] {
+fn dots<const N: usize>(samples: &[f32], spans: &[Range<usize>], kernels: [&[f64]; N]) -> [f64; N] {
     let mut sums = [[0.0f64; LANES]; N];
     let whole = samples.len() / LANES * LANES;
-    let kernels = kernels.map(|kernel| &kernel[..samples.len()]);
-    for (at, samples) in samples.chunks_exact(LANES).enumerate() {
-        let samples: [f64; LANES] = std::array::from_fn(|lane| f64::from(samples[lane]));
-        for (sums, kernel) in sums.iter_mut().zip(kernels) {
-            let weights = &kernel[at * LANES..][..LANES];
-            for lane in 0..LANES {
-                sums[lane] += samples[lane] * weights[lane];
+    for span in spans {
+        let inside = span.start * LANES..span.end * LANES;
+        let kernels = kernels.map(|kernel| &kernel[inside.clone()]);
+        for (at, samples) in samples[inside].chunks_exact(LANES).enumerate() {
+            let samples: [f64; LANES] = std::array::from_fn(|lane| f64::from(samples[lane]));
+            for (sums, kernel) in sums.iter_mut().zip(kernels) {
+                let weights = &kernel[at * LANES..][..LANES];
+                for lane in 0..LANES {
+                    sums[lane] += samples[lane] * weights[lane];
+                }
             }
         }
     }
