@@ -6,6 +6,7 @@
 
 use nalgebra::{DMatrix, DVector};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
+use rayon::prelude::*;
 
 /// Bands on either side among which a band's predictors are found.
 const REACH: usize = 4;
@@ -112,16 +113,18 @@ fn solve(mut normal: DMatrix<f64>, right: &DVector<f64>) -> DVector<f64> {
 /// The detail is that of the 3×3 filter \[1 −2 1\]ᵀ\[1 −2 1\]/6 (Immerkær, CVIU 64, 1996). `None` where the image has
 /// no block of it free of masked pixels; an image too small to be halved is looked at in one scale.
 pub fn msi_noise(image: ArrayView3<f32>, valid: ArrayView2<bool>) -> Option<Vec<f64>> {
-    let fine = details(image, valid, 1)?;
-    let coarse = details(image, valid, 2);
+    let (fine, coarse) = rayon::join(|| details(image, valid, 1), || details(image, valid, 2));
+    let fine = fine?;
     let bands = 0..image.dim().2;
     Some(
         bands
+            .into_par_iter()
             .map(|band| {
-                let variance = quietest(&fine, band);
-                let growth = coarse
-                    .as_ref()
-                    .map_or(0.0, |coarse| (quietest(coarse, band) - variance).max(0.0));
+                let (variance, halved) = rayon::join(
+                    || quietest(&fine, band),
+                    || coarse.as_ref().map(|coarse| quietest(coarse, band)),
+                );
+                let growth = halved.map_or(0.0, |halved| (halved - variance).max(0.0));
                 (variance - growth / (TEXTURE_GROWTH - 1.0)).max(0.0).sqrt()
             })
             .collect(),
@@ -137,18 +140,18 @@ fn details(image: ArrayView3<f32>, valid: ArrayView2<bool>, side: usize) -> Opti
         return None;
     }
     let (height, width) = ((rows - 2) / BLOCK, (columns - 2) / BLOCK);
-    let mut detail: Vec<f64> = Vec::new();
-    for block in (0..height * width).step_by((height * width).div_ceil(MOST_BLOCKS)) {
+    let of_block = |block: usize| {
         let (top, left) = (block / width * BLOCK * side, block % width * BLOCK * side);
         let whole = s![top..top + (BLOCK + 2) * side, left..left + (BLOCK + 2) * side];
         if !valid.slice(whole).iter().all(|&ok| ok) {
-            continue;
+            return Vec::new();
         }
         let means = Array3::from_shape_fn((BLOCK + 2, BLOCK + 2, bands), |(i, j, band)| {
             let (i, j) = (top + side * i, left + side * j);
             let samples = image.slice(s![i..i + side, j..j + side, band]);
             samples.iter().map(|&y| f64::from(y)).sum::<f64>() / side as f64
         });
+        let mut detail = Vec::with_capacity(BLOCK * BLOCK * bands);
         for (i, j) in (0..BLOCK * BLOCK).map(|k| (k / BLOCK, k % BLOCK)) {
             for band in 0..bands {
                 let mut sum = 0.0;
@@ -160,7 +163,16 @@ fn details(image: ArrayView3<f32>, valid: ArrayView2<bool>, side: usize) -> Opti
                 detail.push(sum / 6.0);
             }
         }
-    }
+        detail
+    };
+    let blocks: Vec<usize> = (0..height * width)
+        .step_by((height * width).div_ceil(MOST_BLOCKS))
+        .collect();
+    let detail: Vec<f64> = blocks
+        .into_par_iter()
+        .with_min_len(16)
+        .flat_map_iter(of_block)
+        .collect();
     let samples = detail.len() / bands;
     if samples == 0 {
         return None;

@@ -162,7 +162,10 @@ impl Problem {
             }
         }
         let scores = self.score_psfs(&candidates);
-        let scored = scores.iter().zip(&candidates).filter(|(score, _)| score.is_finite());
+        let scored = scores
+            .iter()
+            .zip(&candidates)
+            .filter(|(score, _)| score.is_finite());
         let best = scored.min_by(|a, b| a.0.total_cmp(b.0));
         best.map_or([0.0; 2], |(_, psf)| {
             self.descend(psf, true, FIRST_STEPS).psf.centre

@@ -112,7 +112,11 @@ struct Group<'a> {
 
 impl<'a> Group<'a> {
     fn new(kernels: &'a [&'a [f64]]) -> Self {
-        let count = kernels.iter().map(|kernel| kernel.len() / LANES).min().unwrap_or(0);
+        let count = kernels
+            .iter()
+            .map(|kernel| kernel.len() / LANES)
+            .min()
+            .unwrap_or(0);
         let mut spans: Vec<Range<usize>> = Vec::new();
         for at in 0..count {
             let weights = |kernel: &&[f64]| kernel[at * LANES..][..LANES].iter().any(|&w| w != 0.0);
