@@ -10,7 +10,7 @@ use hsr_gpu::engine::gpu::{AdapterChoice, GpuEngine, Options};
 pub fn choice() -> AdapterChoice {
     match std::env::var("HSR_ADAPTER") {
         Ok(name) => AdapterChoice::Named(name),
-        Err(_) if hsr_gpu::engine::gpu::hardware_adapter().is_some() => AdapterChoice::Hardware,
+        Err(_) if !hsr_gpu::engine::gpu::hardware_adapters().is_empty() => AdapterChoice::Hardware,
         Err(_) => AdapterChoice::Named("0".into()),
     }
 }

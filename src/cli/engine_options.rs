@@ -108,11 +108,9 @@ impl EngineOptions {
     pub fn open(&self, output: &Output) -> Result<Box<dyn Engine<f32>>> {
         #[cfg(feature = "gpu")]
         if self.backend != Backend::Cpu {
-            use crate::engine::gpu::hardware_adapter;
-            let named = self.backend == Backend::Gpu || self.adapter.is_some();
-            return match named || hardware_adapter().is_some() {
-                true => self.recovering(self.open_alone(), output),
-                false => self.open_cpu(),
+            return match self.open_gpu().transpose() {
+                Some(opened) => self.recovering(opened, output),
+                None => self.open_cpu(),
             };
         }
         // Without the GPU engine there is nothing to warn of.
@@ -172,7 +170,7 @@ impl EngineOptions {
                 None => self.open_cpu(),
             };
         }
-        self.open_gpu()
+        self.open_gpu()?.map_or_else(|| self.open_cpu(), Ok)
     }
 
     fn open_cpu(&self) -> Result<Box<dyn Engine<f32>>> {
@@ -184,13 +182,10 @@ impl EngineOptions {
         }
     }
 
+    /// The GPU that was asked for, or with `--backend auto` the hardware GPU, if there is one.
     #[cfg(feature = "gpu")]
-    fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
-        use crate::engine::gpu::{AdapterChoice, GpuEngine, Options, hardware_adapter};
-        if self.backend == Backend::Auto && self.adapter.is_none() && hardware_adapter().is_none() {
-            return self.open_cpu();
-        }
-        let choice = AdapterChoice::from_option(self.adapter.as_deref());
+    fn open_gpu(&self) -> Result<Option<Box<dyn Engine<f32>>>> {
+        use crate::engine::gpu::{AdapterChoice, GpuEngine, Options};
         let options = Options {
             checked: self.checked,
             cache: pipeline_folder(),
@@ -198,16 +193,22 @@ impl EngineOptions {
             memory: self.max_gpu_memory.map(|bytes| bytes as u64),
             ..Options::default()
         };
-        Ok(Box::new(GpuEngine::with_options(&choice, options)?))
+        let boxed = |engine| Box::new(engine) as Box<dyn Engine<f32>>;
+        if self.backend == Backend::Auto && self.adapter.is_none() {
+            return Ok(GpuEngine::hardware(options)?.map(boxed));
+        }
+        let choice = AdapterChoice::from_option(self.adapter.as_deref());
+        Ok(Some(boxed(GpuEngine::with_options(&choice, options)?)))
     }
 
+    /// None: there is none in this build.
     #[cfg(not(feature = "gpu"))]
-    fn open_gpu(&self) -> Result<Box<dyn Engine<f32>>> {
+    fn open_gpu(&self) -> Result<Option<Box<dyn Engine<f32>>>> {
         if self.backend == Backend::Gpu || self.adapter.is_some() || self.checked {
             return Err(Error::input(
                 "this build has no GPU engine (--no-default-features); use --backend cpu or the default build",
             ));
         }
-        self.open_cpu()
+        Ok(None)
     }
 }

@@ -185,12 +185,6 @@ pub fn hardware_adapters() -> Vec<AdapterSummary> {
     found.map(|(index, adapter)| summary(index, adapter)).collect()
 }
 
-/// The hardware GPU that [`AdapterChoice::Hardware`] would take, if there is one: what `--backend auto` asks.
-pub fn hardware_adapter() -> Option<AdapterSummary> {
-    let adapters = enumerate();
-    best_hardware(&adapters).map(|i| summary(i, &adapters[i]))
-}
-
 fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
     let mut adapters = enumerate();
     let found = match choice {
@@ -270,7 +264,22 @@ impl Context {
     /// # Errors
     /// [`Error::Input`] if there is no such adapter, [`Error::Device`] if it cannot be opened.
     pub fn new(choice: &AdapterChoice, precision: Precision, memory: Option<u64>) -> Result<Self> {
-        let adapter = select(choice)?;
+        Self::on(&select(choice)?, precision, memory)
+    }
+
+    /// As [`Context::new`] with [`AdapterChoice::Hardware`]; `None` where there is no such GPU. Drivers are asked for their
+    /// adapters once, which may take them longer than all the rest of a start.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if it cannot be opened.
+    pub fn hardware(precision: Precision, memory: Option<u64>) -> Result<Option<Self>> {
+        let mut adapters = enumerate();
+        best_hardware(&adapters)
+            .map(|best| Self::on(&adapters.swap_remove(best), precision, memory))
+            .transpose()
+    }
+
+    fn on(adapter: &wgpu::Adapter, precision: Precision, memory: Option<u64>) -> Result<Self> {
         let info = adapter.get_info();
         let half = precision == Precision::F16;
         if half && !adapter.features().contains(wgpu::Features::SHADER_F16) {
@@ -279,7 +288,7 @@ impl Context {
                 info.name
             )));
         }
-        let matrices = half && has_matrices(&adapter);
+        let matrices = half && has_matrices(adapter);
         // WebGPU's default limits, or what is there where it is less: what runs here runs elsewhere.
         let limits = wgpu::Limits::default()
             .or_worse_values_from(&adapter.limits())

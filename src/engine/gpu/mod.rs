@@ -42,7 +42,7 @@ mod trainer;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
-pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_adapter, hardware_adapters};
+pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_adapters};
 pub use pipeline::{Options, Pipelines};
 
 use crate::engine::profile::{Clock, Instruments, Limits, Profile};
@@ -79,12 +79,25 @@ impl GpuEngine {
     /// As [`GpuEngine::new`].
     pub fn with_options(choice: &AdapterChoice, options: Options) -> Result<Self> {
         let context = Context::new(choice, options.precision, options.memory)?;
-        Ok(GpuEngine {
+        Ok(Self::in_context(context, options))
+    }
+
+    /// Opens the hardware GPU that [`AdapterChoice::Hardware`] would take, if there is one: what `--backend auto` asks for.
+    ///
+    /// # Errors
+    /// As [`Context::hardware`].
+    pub fn hardware(options: Options) -> Result<Option<Self>> {
+        let context = Context::hardware(options.precision, options.memory)?;
+        Ok(context.map(|context| Self::in_context(context, options)))
+    }
+
+    fn in_context(context: Context, options: Options) -> Self {
+        GpuEngine {
             pipelines: Pipelines::new(&context, options),
             context,
             kept: refinement::Kept::default(),
             pace: pace::Pace::default(),
-        })
+        }
     }
 }
 
