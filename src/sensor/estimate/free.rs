@@ -377,3 +377,51 @@ fn laplacian(support: &[usize], size: usize) -> DMatrix<f64> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The share of 4 × 4 points a pixel, with the distance from the shape's edge by its definition: of a disk from its
+    // circle, of a line from the segment that it is drawn along.
+    #[test]
+    fn shapes_are_sampled_as_if_every_pixel_was_sampled_finely() {
+        let size = 13;
+        for (shape, p) in [
+            (Shape::Disk, vec![3.3, 0.2, -0.4]),
+            (Shape::Disk, vec![0.5, 0.0, 0.0]),
+            (Shape::Line, vec![7.0, 0.7, 0.6, -0.3, 0.1]),
+            (Shape::Line, vec![9.5, 2.9, 2.0, 0.0, 0.0]),
+        ] {
+            let centre = &p[p.len() - 2..];
+            let outside = |row: f64, column: f64| match shape {
+                Shape::Disk => (row * row + column * column).sqrt() - p[0],
+                Shape::Line => {
+                    let (dr, dc) = (p[1].sin(), p[1].cos());
+                    let along = (row * dr + column * dc).clamp(-0.5 * p[0], 0.5 * p[0]);
+                    (row - along * dr).hypot(column - along * dc) - p[2]
+                }
+            };
+            let mut expected = vec![0.0; size * size];
+            for (at, weight) in expected.iter_mut().enumerate() {
+                for point in 0..16 {
+                    let place = |pixel: usize, part: usize, centre: f64| {
+                        pixel as f64 + (part as f64 - 1.5) / 4.0 - (size / 2) as f64 - centre
+                    };
+                    let row = place(at / size, point / 4, centre[0]);
+                    let column = place(at % size, point % 4, centre[1]);
+                    *weight += (0.5 - 4.0 * outside(row, column)).clamp(0.0, 1.0);
+                }
+            }
+            let sum: f64 = expected.iter().sum();
+            let found = shape.kernel(&p, size).unwrap();
+            for (at, (a, b)) in found.iter().zip(&expected).enumerate() {
+                assert!(
+                    (a - b / sum).abs() < 1e-12,
+                    "{p:?}, weight {at}: {a} for {}",
+                    b / sum
+                );
+            }
+        }
+    }
+}

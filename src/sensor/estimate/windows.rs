@@ -195,3 +195,63 @@ fn dots<const N: usize>(samples: &[f32], spans: &[Range<usize>], kernels: [&[f64
         rest + sums[k].iter().sum::<f64>()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array3;
+
+    use super::*;
+
+    /// Numbers in [−0.5, 0.5) that repeat late.
+    fn numbers() -> impl FnMut() -> f64 {
+        let mut state = 7_u32;
+        move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f64::from(state >> 8) / f64::from(1 << 24) - 0.5
+        }
+    }
+
+    // 49 weights are six times the lanes and one more; groups of four kernels and of one, two, three; kernels of few weights.
+    #[test]
+    fn products_are_plain_sums_whoever_is_beside_them() {
+        let mut next = numbers();
+        let (scale, size, bands) = (3, 7, 2);
+        let msi = Array3::from_shape_simple_fn((9, 12, bands), || next() as f32);
+        let pixels = [(0, 0), (1, 2), (2, 3), (1, 1), (0, 3)];
+        let windows = Windows::gather(msi.view(), &pixels, scale, size);
+        let kernels: Vec<Vec<f64>> = (0..7)
+            .map(|k| {
+                let weight = |at: usize| {
+                    if (at / 8).is_multiple_of(k + 1) {
+                        next()
+                    } else {
+                        0.0
+                    }
+                };
+                (0..size * size).map(weight).collect()
+            })
+            .collect();
+        let all: Vec<&[f64]> = kernels.iter().map(Vec::as_slice).collect();
+        for count in 1..=all.len() {
+            for (k, product) in windows.apply(&all[..count]).iter().enumerate() {
+                assert!(product == &windows.apply(&[all[k]])[0], "kernel {k} of {count}");
+                for (p, &(r, c)) in pixels.iter().enumerate() {
+                    for band in 0..bands {
+                        let inside = |base: usize, at: usize, most: usize| {
+                            let start = window_start(scale, size);
+                            ((base * scale + at) as isize + start).clamp(0, most as isize - 1) as usize
+                        };
+                        let plain: f64 = (0..size * size)
+                            .map(|at| {
+                                let (i, j) = (inside(r, at / size, 9), inside(c, at % size, 12));
+                                f64::from(msi[[i, j, band]]) * all[k][at]
+                            })
+                            .sum();
+                        // Sums of 49 in another order.
+                        assert!((product[(p, band)] - plain).abs() < 1e-14, "kernel {k}");
+                    }
+                }
+            }
+        }
+    }
+}
