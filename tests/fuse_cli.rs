@@ -306,6 +306,11 @@ fn pairs_that_do_not_fit_are_refused_and_nothing_is_touched() {
             "fuse --hsi x.npy --msi y.npy --out old.npy --backend cpu --precision f16",
             "--precision f16",
         ),
+        // With a hardware GPU or a software one, or in a build that has none.
+        (
+            "fuse --hsi x.npy --msi y.npy --out old.npy --adapter no-such",
+            "adapter",
+        ),
         ("estimate --hsi zero.npy --msi y.npy", "zero.npy"),
         ("nosuch", "nosuch"),
     ] {

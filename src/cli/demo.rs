@@ -7,11 +7,13 @@ use clap::Args;
 
 use super::Output;
 use super::engine_options::EngineOptions;
+use super::opening::Opening;
 use super::options::{ConfigOptions, RefineOptions};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{Summary, compare, make_folder, save_degradation};
-use crate::coordination::fuse::fuse;
+use crate::coordination::fuse::fuse_kept;
+use crate::coordination::keeper::Keeper;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::demo_scene::demo_scene;
@@ -61,6 +63,7 @@ impl Demo {
         }
         make_folder(&self.out)?;
         let page = page_path(self.report.as_deref().unwrap_or(&self.out))?;
+        let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let (reference, hsi, msi, truth) = stages.run("simulate", |_| {
             let reference = demo_scene()?;
@@ -71,20 +74,22 @@ impl Demo {
             let msi = apply_response(&reference, &srf.unwrap_or_default())?;
             Ok((reference, hsi, msi, psf))
         })?;
-        let engine = self.engine.open(output)?;
+        device.look()?;
         let scene = Scene::new(&hsi, &msi, "demo HSI", "demo MSI")?;
         let known = Known::default();
-        let mut fused = fuse(
-            engine.as_ref(),
+        let mut fused = fuse_kept(
+            &|| device.engine(),
             &config,
             scene,
             &known,
             usize::MAX,
             stages.watcher(),
+            &mut Keeper::none(),
         )?;
+        let engine = device.engine()?;
         let metadata = Metadata::of_fusion(&hsi.metadata, &msi.metadata);
-        let image = fused.take_image(engine.as_ref(), metadata)?;
-        let mut summary = Summary::new(engine.as_ref(), &fused, &known);
+        let image = fused.take_image(engine, metadata)?;
+        let mut summary = Summary::new(engine, &fused, &known);
         let (metrics, baseline) = stages.run("metrics", |_| compare(&reference, &image, &hsi, SCALE))?;
         summary.metrics = Some(metrics);
         summary.bicubic = Some(baseline);
@@ -112,12 +117,7 @@ impl Demo {
         let found = fused.model.psf();
         let error: f64 = found.iter().zip(&truth).map(|(a, b)| (a - b) * (a - b)).sum();
         let psf_nrmse = (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt();
-        summary.finish(
-            engine.as_ref(),
-            std::mem::take(&mut fused.times),
-            stages.times,
-            started,
-        );
+        summary.finish(engine, std::mem::take(&mut fused.times), stages.times, started);
         let images = Images {
             hsi: &hsi,
             result: &image,

@@ -1,11 +1,10 @@
-//! Options of the device that several commands share, and how it is opened.
+//! Options of the device that several commands share, and how each kind of device is opened.
 
 #[cfg(feature = "gpu")]
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::Output;
 use super::options::bytes;
 use crate::engine::simd::SimdEngine;
 use crate::engine::{Engine, Precision};
@@ -99,81 +98,47 @@ pub fn pipeline_folder() -> Option<PathBuf> {
     }
 }
 
+/// An engine as its options make it, free to be opened on one thread and used on another.
+pub type Bare = Box<dyn Engine<f32> + Send>;
+
 impl EngineOptions {
-    /// Opens the device for a run: a GPU is tested against the CPU, opened again where it fails, and with
-    /// `--backend auto` left for the CPU where that does not help; `output` is told.
+    /// Looks for options that do not go together.
     ///
     /// # Errors
-    /// [`Error::Input`] where the adapter does not exist or the build has no GPU engine.
-    pub fn open(&self, output: &Output) -> Result<Box<dyn Engine<f32>>> {
-        #[cfg(feature = "gpu")]
+    /// [`Error::Input`] for those of a GPU with `--backend cpu`.
+    pub fn check(&self) -> Result<()> {
         if self.backend != Backend::Cpu {
-            return match self.open_gpu().transpose() {
-                Some(opened) => self.recovering(opened, output),
-                None => self.open_cpu(),
-            };
+            return Ok(());
         }
-        // Without the GPU engine there is nothing to warn of.
-        #[cfg(not(feature = "gpu"))]
-        let _ = output;
-        self.open_alone()
+        match &self.adapter {
+            Some(name) => Err(Error::input(format!(
+                "--adapter {name} names a GPU; leave it out with --backend cpu"
+            ))),
+            None if self.checked => Err(Error::input(
+                "--checked is for the GPU's kernels; leave it out with --backend cpu",
+            )),
+            None if self.max_gpu_memory.is_some() => Err(Error::input(
+                "--max-gpu-memory is for GPUs; leave it out with --backend cpu",
+            )),
+            None => Ok(()),
+        }
     }
 
-    /// An engine that goes on where the GPU fails.
-    #[cfg(feature = "gpu")]
-    fn recovering(
-        &self,
-        opened: Result<Box<dyn Engine<f32>>>,
-        output: &Output,
-    ) -> Result<Box<dyn Engine<f32>>> {
-        use crate::engine::recovery::Recovery;
-        let output = output.clone();
-        let warn = move |line: &str| output.warn(line);
-        // In single precision whatever the GPU computes in: its rounding is within the test's limits.
-        let cpu = || -> Result<Box<dyn Engine<f32>>> { Ok(Box::new(SimdEngine::new())) };
-        let auto = self.backend == Backend::Auto;
-        let engine = match opened {
-            Err(error) if auto && error.is_of_device() => {
-                warn(&format!("warning: {error}; going on without it on the CPU"));
-                return cpu();
-            }
-            opened => opened?,
-        };
-        let reference = match self.no_self_test {
-            true => None,
-            false => Some(cpu()?),
-        };
-        let again = self.clone();
-        let recovery = Recovery::new(engine, move || again.open_alone(), reference, warn);
-        Ok(Box::new(match auto {
-            true => recovery.or(cpu),
-            false => recovery,
-        }))
-    }
-
-    /// Opens the device and nothing around it, for measurements.
+    /// Opens the device and nothing around it, for measurements; a run has an [`Opening`](super::opening::Opening).
     ///
     /// # Errors
-    /// As [`EngineOptions::open`].
-    pub fn open_alone(&self) -> Result<Box<dyn Engine<f32>>> {
-        if self.backend == Backend::Cpu {
-            return match &self.adapter {
-                Some(name) => Err(Error::input(format!(
-                    "--adapter {name} names a GPU; leave it out with --backend cpu"
-                ))),
-                None if self.checked => Err(Error::input(
-                    "--checked is for the GPU's kernels; leave it out with --backend cpu",
-                )),
-                None if self.max_gpu_memory.is_some() => Err(Error::input(
-                    "--max-gpu-memory is for GPUs; leave it out with --backend cpu",
-                )),
-                None => self.open_cpu(),
-            };
-        }
+    /// [`Error::Input`] for options that do not go together, where the adapter does not exist, or where the build has no
+    /// GPU engine; [`Error::Device`] where it cannot be opened.
+    pub fn open_alone(&self) -> Result<Bare> {
+        self.check()?;
         self.open_gpu()?.map_or_else(|| self.open_cpu(), Ok)
     }
 
-    fn open_cpu(&self) -> Result<Box<dyn Engine<f32>>> {
+    /// The CPU engine.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a precision that it does not have.
+    pub fn open_cpu(&self) -> Result<Bare> {
         match self.precision {
             PrecisionOption::F32 => Ok(Box::new(SimdEngine::new())),
             PrecisionOption::F16 => Err(Error::input(
@@ -182,10 +147,16 @@ impl EngineOptions {
         }
     }
 
-    /// The GPU that was asked for, or with `--backend auto` the hardware GPU, if there is one.
+    /// The GPU that was asked for, or with `--backend auto` the hardware GPU, if there is one; none for `--backend cpu`.
+    ///
+    /// # Errors
+    /// As [`EngineOptions::open_alone`].
     #[cfg(feature = "gpu")]
-    fn open_gpu(&self) -> Result<Option<Box<dyn Engine<f32>>>> {
+    pub fn open_gpu(&self) -> Result<Option<Bare>> {
         use crate::engine::gpu::{AdapterChoice, GpuEngine, Options};
+        if self.backend == Backend::Cpu {
+            return Ok(None);
+        }
         let options = Options {
             checked: self.checked,
             cache: pipeline_folder(),
@@ -193,7 +164,7 @@ impl EngineOptions {
             memory: self.max_gpu_memory.map(|bytes| bytes as u64),
             ..Options::default()
         };
-        let boxed = |engine| Box::new(engine) as Box<dyn Engine<f32>>;
+        let boxed = |engine| Box::new(engine) as Bare;
         if self.backend == Backend::Auto && self.adapter.is_none() {
             return Ok(GpuEngine::hardware(options)?.map(boxed));
         }
@@ -202,8 +173,11 @@ impl EngineOptions {
     }
 
     /// None: there is none in this build.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where one was asked for.
     #[cfg(not(feature = "gpu"))]
-    fn open_gpu(&self) -> Result<Option<Box<dyn Engine<f32>>>> {
+    pub fn open_gpu(&self) -> Result<Option<Bare>> {
         if self.backend == Backend::Gpu || self.adapter.is_some() || self.checked {
             return Err(Error::input(
                 "this build has no GPU engine (--no-default-features); use --backend cpu or the default build",

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::engine_options::EngineOptions;
+use super::opening::Opening;
 use super::options::ConfigOptions;
 use super::progress::Cells;
 use super::summary::make_folder;
@@ -203,9 +204,10 @@ impl Run<'_> {
         }
         let folder = cells_folder(out)?;
         let delivery = Delivery::open(out, self.place.report.as_deref())?;
-        let engine = self.engine.open(output)?;
+        let device = Opening::begin(self.engine, output)?;
+        let engine = device.engine()?;
         let runner = Runner {
-            engine: engine.as_ref(),
+            engine,
             config: self.fusion,
             paper: self.paper,
             references: self.references,

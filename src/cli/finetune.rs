@@ -7,6 +7,7 @@ use clap::Args;
 use super::Output;
 use super::engine_options::EngineOptions;
 use super::input::psf_kernel;
+use super::opening::Opening;
 use super::options::{PairOptions, ScratchOptions};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
@@ -89,13 +90,14 @@ impl FineTune {
     pub fn run(self, output: &Output) -> Result<()> {
         io::check_writable(&self.out)?;
         let mut room = self.scratch.room(Some(&self.out))?;
+        let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let mut model = checkpoint::load(&self.model)?;
         let pair = stages.run("read", |_| self.pair.read(output, &mut room, pair_bytes))?;
         let mut scene = pair.placed.scene;
         check_fits(&model, &name, &scene)?;
-        let engine = self.engine.open(output)?;
+        device.look()?;
         if self.start_psf {
             model.config.finetune.psf = FineTunePsf::Start;
         }
@@ -109,17 +111,12 @@ impl FineTune {
         let (batch, seed) = (model.config.training.batch.max(1024), model.config.seed);
         let mut data = training_data(&[scene], model.geometry, 1, batch, seed)?;
         let mut run = Run::new(model);
+        let engine = device.engine()?;
         stages.run("fine-tune", |w| {
             let mut progress = |done: u32, total: u32, losses: &StepLosses| {
                 w.progress(done as usize, total as usize, Some(losses));
             };
-            fine_tune(
-                engine.as_ref(),
-                &mut run,
-                &mut data,
-                &mut progress,
-                &mut Keeper::none(),
-            )
+            fine_tune(engine, &mut run, &mut data, &mut progress, &mut Keeper::none())
         })?;
         let Run { model, tuning, .. } = run;
         let history = tuning.map(|t| t.history).unwrap_or_default();

@@ -9,6 +9,7 @@ use super::Output;
 use super::checkpoint::CheckpointOptions;
 use super::engine_options::EngineOptions;
 use super::log::Log;
+use super::opening::Opening;
 use super::options::{
     ConfigOptions, Pair, PairOptions, Placed, RefineOptions, ScratchOptions, SensorOptions,
 };
@@ -95,6 +96,7 @@ impl Fuse {
         }
         let report = self.report.as_deref().map(page_path).transpose()?;
         let mut room = self.scratch.room(Some(out))?;
+        let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let Pair { placed, msi_bands } =
             stages.run("read", |_| self.pair.read(output, &mut room, fusion_bytes))?;
@@ -140,11 +142,11 @@ impl Fuse {
             .map(|image| self.fit_reference(image, shape, overlap.as_ref()))
             .transpose()?;
         checked_kernel(&config, &known, scene.scale)?;
-        let engine = self.engine.open(output)?;
+        device.look()?;
         let mut log = Log::open(self.log.as_deref(), &config.training)?;
         let mut watcher = log.watch(stages.watcher());
         let mut fused = fuse_kept(
-            engine.as_ref(),
+            &|| device.engine(),
             &config,
             scene,
             &known,
@@ -152,8 +154,9 @@ impl Fuse {
             &mut watcher,
             &mut keeper,
         )?;
+        let engine = device.engine()?;
         fused.model.wavelengths = hsi.wavelengths.clone();
-        let mut summary = Summary::new(engine.as_ref(), &fused, &known);
+        let mut summary = Summary::new(engine, &fused, &known);
         // In its own unit, for metrics and page; the scene's is scaled. Opened before anything is written over it.
         let original = (reference.is_some() || report.is_some())
             .then(|| self.pair.open_hsi())
@@ -162,7 +165,7 @@ impl Fuse {
             Some(part) => Cropped::new(hsi, part.lr.0.clone(), part.lr.1.clone()),
             None => Cropped::new(hsi, 0..hsi.dim().0, 0..hsi.dim().1),
         });
-        let image = FusedImage::new(engine.as_ref(), &fused, Metadata::of_fusion(&hsi, &msi));
+        let image = FusedImage::new(engine, &fused, Metadata::of_fusion(&hsi, &msi));
         stages.run("write", |w| {
             write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))
         })?;
@@ -173,7 +176,7 @@ impl Fuse {
             output.say(&format!("note: {} cannot hold {lost}", out.display()));
         }
         if let Some(target) = &std_target {
-            let deviation = Deviation::new(engine.as_ref(), &fused, Metadata::of_fusion(&hsi, &msi));
+            let deviation = Deviation::new(engine, &fused, Metadata::of_fusion(&hsi, &msi));
             stages.run("deviation", |w| {
                 write_strips(target, &deviation, &mut |done, total| {
                     w.progress(done, total, None)
@@ -206,7 +209,7 @@ impl Fuse {
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &fused.model)?;
         }
-        summary.finish(engine.as_ref(), fused.times.clone(), stages.times, started);
+        summary.finish(engine, fused.times.clone(), stages.times, started);
         if let (Some(path), Some(hsi)) = (&report, &original) {
             let images = Images {
                 hsi,

@@ -8,6 +8,7 @@ use ndarray::{Array2, Array3};
 
 use super::Output;
 use super::engine_options::EngineOptions;
+use super::opening::Opening;
 use super::options::MemoryOptions;
 use super::progress::Stages;
 use crate::coordination::checkpoint;
@@ -120,6 +121,7 @@ impl Infer {
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
         io::check_cube_writable(&self.out)?;
+        let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let model = checkpoint::load(&self.model)?;
@@ -143,7 +145,7 @@ impl Infer {
                 "{name}: trained without sampling, so it has no standard deviation to draw from; leave --sample out"
             )));
         }
-        let engine = self.engine.open(output)?;
+        let engine = device.engine()?;
         let bands = Metadata {
             wavelengths: model.wavelengths.clone(),
             ..Metadata::default()
@@ -153,7 +155,7 @@ impl Infer {
             metadata.nodata = metadata.nodata.or(Some(f64::NAN));
         }
         let image = Inferred {
-            engine: engine.as_ref(),
+            engine,
             metadata,
             wanted: match self.sample {
                 true => Wanted::Sample {

@@ -38,6 +38,7 @@ mod journal;
 mod log;
 mod manual;
 mod memory;
+mod opening;
 mod options;
 mod page;
 mod profile;

@@ -8,6 +8,7 @@ use super::Output;
 use super::checkpoint::CheckpointOptions;
 use super::engine_options::EngineOptions;
 use super::log::Log;
+use super::opening::Opening;
 use super::options::{BandOptions, ConfigOptions, Placed, PlacementOptions, ScratchOptions, SensorOptions};
 use super::progress::Stages;
 use super::summary::ObjectiveSummary;
@@ -108,6 +109,7 @@ impl Train {
         io::check_writable(out)?;
         let mut keeper = self.checkpoint.keeper(self.resume.is_some())?;
         let mut room = self.scratch.room(Some(out))?;
+        let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let (mut scenes, first) = stages.run("read", |_| self.read(list, &mut room, output))?;
 
@@ -115,14 +117,15 @@ impl Train {
             Some(path) => Some(self.go_on(&path, &scenes[0])?),
             None => None,
         };
-        let engine = self.engine.open(output)?;
+        device.look()?;
         let mut kept = None;
         if keeper.keeps() {
+            let engine = device.engine()?;
             let mut identity = match &from {
-                Some(model) => Identity::of("training", &model.config, engine.as_ref())?
-                    .model("the model to go on from", model),
-                None => Identity::of("training", &config, engine.as_ref())?
-                    .known(&self.known(&first, &scenes[0])?),
+                Some(model) => {
+                    Identity::of("training", &model.config, engine)?.model("the model to go on from", model)
+                }
+                None => Identity::of("training", &config, engine)?.known(&self.known(&first, &scenes[0])?),
             };
             for (k, scene) in scenes.iter().enumerate() {
                 identity = identity.scene(&format!(" of scene {}", k + 1), scene);
@@ -138,6 +141,7 @@ impl Train {
             }
             None => stages.run("estimate", |_| self.start(&config, &mut scenes, &first))?,
         };
+        let engine = device.engine()?;
         let training = model.config.training.clone();
         let seed = model.config.seed;
         let mut data = training_data(&scenes, model.geometry, training.patch, training.batch, seed)?;
@@ -155,7 +159,7 @@ impl Train {
             let mut progress = |done: u32, total: u32, losses: &StepLosses| {
                 w.progress(done as usize, total as usize, Some(losses));
             };
-            train(engine.as_ref(), &mut run, &mut data, &mut progress, &mut keeper)
+            train(engine, &mut run, &mut data, &mut progress, &mut keeper)
         });
         let Run {
             model,

@@ -47,7 +47,7 @@ pub fn control(
     if let Some(report) = &mut report {
         stage("denoise", watcher, &mut times, |_| {
             denoise(
-                engine.refiner(),
+                || Ok(engine.refiner()),
                 &mut scene.hr_msi,
                 scene.hr_valid.view(),
                 &scene.store,

@@ -110,18 +110,20 @@ pub fn fuse(
     memory: usize,
     watcher: &mut dyn Watcher,
 ) -> Result<Fused> {
-    fuse_kept(engine, config, scene, known, memory, watcher, &mut Keeper::none())
+    let keeper = &mut Keeper::none();
+    fuse_kept(&|| Ok(engine), config, scene, known, memory, watcher, keeper)
 }
 
 /// [`fuse`] with checkpoints, going on from one where `keeper` has it: with the same bits, whenever the run that
 /// wrote it ended.
 ///
-/// What comes before training is made anew, so that a checkpoint holds no image.
+/// What comes before training is made anew, so that a checkpoint holds no image. `engine` is asked for its engine when that
+/// is needed and not before: a device may open while the images are looked at.
 ///
 /// # Errors
-/// Those of [`fuse`], and [`Error::Input`] where the checkpoint is of another run.
-pub fn fuse_kept(
-    engine: &dyn Engine<f32>,
+/// Those of [`fuse`] and of `engine`, and [`Error::Input`] where the checkpoint is of another run.
+pub fn fuse_kept<'e>(
+    engine: &dyn Fn() -> Result<&'e dyn Engine<f32>>,
     config: &Config,
     mut scene: Scene,
     known: &Known,
@@ -132,7 +134,7 @@ pub fn fuse_kept(
     let mut times = Vec::new();
     let kept = match keeper.keeps() {
         true => keeper.begin(
-            Identity::of("a fusion", config, engine)?
+            Identity::of("a fusion", config, engine()?)?
                 .scene("", &scene)
                 .known(known),
         )?,
@@ -142,7 +144,7 @@ pub fn fuse_kept(
     if let Some(report) = &mut refinement {
         stage("denoise", watcher, &mut times, |_| {
             denoise(
-                engine.refiner(),
+                || Ok(engine()?.refiner()),
                 &mut scene.hr_msi,
                 scene.hr_valid.view(),
                 &scene.store,
@@ -154,6 +156,7 @@ pub fn fuse_kept(
         registered_estimate(config, &mut scene, known)
     })?;
     let model = start(config, &mut scene, known, &estimate)?;
+    let engine = engine()?;
     let mut run = match kept {
         Some(run) => keeper.continued(run, &model)?,
         None => Run::new(model),

@@ -302,7 +302,7 @@ impl Runner<'_> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
         let mut keeper = Keeper::silent(&self.checkpoint(cell));
         let mut fused = fuse_kept(
-            self.engine,
+            &|| Ok(self.engine),
             &config,
             observed.scene()?,
             &known,

@@ -31,12 +31,13 @@ const STRIDE: usize = 2;
 const GROUP: usize = STRIP * STRIDE;
 
 /// Denoises `hr_msi` (H×W×b, scaled) in place as strongly as its noise asks and notes in `report` what was found. A
-/// second image and a plane of it are made in `store`.
+/// second image and a plane of it are made in `store`. `refiner` is asked for only where there is noise.
 ///
 /// # Errors
-/// [`crate::Error::Failed`] where the device fails or `store` has no room, [`crate::Error::Interrupted`] after Ctrl-C.
-pub fn denoise(
-    refiner: &dyn Refiner<f32>,
+/// [`crate::Error::Failed`] where the device fails or `store` has no room, [`crate::Error::Interrupted`] after Ctrl-C, and
+/// what `refiner` returns.
+pub fn denoise<'r>(
+    refiner: impl FnOnce() -> Result<&'r dyn Refiner<f32>>,
     hr_msi: &mut Raster,
     valid: ArrayView2<bool>,
     store: &Store,
@@ -63,6 +64,7 @@ pub fn denoise(
     if !noisy || rows < DCT_SIDE || columns < DCT_SIDE {
         return Ok(());
     }
+    let refiner = refiner()?;
     let believed = |db: &Option<f64>| {
         db.map_or(0.0, |db| {
             ((CLEAN_DB - db) / (CLEAN_DB - NOISY_DB)).clamp(0.0, 1.0)

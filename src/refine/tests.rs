@@ -379,7 +379,7 @@ fn denoised(snr: f64) -> (f64, f64, RefinementReport) {
     let mut y = Raster::from(noisy.samples.clone());
     let mut report = RefinementReport::default();
     denoise(
-        &CpuEngine,
+        || Ok(&CpuEngine),
         &mut y,
         Array2::from_elem((96, 96), true).view(),
         &Store::Memory,
@@ -420,13 +420,20 @@ fn masked_pixels_of_an_msi_stay() {
     y.samples.slice_mut(s![..6, .., ..]).fill(0.0);
     let mut report = RefinementReport::default();
     let mut y = Raster::from(y.samples);
-    denoise(&CpuEngine, &mut y, valid.view(), &Store::Memory, &mut report).unwrap();
+    denoise(
+        || Ok(&CpuEngine),
+        &mut y,
+        valid.view(),
+        &Store::Memory,
+        &mut report,
+    )
+    .unwrap();
     assert!(report.msi_denoised);
     assert!(y.view().slice(s![..6, .., ..]).iter().all(|&x| x == 0.0));
     // Too small for a block: said nothing, done nothing.
     let mut tiny = Raster::from(Array3::from_elem((5, 5, 2), 0.5));
     denoise(
-        &CpuEngine,
+        || Ok(&CpuEngine),
         &mut tiny,
         Array2::from_elem((5, 5), true).view(),
         &Store::Memory,
