@@ -185,14 +185,15 @@ pub fn train_in_epochs(
                 &mut run.model.state,
                 (run.model.config.seed, reached),
                 members_too,
-            );
+            )?;
             if !revived.is_empty() {
                 trainer = engine.trainer(&problem, &data.set, run.model.state.clone())?;
                 run.training.revived.push(revived);
             }
         }
         if over && mortal(&run.model.architecture) {
-            run.training.dead = witnesses(&run.model, data).dead(&run.model.architecture, &run.model.state);
+            run.training.dead =
+                witnesses(&run.model, data).dead(&run.model.architecture, &run.model.state)?;
         }
         keeper.offer(run, engine, outcome.is_err())?;
         outcome.map_err(|e| keeper.explained(e))?;
