@@ -128,6 +128,16 @@ fn a_profile_names_the_stages_and_presets_that_were_asked_for() {
     );
 }
 
+/// On standard error too, where a driver's layers would print what they miss in a place without a session.
+#[cfg(feature = "gpu")]
+#[test]
+fn devices_prints_adapters_and_nothing_else() {
+    let out = Folder::new().run("devices");
+    assert!(out.status.success());
+    assert!(!out.stdout.is_empty());
+    assert_eq!(String::from_utf8(out.stderr).unwrap(), "");
+}
+
 #[cfg(feature = "gpu")]
 #[test]
 fn a_profile_of_a_gpu_has_times_or_says_why_not() {
