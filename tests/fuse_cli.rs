@@ -308,7 +308,7 @@ fn pairs_that_do_not_fit_are_refused_and_nothing_is_touched() {
         ),
         // With a hardware GPU or a software one, or in a build that has none.
         (
-            "fuse --hsi x.npy --msi y.npy --out old.npy --adapter no-such",
+            "fuse --hsi x.npy --msi y.npy --out old.npy --log curves --adapter no-such",
             "adapter",
         ),
         ("estimate --hsi zero.npy --msi y.npy", "zero.npy"),

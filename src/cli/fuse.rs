@@ -142,7 +142,11 @@ impl Fuse {
             .map(|image| self.fit_reference(image, shape, overlap.as_ref()))
             .transpose()?;
         checked_kernel(&config, &known, scene.scale)?;
-        device.look()?;
+        // A run that is refused for its device leaves no event file.
+        match self.log {
+            Some(_) => device.engine().map(|_| ())?,
+            None => device.look()?,
+        }
         let mut log = Log::open(self.log.as_deref(), &config.training)?;
         let mut watcher = log.watch(stages.watcher());
         let mut fused = fuse_kept(
