@@ -5,8 +5,6 @@
 //! (K + νI) α = r on the LR grid. Reach and width of colour are those whose leave-one-out prediction of LR pixels is
 //! best; where none predicts, the residual is no more than noise of its own pixel and plain interpolation has to do.
 
-use std::cmp::Ordering;
-
 use nalgebra::DMatrix;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -124,11 +122,9 @@ impl<'a> Predictor<'a> {
         }
         let inverted = |guide: Guide, sample: &Vec<usize>| {
             let n = sample.len();
-            let mut system = DMatrix::from_fn(n, n, |a, b| match a.cmp(&b) {
-                Ordering::Less => 0.0,
-                Ordering::Equal => lattice.kernel(guide, sample[a], sample[b]) + NUGGET,
-                Ordering::Greater => lattice.kernel(guide, sample[a], sample[b]),
-            });
+            let kernel = |a, b| lattice.kernel(guide, sample[a], sample[b]);
+            let mut system = DMatrix::from_fn(n, n, |a, b| if a < b { 0.0 } else { kernel(a, b) });
+            (0..n).for_each(|k| system[(k, k)] += NUGGET);
             system.fill_upper_triangle_with_lower_triangle();
             inverse(system)
         };
