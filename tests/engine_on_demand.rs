@@ -4,11 +4,13 @@
 use std::cell::RefCell;
 
 use hsr_gpu::coordination::config::Config;
-use hsr_gpu::coordination::fuse::{Fused, StageTime, Watcher, fuse, fuse_kept};
+use hsr_gpu::coordination::fuse::{fuse, fuse_kept};
 use hsr_gpu::coordination::keeper::Keeper;
+use hsr_gpu::coordination::product::Fused;
 use hsr_gpu::coordination::product::Product;
 use hsr_gpu::coordination::scene::Scene;
 use hsr_gpu::coordination::start::Known;
+use hsr_gpu::coordination::watcher::{StageTime, Watcher};
 use hsr_gpu::cube::Cube;
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::engine::{Engine, StepLosses};

@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 
 use common::Folder;
 use hsr_gpu::coordination::config::Config;
-use hsr_gpu::coordination::fuse::{StageTime, Watcher, fuse};
+use hsr_gpu::coordination::fuse::fuse;
 use hsr_gpu::coordination::product::{FusedImage, Product};
 use hsr_gpu::coordination::scene::{Loaded, Scene};
 use hsr_gpu::coordination::start::Known;
+use hsr_gpu::coordination::watcher::{StageTime, Watcher};
 use hsr_gpu::cube::scratch::Store;
 use hsr_gpu::cube::strips::{Strips, collect, ranges};
 use hsr_gpu::cube::{Cube, Metadata, SampleType};

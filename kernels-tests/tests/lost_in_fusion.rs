@@ -7,9 +7,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use hsr_gpu::coordination::config::Config;
-use hsr_gpu::coordination::fuse::{StageTime, Watcher, fuse};
+use hsr_gpu::coordination::fuse::fuse;
 use hsr_gpu::coordination::scene::Scene;
 use hsr_gpu::coordination::start::Known;
+use hsr_gpu::coordination::watcher::{StageTime, Watcher};
 use hsr_gpu::cube::{Cube, Metadata};
 use hsr_gpu::engine::gpu::{GpuEngine, Options};
 use hsr_gpu::engine::recovery::Recovery;

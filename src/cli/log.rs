@@ -9,7 +9,7 @@ use ndarray::Array2;
 
 use super::summary::make_folder;
 use crate::coordination::config::TrainingConfig;
-use crate::coordination::fuse::{StageTime, Watcher};
+use crate::coordination::watcher::{StageTime, Watcher};
 use crate::engine::StepLosses;
 use crate::error::{Error, Result};
 use crate::metrics::Scores;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ndarray::Array2;
 
 use super::summary::{ObjectiveSummary, Summary, make_folder};
-use crate::coordination::fuse::Fused;
+use crate::coordination::product::Fused;
 use crate::coordination::training::{Epoch, History};
 use crate::cube::bicubic;
 use crate::cube::strips::Strips;

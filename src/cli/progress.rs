@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::Output;
-use crate::coordination::fuse::{StageTime, Watcher, stage};
+use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::engine::StepLosses;
 use crate::error::Result;
 use crate::experiment::runner::Observer;

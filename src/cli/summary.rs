@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use crate::cli::memory;
 use crate::coordination::deviation::Calibration;
-use crate::coordination::fuse::{Fused, StageTime};
 use crate::coordination::model::Model;
+use crate::coordination::product::Fused;
 use crate::coordination::revival::Revived;
 use crate::coordination::start::Known;
 use crate::coordination::training::{Epoch, History, rises};
+use crate::coordination::watcher::StageTime;
 use crate::cube::bicubic;
 use crate::cube::strips::Strips;
 use crate::engine::Engine;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::coordination::config::Config;
 use crate::coordination::model::{Calibration, Model};
 use crate::coordination::revival::Revived;
-use crate::coordination::stages::{Run, Tuning};
+use crate::coordination::run::{Run, Tuning};
 use crate::coordination::tensor_file::{ReadTensorFile, TensorFile};
 use crate::coordination::training::History;
 use crate::engine::{Geometry, StepLosses, TrainingState, degradation_parameters};

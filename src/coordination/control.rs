@@ -6,10 +6,11 @@
 use ndarray::{Array2, Array3};
 
 use crate::coordination::config::{Config, Refine};
-use crate::coordination::fuse::{StageTime, Watcher, make_consistent, stage};
+use crate::coordination::refined::make_consistent;
 use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, kernel};
+use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
 use crate::interrupt;

@@ -11,9 +11,10 @@ use std::ops::Range;
 use ndarray::{Array3, s};
 use serde::Serialize;
 
-use crate::coordination::fuse::{Fused, reconstruct_rows};
 use crate::coordination::model::Model;
+use crate::coordination::product::Fused;
 use crate::coordination::product::finish;
+use crate::coordination::reconstruct::reconstruct_rows;
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::engine::{Engine, Output};

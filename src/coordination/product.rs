@@ -7,17 +7,20 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::Instant;
 
-use ndarray::{Array2, Array3, ArrayView2, s};
+use ndarray::{Array3, ArrayView2, s};
 
-use crate::coordination::fuse::{Fused, reconstruct_rows};
 use crate::coordination::model::Model;
+use crate::coordination::reconstruct::reconstruct_rows;
 use crate::coordination::scene::Scene;
+use crate::coordination::training::History;
+use crate::coordination::watcher::StageTime;
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
-use crate::engine::{Engine, Geometry, Output};
+use crate::engine::{Engine, Output};
 use crate::error::Result;
 use crate::refine::RefinementReport;
-use crate::refine::consistency::{Correction, Observed, Prior, correct};
+use crate::refine::consistency::Correction;
+use crate::sensor::estimate::Estimate;
 
 /// A fused image in the scale of the network.
 #[derive(Debug)]
@@ -28,56 +31,28 @@ pub enum Product {
     Strips(Option<Box<Correction>>),
 }
 
-/// What is observed of a scene, as [`correct`] takes it.
-pub(super) fn with_observed<R>(
-    scene: &Scene,
-    psf: &Array2<f64>,
-    work: impl FnOnce(&Observed) -> Result<R>,
-) -> Result<R> {
-    let geometry = Geometry {
-        scale: scene.scale,
-        kernel: psf.nrows(),
-    };
-    let usable = scene.usable(geometry);
-    work(&Observed {
-        lr_hsi: scene.lr_hsi.view(),
-        hr_msi: scene.hr_msi.view(),
-        usable: usable.view(),
-        psf,
-        geometry,
-        strip_rows: strips::strip_rows(scene.hr_msi.dim().1, scene.lr_hsi.dim().2),
-        store: &scene.store,
-    })
-}
-
-/// Finds what refinement adds to the network's image without holding that; gives the seconds of the network, too.
-///
-/// # Errors
-/// As [`correct`] and [`reconstruct_rows`].
-pub fn correct_strips(
-    engine: &dyn Engine<f32>,
-    model: &Model,
-    scene: &Scene,
-    report: &mut RefinementReport,
-    progress: &mut dyn FnMut(usize, usize),
-) -> Result<(Option<Correction>, f64)> {
-    let mut seconds = 0.0;
-    let mut make = |range: Range<usize>, out: &mut [f32]| -> Result<()> {
-        let started = Instant::now();
-        reconstruct_rows(engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
-        seconds += started.elapsed().as_secs_f64();
-        Ok(())
-    };
-    let correction = with_observed(scene, &model.psf(), |observed| {
-        correct(
-            engine.refiner(),
-            observed,
-            &mut Prior::Made(&mut make),
-            report,
-            progress,
-        )
-    })?;
-    Ok((correction, seconds))
+/// A fused scene, in the scale of the network.
+pub struct Fused {
+    /// The image.
+    pub product: Product,
+    /// The scene, calibrated as the model's [`crate::coordination::model::Calibration`] says.
+    pub scene: Scene,
+    /// The model.
+    pub model: Model,
+    /// What was found of the degradation before training.
+    pub estimate: Estimate,
+    /// Shift in HR pixels (row, column) that was taken out of the MSI first.
+    pub registered: Option<[f64; 2]>,
+    /// Losses of the coordination loop.
+    pub training: History,
+    /// Losses of fine-tuning; empty where it was left out.
+    pub finetuning: History,
+    /// LR pixels that could be trained on, and that were.
+    pub pixels: (usize, usize),
+    /// What refinement found and did; `None` where it was switched off.
+    pub refinement: Option<RefinementReport>,
+    /// Time of each stage.
+    pub times: Vec<StageTime>,
 }
 
 /// The result of a fusion in the unit of the HSI, row by row.

@@ -1,65 +1,14 @@
 //! Training and fine-tuning as stages of a run: where the loop is held to look for dead outputs, to end an epoch and to
 //! leave a checkpoint. None of these stops changes a bit of what comes out.
 
-use crate::coordination::config::FineTunePsf;
-use crate::coordination::fuse::TrainingData;
 use crate::coordination::keeper::Keeper;
 use crate::coordination::model::Model;
 use crate::coordination::revival::{Witnesses, checks, mortal};
+use crate::coordination::run::{Run, Tuning};
 use crate::coordination::training::{self, Coordination, History, Progress, coordinate, on_plateau};
+use crate::coordination::training_set::TrainingData;
 use crate::engine::{Engine, StepLosses, TrainingState};
 use crate::error::{Error, Result};
-
-/// What a run has of its result so far.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// The model; in fine-tuning as training left it, but for φ at the end of its last epoch.
-    pub model: Model,
-    /// The coordination loop so far.
-    pub training: History,
-    /// Fine-tuning so far, once it has begun.
-    pub tuning: Option<Tuning>,
-}
-
-impl Run {
-    /// Of a model that is to be trained.
-    pub fn new(model: Model) -> Self {
-        Run {
-            model,
-            training: History::default(),
-            tuning: None,
-        }
-    }
-}
-
-/// Partial fine-tuning so far.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tuning {
-    /// Steps done.
-    pub step: u32,
-    /// φ with the moments of this stage, and the θ that it goes by.
-    pub state: TrainingState<f32>,
-    /// Its losses.
-    pub history: History,
-}
-
-impl Tuning {
-    /// The beginning: fresh moments, and the PSF that the configuration names.
-    pub fn of(model: &Model) -> Self {
-        let mut state = model.state.clone();
-        if model.config.finetune.psf == FineTunePsf::Start {
-            state.degradation = model.start.clone();
-        }
-        state.network_m.fill(0.0);
-        state.network_v.fill(0.0);
-        state.network_updates = 0;
-        Tuning {
-            step: 0,
-            state,
-            history: History::default(),
-        }
-    }
-}
 
 /// Told at the end of every epoch: the model as it stands and the epoch's losses.
 pub type EpochEnd<'a> = dyn FnMut(&Model, &History) -> Result<()> + 'a;

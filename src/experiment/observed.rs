@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use ndarray::{Array2, Array3};
 
-use crate::coordination::fuse::stage;
 use crate::coordination::product::finish;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
+use crate::coordination::watcher::stage;
 use crate::cube::{Cube, Metadata, bicubic};
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Outcome, Setting, Told};

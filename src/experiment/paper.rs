@@ -8,13 +8,16 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::coordination::config::{Config, FineTunePsf, Guide, Refine};
-use crate::coordination::fuse::{StageTime, Watcher, reconstruct, stage, training_data};
 use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::model::Model;
+use crate::coordination::reconstruct::reconstruct;
+use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
-use crate::coordination::stages::{Epochs, Run, fine_tune_in_epochs, train_in_epochs};
+use crate::coordination::stages::{Epochs, fine_tune_in_epochs, train_in_epochs};
 use crate::coordination::start::{Known, start_on_scenes};
 use crate::coordination::training::History;
+use crate::coordination::training_set::training_data;
+use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::cube::Cube;
 use crate::engine::{Engine, Output};
 use crate::error::{Error, Result};

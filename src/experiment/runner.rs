@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use crate::coordination::config::{Config, Refine};
 use crate::coordination::control::control;
-use crate::coordination::fuse::{StageTime, Watcher, fuse_kept, stage};
+use crate::coordination::fuse::fuse_kept;
 use crate::coordination::keeper::Keeper;
+use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Cell, Method, Outcome, Setting};

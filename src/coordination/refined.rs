@@ -1,0 +1,84 @@
+//! Refinement of a scene's result, held as a whole or made strip by strip.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use ndarray::{Array2, Array3};
+
+use crate::coordination::model::Model;
+use crate::coordination::reconstruct::reconstruct_rows;
+use crate::coordination::scene::Scene;
+use crate::cube::strips;
+use crate::engine::{Engine, Geometry, Output};
+use crate::error::Result;
+use crate::refine::consistency::{Correction, Observed, Prior, correct};
+use crate::refine::{RefinementReport, refine};
+
+/// Refines `samples` (H×W×B, in the scale of `scene`) towards the LR-HSI through `psf` (K×K).
+///
+/// # Errors
+/// As [`refine`].
+pub fn make_consistent(
+    engine: &dyn Engine<f32>,
+    scene: &Scene,
+    psf: &Array2<f64>,
+    samples: &mut Array3<f32>,
+    report: &mut RefinementReport,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<()> {
+    with_observed(scene, psf, |observed| {
+        refine(engine.refiner(), observed, samples, report, progress)
+    })
+}
+
+/// What is observed of a scene, as [`correct`] takes it.
+fn with_observed<R>(
+    scene: &Scene,
+    psf: &Array2<f64>,
+    work: impl FnOnce(&Observed) -> Result<R>,
+) -> Result<R> {
+    let geometry = Geometry {
+        scale: scene.scale,
+        kernel: psf.nrows(),
+    };
+    let usable = scene.usable(geometry);
+    work(&Observed {
+        lr_hsi: scene.lr_hsi.view(),
+        hr_msi: scene.hr_msi.view(),
+        usable: usable.view(),
+        psf,
+        geometry,
+        strip_rows: strips::strip_rows(scene.hr_msi.dim().1, scene.lr_hsi.dim().2),
+        store: &scene.store,
+    })
+}
+
+/// Finds what refinement adds to the network's image without holding that; gives the seconds of the network, too.
+///
+/// # Errors
+/// As [`correct`] and [`reconstruct_rows`].
+pub fn correct_strips(
+    engine: &dyn Engine<f32>,
+    model: &Model,
+    scene: &Scene,
+    report: &mut RefinementReport,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Option<Correction>, f64)> {
+    let mut seconds = 0.0;
+    let mut make = |range: Range<usize>, out: &mut [f32]| -> Result<()> {
+        let started = Instant::now();
+        reconstruct_rows(engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
+        seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    };
+    let correction = with_observed(scene, &model.psf(), |observed| {
+        correct(
+            engine.refiner(),
+            observed,
+            &mut Prior::Made(&mut make),
+            report,
+            progress,
+        )
+    })?;
+    Ok((correction, seconds))
+}
