@@ -1,13 +1,9 @@
 //! What a fusion leaves out because files or the user say so: bad bands, pixels without data, masked pixels. That it
 //! enters nothing, is marked in the result, and that lists of bands follow.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 
-use common::Folder;
+use crate::common::Folder;
 use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::cube::{Cube, SampleType};
 use hsr_gpu::io::{read_cube, write_matrix};

@@ -1,14 +1,10 @@
 //! `batch`: many scenes, shards of them, failures, and what is taken up again.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Folder, scene};
+use crate::common::{Folder, scene};
 
 /// So little that a scene takes a fraction of a second.
 const OPTIONS: &str = "--backend cpu --steps 6 --members 1 --finetune-steps 2";

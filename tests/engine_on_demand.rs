@@ -1,5 +1,4 @@
 //! A fusion asks for its engine when it computes on it and no sooner, so that a device may open beside what comes before.
-#![allow(clippy::unwrap_used)]
 
 use std::cell::RefCell;
 

@@ -1,14 +1,9 @@
 //! `eval` and `simulate` as a user calls them: results, exit codes, one-line errors, files left alone.
 
-// The helpers of a test are outside `#[test]` functions, where clippy.toml's exception does not reach.
-#![allow(clippy::unwrap_used)]
-
 use std::fs;
 use std::path::Path;
 
-mod common;
-
-use common::{Folder, scene};
+use crate::common::{Folder, scene};
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::{read_cube, write_matrix};
 use ndarray::{Array2, Array3, s};

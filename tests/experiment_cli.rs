@@ -1,14 +1,10 @@
 //! `experiment` as a user calls it, with few steps: that it goes on where it stopped with the same numbers, that
 //! files it cannot trust are computed anew, and that it refuses what it cannot run. Quality is not tested here.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::time::SystemTime;
 
-use common::Folder;
+use crate::common::Folder;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::write_matrix;
 use ndarray::{Array2, Array3};
@@ -140,7 +136,7 @@ fn the_built_in_scene_needs_no_manifest() {
 #[test]
 fn what_cannot_be_run_is_refused_and_nothing_is_written() {
     let folder = folder();
-    folder.cube("small.npy", &common::scene(16, 16, 9));
+    folder.cube("small.npy", &crate::common::scene(16, 16, 9));
     fs::write(folder.path("small.txt"), "# one\n\nsmall.npy,r.csv\n").unwrap();
     fs::write(folder.path("bad.txt"), "waves.npy,r.csv\nwaves.npy,r.csv,3\n").unwrap();
     fs::write(folder.path("gone.txt"), "waves.npy,r.csv\ngone.npy\n").unwrap();
@@ -186,7 +182,7 @@ fn an_interrupted_experiment_keeps_its_cells() {
         }
     }
     std::thread::sleep(Duration::from_secs(1));
-    let (code, said) = common::interrupt(child);
+    let (code, said) = crate::common::interrupt(child);
     assert_eq!(code, Some(130), "{said}");
     assert!(
         said.contains("cells are kept in") && said.trim_end().lines().count() == 1,

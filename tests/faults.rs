@@ -1,18 +1,13 @@
 //! What befalls a run from outside: killed, interrupted, no room, no right to write, damaged or foreign checkpoints,
 //! divergence. Never may a result be half there, an old one be lost, or a resumed run end with other bits.
 
-#![allow(clippy::unwrap_used)]
-#![cfg(unix)]
-
-mod common;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::{Folder, interrupt};
+use crate::common::{Folder, interrupt};
 use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::cube::strips::Strips;

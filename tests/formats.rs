@@ -1,14 +1,9 @@
 //! Every file format from outside: files of other programs' making, round trips, and bad input.
 
-// The helpers of a test fail as the test itself does: by unwrapping.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::{fixture, fixture_samples, refusal};
+use crate::common::{fixture, fixture_samples, refusal};
 use hsr_gpu::cube::grid::{Grid, Source, Transform};
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
 use hsr_gpu::io::{self, Interleave};

@@ -1,15 +1,10 @@
 //! `info` and `convert` as a user calls them.
 
-// The helpers of a test fail as the test itself does: by unwrapping.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::fixture;
+use crate::common::fixture;
 
 fn hsr_gpu(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hsr-gpu"))

@@ -1,15 +1,10 @@
 //! Files that hold several arrays and folders that hold one image: `.npz`, HDF5 by path, PRISMA products, pictures. Files of
 //! other programs' making (scripts/make_fixtures.py), round trips, and archives that lie.
 
-// The helpers of a test fail as the test itself does: by unwrapping.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::io::Write;
 
-use common::{fixture, fixture_samples, refusal};
+use crate::common::{fixture, fixture_samples, refusal};
 use hsr_gpu::cube::strips::Strips;
 use hsr_gpu::cube::{Cube, SampleType};
 use hsr_gpu::io::{self, Reading};

@@ -1,13 +1,9 @@
 //! `fuse` and its stages as a user calls them, on small scenes and few steps: that results are whole, that bad
 //! input is refused with one line and touches nothing. Quality is not tested here (docs/QUALITY.md).
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 
-use common::{Folder, scene};
+use crate::common::{Folder, scene};
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::{read_cube, read_matrix, write_matrix};
 use ndarray::{Array2, Array3, s};
@@ -373,7 +369,7 @@ fn interrupted_runs_end_within_seconds_and_say_what_was_kept() {
         let child = folder.start(arguments);
         // Long enough for the program to be in its loop, on a slow machine too: it has ten million steps.
         std::thread::sleep(Duration::from_secs(3));
-        common::interrupt(child)
+        crate::common::interrupt(child)
     };
     let (code, said) =
         interrupt("fuse --hsi x.npy --msi y.npy --out f.npy --steps 10000000 --backend cpu --quiet");

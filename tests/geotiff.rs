@@ -1,16 +1,11 @@
 //! GeoTIFF as others write it and as we do: every layout, compression and byte order, grids and metadata, and files
 //! that lie. The fixtures are of GDAL's and tifffile's making (`scripts/make_fixtures.py`).
 
-// The helpers of a test fail as the test itself does: by unwrapping.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::refusal;
+use crate::common::refusal;
 use hsr_gpu::cube::grid::{GeoTiffTags, Grid, Source, Transform};
 use hsr_gpu::cube::strips::Strips;
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
@@ -24,7 +19,7 @@ fn expected(name: &str) -> Array3<f32> {
 }
 
 fn fixture(name: &str) -> String {
-    common::fixture(&format!("{name}.tif"))
+    crate::common::fixture(&format!("{name}.tif"))
 }
 
 const FIXTURES: [(&str, SampleType); 11] = [

@@ -1,13 +1,9 @@
 //! `profile` and `bench` as a user calls them, on sizes that take no time: that every row and field is there, that a
 //! trace can be read, that bad input is refused before a device is opened. What is measured is not tested.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 
-use common::Folder;
+use crate::common::Folder;
 use serde_json::Value;
 
 /// Sizes that a software adapter does in no time.

@@ -1,12 +1,8 @@
 //! What runs say besides their results: events for programs, a log file; and what is shipped beside the program.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 
-use common::{Folder, scene};
+use crate::common::{Folder, scene};
 
 const FUSE: &str =
     "fuse --backend cpu --hsi x.npy --msi y.npy --out z.npy --steps 6 --members 1 --finetune-steps 2";

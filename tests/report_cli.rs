@@ -1,12 +1,8 @@
 //! Pictures, report page and event file as a user asks for them, and how bad requests are refused.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 
-use common::{Folder, scene};
+use crate::common::{Folder, scene};
 
 /// Width, height and pixels of a PNG file.
 fn png(folder: &Folder, name: &str) -> (usize, usize, Vec<u8>) {

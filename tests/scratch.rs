@@ -1,14 +1,10 @@
 //! Scenes whose images do not fit: they lie on disk, with the bits of a run that holds them, and nothing of them is left
 //! however the run ends.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::process::{Command, Stdio};
 
-use common::Folder;
+use crate::common::Folder;
 use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::{read_cube, write_matrix};

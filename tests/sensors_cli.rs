@@ -1,12 +1,8 @@
 //! Sensors by name, as a user meets them: the list, the curves, and that name, bands and own curves go the same way.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 
-use common::{Folder, scene};
+use crate::common::{Folder, scene};
 use hsr_gpu::io::read_cube;
 
 /// A folder with `z.hdr`, 64 bands from 400 to 1030 nm of 12 nm FWHM.

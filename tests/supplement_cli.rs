@@ -1,13 +1,9 @@
 //! The paper's experiments as a user calls them, with few epochs on a small scene: what each must hold whatever the
 //! quality, that a stopped one ends with the same numbers, and that they refuse what they cannot run.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 
-use common::Folder;
+use crate::common::Folder;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::write_matrix;
 use ndarray::{Array2, Array3};
@@ -257,7 +253,7 @@ fn network_counts_every_preset() {
 #[test]
 fn what_cannot_be_run_is_refused_and_nothing_is_written() {
     let folder = folder();
-    folder.cube("small.npy", &common::scene(12, 12, 9));
+    folder.cube("small.npy", &crate::common::scene(12, 12, 9));
     fs::write(folder.path("small.txt"), "small.npy,r.csv\n").unwrap();
     fs::write(folder.path("bad.toml"), "[training]\nstep = 1\n").unwrap();
     let before = folder.names();

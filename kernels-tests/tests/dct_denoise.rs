@@ -1,5 +1,4 @@
 //! `shaders/dct_denoise.wgsl` against its twin, and with mistakes that must be seen.
-#![cfg(feature = "gpu")]
 
 use kernels_tests::kernels::{refinement_fails, refinement_holds};
 

@@ -1,7 +1,5 @@
 //! A device that is lost, has too little memory, computes wrongly or slowly: what the engine around it makes of that, on
 //! whatever adapter there is.
-#![cfg(feature = "gpu")]
-#![allow(clippy::unwrap_used)]
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,5 +1,4 @@
 //! The GPU engine against the golden tensors.
-#![cfg(feature = "gpu")]
 
 use kernels_tests::golden::{Golden, Limits, files};
 use kernels_tests::gpu::engine;

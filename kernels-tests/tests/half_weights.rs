@@ -2,9 +2,6 @@
 //! their twins, and with mistakes that must be seen.
 //!
 //! The same text with plain loops in place of cooperative matrices: places, padding and rounding are what both share.
-#![cfg(feature = "gpu")]
-// Helpers of tests are tests.
-#![allow(clippy::unwrap_used)]
 
 use hsr_gpu::engine::Precision;
 use hsr_gpu::engine::gpu::cases::cases;

@@ -1,5 +1,4 @@
 //! `shaders/hr_network.wgsl` against its twin, and with mistakes that must be seen.
-#![cfg(feature = "gpu")]
 
 use hsr_gpu::engine::gpu::Options;
 use hsr_gpu::engine::gpu::cases::cases;

@@ -1,8 +1,5 @@
 //! The instruments of the GPU engine on whatever adapter there is: what a profile holds, that a step makes nothing, that
 //! compiled pipelines come back from disk and damaged ones do not matter.
-#![cfg(feature = "gpu")]
-// Helpers of tests are tests.
-#![allow(clippy::unwrap_used)]
 
 use hsr_gpu::engine::gpu::cases::{Case, cases};
 use hsr_gpu::engine::gpu::{GpuEngine, Options};

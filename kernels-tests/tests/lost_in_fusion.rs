@@ -1,7 +1,5 @@
 //! A device that is lost in the middle of a whole fusion, in every stage that computes on it: the result has the bits of a
 //! run that lost none, on whatever adapter there is.
-#![cfg(feature = "gpu")]
-#![allow(clippy::unwrap_used)]
 
 use std::cell::RefCell;
 use std::rc::Rc;

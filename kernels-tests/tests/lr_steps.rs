@@ -1,7 +1,4 @@
 //! `shaders/lr_steps.wgsl` against its twin, and with mistakes that must be seen.
-#![cfg(feature = "gpu")]
-// Helpers of tests are tests.
-#![allow(clippy::unwrap_used)]
 
 use hsr_gpu::engine::StepPlan;
 use hsr_gpu::engine::gpu::Options;

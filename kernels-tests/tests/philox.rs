@@ -1,7 +1,4 @@
 //! `shaders/shared/philox.wgsl` against `src/random.rs`: the same integers, and normals as close as single precision.
-#![cfg(feature = "gpu")]
-// Helpers of tests are tests.
-#![allow(clippy::unwrap_used)]
 
 use std::borrow::Cow;
 

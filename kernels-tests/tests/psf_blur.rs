@@ -1,5 +1,4 @@
 //! `shaders/psf_blur.wgsl` against its twin, and with mistakes that must be seen.
-#![cfg(feature = "gpu")]
 
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use kernels_tests::kernels::{fails, holds};

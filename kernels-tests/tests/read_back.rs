@@ -1,6 +1,4 @@
 //! What comes from the device while steps go on: losses and copies of the state, without waiting for the steps queued last.
-#![cfg(feature = "gpu")]
-#![allow(clippy::unwrap_used)]
 
 use hsr_gpu::engine::gpu::cases::{Case, cases};
 use hsr_gpu::engine::{Engine, StepPlan, Trainer};

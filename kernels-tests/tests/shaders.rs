@@ -1,8 +1,5 @@
 //! Every shader with every set of defines: naga validates it and writes it for all backends; host and shader agree
 //! on the uniforms' layout; the random numbers are the CPU's.
-#![cfg(feature = "gpu")]
-// Helpers of tests are tests.
-#![allow(clippy::unwrap_used)]
 
 use std::mem::offset_of;
 

@@ -3,8 +3,6 @@
 //! Proves that whole steps and reconstructions agree with the plain `f32` and `f64` engines over odd shapes, with
 //! the golden tensors, and with themselves on another number of threads. Proves nothing of speed.
 
-#![allow(clippy::unwrap_used)]
-
 use std::sync::Arc;
 
 use hsr_gpu::coordination::config::Config;

@@ -3,9 +3,6 @@
 //! Proves that they agree over odd shapes, centroids and reaches, and that the bits of a row depend neither on the strip
 //! it is in nor on the number of threads. Proves nothing of speed.
 
-// Helpers of tests are tests.
-#![allow(clippy::unwrap_used)]
-
 use hsr_gpu::engine::Geometry;
 use hsr_gpu::engine::cpu::CpuEngine;
 use hsr_gpu::engine::refinement::{Guide, RefinementGrid, Refiner, Strip};

@@ -1,9 +1,6 @@
 //! Whole steps of the GPU engine beside the CPU engine's, and beside their own repetition.
 //!
 //! Proves that the engines draw the same noise and take the same steps, and that a GPU's sums have one order.
-#![cfg(feature = "gpu")]
-// Helpers of tests are tests.
-#![allow(clippy::unwrap_used)]
 
 use hsr_gpu::engine::cpu::CpuEngine;
 use hsr_gpu::engine::gpu::cases::{Case, cases};

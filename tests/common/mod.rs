@@ -1,7 +1,7 @@
 //! What the tests share: the fixtures, how a file must be refused, a folder, and the program run, interrupted and refused in
 //! it.
 
-// Each test file is a crate of its own and uses its part of this.
+// Two test programs use it, each its part.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;

@@ -1,0 +1,26 @@
+//! The tests of commands, formats and the library as one program: linking takes longer than most of them. One file's are run
+//! by `cargo test --test integration fuse_cli::`. Those that count memory by an allocator are programs of their own.
+
+// Helpers of tests fail as the tests themselves do: by unwrapping.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod bands_and_masks;
+mod batch_cli;
+mod engine_on_demand;
+mod eval_simulate;
+mod experiment_cli;
+#[cfg(unix)]
+mod faults;
+mod formats;
+mod formats_cli;
+mod formats_containers;
+mod fuse_cli;
+mod geotiff;
+mod instruments_cli;
+mod output_cli;
+mod report_cli;
+mod scratch;
+mod sensors_cli;
+mod supplement_cli;
