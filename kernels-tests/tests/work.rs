@@ -5,8 +5,8 @@
 //! layers and the declarations leave it out.
 
 use hsr_gpu::engine::cpu::degradation::{self, Degradation, degradation};
-use hsr_gpu::engine::cpu::degradation_sums;
-use hsr_gpu::engine::cpu::degradation_update::{self, DegradationPass};
+use hsr_gpu::engine::cpu::degradation_sums::{self, DegradationPass};
+use hsr_gpu::engine::cpu::degradation_update;
 use hsr_gpu::engine::cpu::hr_network::{self, HrPass, HrWindow, hr_network};
 use hsr_gpu::engine::cpu::lr_network::{self, LrPass, LrPixel, lr_network};
 use hsr_gpu::engine::cpu::lr_steps;

@@ -310,10 +310,8 @@ pub trait Engine<T: Real> {
         out: ArrayViewMut3<T>,
     ) -> Result<()>;
 
-    /// The device's passes of refinement; the CPU twins where it has none of its own.
-    fn refiner(&self) -> &dyn refinement::Refiner<T> {
-        &cpu::CpuEngine
-    }
+    /// The device's passes of refinement.
+    fn refiner(&self) -> &dyn refinement::Refiner<T>;
 
     /// The engine is not used any more: its device lets go of everything, which then is lost.
     fn give_up(&self) {}

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::engine::{Geometry, cpu};
+use crate::engine::Geometry;
 use crate::error::Result;
 use crate::real::Real;
 use crate::sensor::psf::window_start;
@@ -108,8 +108,8 @@ impl Guide {
     }
 }
 
-/// A device that refines. Images are row-major with the bands innermost. A pass that a device has no kernel of its own
-/// for is the CPU twin's.
+/// A device that refines. Images are row-major with the bands innermost. A device that has no kernel of
+/// its own for a pass hands it to the CPU twin.
 pub trait Refiner<T: Real> {
     /// `residual` (LR rows of the strip ×w×B) = `target` − (Z∗C)↓ with `psf` K×K; windows that leave the image see
     /// its edge pixels again. `hr_hsi` holds at least [`RefinementGrid::hr_rows_of`] the LR rows.
@@ -124,10 +124,7 @@ pub trait Refiner<T: Real> {
         target: &[T],
         hr_hsi: &[T],
         residual: &mut [T],
-    ) -> Result<()> {
-        cpu::consistency_residual::consistency_residual(grid, strip, psf, target, hr_hsi, residual);
-        Ok(())
-    }
+    ) -> Result<()>;
 
     /// Z_p += Σ_k κ(p, k) `weights`_k over the LR pixels k around p; `lr_msi` is (Y∗C)↓. `weights` and `lr_msi` hold
     /// at least [`RefinementGrid::lr_rows`] of the strip within [`Guide::MAX_RADIUS`].
@@ -145,10 +142,7 @@ pub trait Refiner<T: Real> {
         lr_msi: &[T],
         hr_msi: &[T],
         hr_hsi: &mut [T],
-    ) -> Result<()> {
-        cpu::guided_update::guided_update(grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi);
-        Ok(())
-    }
+    ) -> Result<()>;
 
     /// Z_p += `modulation`_p times the cubic convolution of `residual` at p, on the centroids of the PSF. `modulation`
     /// has a factor for every pixel of the strip; `residual` holds at least [`RefinementGrid::lr_rows`] of it within
@@ -163,10 +157,7 @@ pub trait Refiner<T: Real> {
         residual: &[T],
         modulation: &[T],
         hr_hsi: &mut [T],
-    ) -> Result<()> {
-        cpu::bicubic_update::bicubic_update(grid, strip, residual, modulation, hr_hsi);
-        Ok(())
-    }
+    ) -> Result<()>;
 
     /// One pass of sliding-window DCT denoising over `channels` planes (channel-major, each `rows` × `columns`)
     /// of noise with variance 1.
@@ -186,10 +177,7 @@ pub trait Refiner<T: Real> {
         noisy: &[T],
         pilot: Option<&[T]>,
         out: &mut [T],
-    ) -> Result<()> {
-        cpu::dct_denoise::dct_denoise(shape, stride, noisy, pilot, out);
-        Ok(())
-    }
+    ) -> Result<()>;
 }
 
 /// Planes of [`Refiner::dct_denoise`].

@@ -1,10 +1,30 @@
 //! Twin of `shaders/degradation_sums.wgsl`: what the windows and LR pixels of a step sum up to.
 
-use crate::engine::Problem;
-use crate::engine::cpu::degradation_update::DegradationPass;
+use crate::engine::cpu::degradation::Degradation;
+use crate::engine::cpu::hr_network::HrWindow;
+use crate::engine::cpu::psf_blur::LrObservation;
 use crate::engine::work::Work;
+use crate::engine::{Problem, TrainingSet};
 use crate::real::Real;
 use crate::sensor::psf;
+
+/// Inputs of the update of θ.
+pub struct DegradationPass<'a, T> {
+    /// The run.
+    pub problem: &'a Problem<T>,
+    /// Its data.
+    pub data: &'a TrainingSet<T>,
+    /// θ.
+    pub theta: &'a [T],
+    /// PSF bank and SRF of θ.
+    pub degradation: &'a Degradation<T>,
+    /// Windows of the LR batch.
+    pub lr_batch: &'a [u32],
+    /// Term 3 of each LR pixel.
+    pub observations: &'a [LrObservation<T>],
+    /// Terms 1 and 2 of each HR window.
+    pub windows: &'a [HrWindow<T>],
+}
 
 /// Sums over the batches, neither weighted nor divided by their sizes.
 #[derive(Debug, Clone)]

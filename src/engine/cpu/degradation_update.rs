@@ -1,12 +1,9 @@
 //! Twin of `shaders/degradation_update.wgsl`: takes the sums over windows and LR pixels back to θ, Adam.
 
-use crate::engine::cpu::degradation::Degradation;
-use crate::engine::cpu::degradation_sums::{self, DegradationSums, sums};
-use crate::engine::cpu::hr_network::HrWindow;
+use crate::engine::cpu::degradation_sums::{self, DegradationPass, DegradationSums, sums};
 use crate::engine::cpu::network_update::Adam;
-use crate::engine::cpu::psf_blur::LrObservation;
 use crate::engine::work::Work;
-use crate::engine::{Problem, TrainingSet, degradation_parameters};
+use crate::engine::{Problem, degradation_parameters};
 use crate::real::Real;
 use crate::sensor::{psf, srf};
 
@@ -19,24 +16,6 @@ pub struct DegradationGradient<T> {
     pub terms: Vec<T>,
     /// Σ α_t term_t, with zeros where a parameter is not learned.
     pub total: Vec<T>,
-}
-
-/// Inputs of the update of θ.
-pub struct DegradationPass<'a, T> {
-    /// The run.
-    pub problem: &'a Problem<T>,
-    /// Its data.
-    pub data: &'a TrainingSet<T>,
-    /// θ.
-    pub theta: &'a [T],
-    /// PSF bank and SRF of θ.
-    pub degradation: &'a Degradation<T>,
-    /// Windows of the LR batch.
-    pub lr_batch: &'a [u32],
-    /// Term 3 of each LR pixel.
-    pub observations: &'a [LrObservation<T>],
-    /// Terms 1 and 2 of each HR window.
-    pub windows: &'a [HrWindow<T>],
 }
 
 /// Work of one call on the sums of [`crate::engine::cpu::degradation_sums`], Adam included.

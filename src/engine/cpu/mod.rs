@@ -23,7 +23,7 @@ mod trainer;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
-use crate::engine::refinement::Refiner;
+use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
 use crate::engine::{Engine, Output, Precision, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -75,6 +75,61 @@ impl<T: Real> Engine<T> for CpuEngine {
         );
         Ok(())
     }
+
+    fn refiner(&self) -> &dyn Refiner<T> {
+        self
+    }
 }
 
-impl<T: Real> Refiner<T> for CpuEngine {}
+impl<T: Real> Refiner<T> for CpuEngine {
+    fn consistency_residual(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        psf: &[T],
+        target: &[T],
+        hr_hsi: &[T],
+        residual: &mut [T],
+    ) -> Result<()> {
+        consistency_residual::consistency_residual(grid, strip, psf, target, hr_hsi, residual);
+        Ok(())
+    }
+
+    fn guided_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        guide: Guide,
+        weights: &[T],
+        lr_msi: &[T],
+        hr_msi: &[T],
+        hr_hsi: &mut [T],
+    ) -> Result<()> {
+        guided_update::guided_update(grid, strip, guide, weights, lr_msi, hr_msi, hr_hsi);
+        Ok(())
+    }
+
+    fn bicubic_update(
+        &self,
+        grid: &RefinementGrid,
+        strip: Strip,
+        residual: &[T],
+        modulation: &[T],
+        hr_hsi: &mut [T],
+    ) -> Result<()> {
+        bicubic_update::bicubic_update(grid, strip, residual, modulation, hr_hsi);
+        Ok(())
+    }
+
+    fn dct_denoise(
+        &self,
+        shape: PlaneShape,
+        stride: usize,
+        noisy: &[T],
+        pilot: Option<&[T]>,
+        out: &mut [T],
+    ) -> Result<()> {
+        dct_denoise::dct_denoise(shape, stride, noisy, pilot, out);
+        Ok(())
+    }
+}

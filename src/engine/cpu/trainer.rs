@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::cpu::degradation::{Degradation, degradation};
-use crate::engine::cpu::degradation_update::{self, DegradationGradient, DegradationPass};
+use crate::engine::cpu::degradation_sums::DegradationPass;
+use crate::engine::cpu::degradation_update::{self, DegradationGradient};
 use crate::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
 use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
 use crate::engine::cpu::network::forward;

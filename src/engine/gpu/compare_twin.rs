@@ -1,8 +1,8 @@
 //! What the twins leave after one step of a case: what `compare` lays beside the kernels.
 
 use crate::engine::cpu::degradation::{Degradation, degradation};
-use crate::engine::cpu::degradation_sums::{self, DegradationSums};
-use crate::engine::cpu::degradation_update::{self, DegradationPass};
+use crate::engine::cpu::degradation_sums::{self, DegradationPass, DegradationSums};
+use crate::engine::cpu::degradation_update;
 use crate::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
 use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
 use crate::engine::cpu::network::forward;
