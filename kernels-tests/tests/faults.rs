@@ -168,6 +168,10 @@ impl Engine<f32> for Noting {
         self.0
             .reconstruct(architecture, state, hr_msi, first_pixel, output, out)
     }
+
+    fn refiner(&self) -> &dyn Refiner<f32> {
+        self.0.refiner()
+    }
 }
 
 // In a long run that never waits for its losses, the device comes back with a state of not long ago.

@@ -6,10 +6,10 @@ use std::mem::offset_of;
 use hsr_gpu::engine::Output;
 use hsr_gpu::engine::gpu::cases::{Case, cases};
 use hsr_gpu::engine::gpu::defines::{Arithmetic, Shape, Target, keeps_tensors};
+use hsr_gpu::engine::gpu::parts::PartUniform;
 use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::gpu::preprocessor::Defines;
 use hsr_gpu::engine::gpu::probes::ProbeUniform;
-use hsr_gpu::engine::gpu::refinement::PartUniform;
 use hsr_gpu::engine::gpu::step::{StepUniform, TileUniform};
 use hsr_gpu::engine::gpu::{
     bicubic_update, consistency_residual, dct_denoise, degradation, degradation_sums, degradation_update,

@@ -1,4 +1,4 @@
-// A part of an image in a pass of refinement; twin of `PartUniform` in src/engine/gpu/refinement.rs.
+// A part of an image in a pass of refinement; twin of `PartUniform` in src/engine/gpu/parts.rs.
 struct Part {
     hr_row: u32,         // first row of buffers on the HR grid
     hr_rows: u32,        // rows of them

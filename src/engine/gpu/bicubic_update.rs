@@ -4,9 +4,9 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::engine::cpu;
 use crate::engine::cpu::bicubic_update::taps;
-use crate::engine::gpu::GpuEngine;
+use crate::engine::gpu::engine::GpuEngine;
+use crate::engine::gpu::parts::{Buffers, PartUniform, rows_of_part};
 use crate::engine::gpu::preprocessor::Defines;
-use crate::engine::gpu::refinement::{Buffers, PartUniform, rows_of_part};
 use crate::engine::refinement::{BICUBIC_REACH, RefinementGrid, Strip};
 use crate::error::Result;
 

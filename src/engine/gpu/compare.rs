@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use crate::engine::cpu::half_weights::half_weights;
 use crate::engine::cpu::{CpuEngine, reconstruct};
-use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::cases::{Case, cases, uniforms};
 use crate::engine::gpu::compare_lr_steps::compare_lr_steps;
 use crate::engine::gpu::compare_refinement::{self, compare_refinement, refinement_cases};
 use crate::engine::gpu::compare_twin::twin_step;
+use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::trainer::GpuTrainer;
 use crate::engine::{Engine, Noise, Output, Precision, StepLosses, Trainer, TrainingState};
 use crate::error::{Error, Result};

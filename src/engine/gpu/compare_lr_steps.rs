@@ -2,10 +2,10 @@
 
 use crate::engine::cpu::lr_network::LrPass;
 use crate::engine::cpu::lr_steps::lr_steps;
-use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::cases::Case;
 use crate::engine::gpu::compare::{FORWARD, GRADIENT, Row, Rows};
 use crate::engine::gpu::compare_twin::{Observed, observed};
+use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::trainer::GpuTrainer;
 use crate::engine::{Noise, StepPlan, Trainer};
 use crate::error::Result;

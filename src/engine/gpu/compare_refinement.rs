@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use crate::engine::Geometry;
 use crate::engine::cpu::CpuEngine;
-use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::cases::{gaussians, uniforms};
 use crate::engine::gpu::compare::{FORWARD, Row, Rows};
+use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::refinement::{BICUBIC_REACH, Guide, PlaneShape, RefinementGrid, Refiner, Strip};
 use crate::error::Result;
 

@@ -1,10 +1,10 @@
 //! Host side of `shaders/consistency_residual.wgsl`: X − (Z∗C)↓, some HR rows after the other.
 
 use crate::engine::cpu;
-use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::defines::Target;
+use crate::engine::gpu::engine::GpuEngine;
+use crate::engine::gpu::parts::{Buffers, PartUniform, rows_of_part};
 use crate::engine::gpu::preprocessor::Defines;
-use crate::engine::gpu::refinement::{Buffers, PartUniform, rows_of_part};
 use crate::engine::refinement::{RefinementGrid, Strip};
 use crate::error::Result;
 

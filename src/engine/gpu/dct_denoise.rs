@@ -2,9 +2,9 @@
 
 use crate::engine::cpu;
 use crate::engine::cpu::dct_denoise::{THRESHOLD, dct_matrix};
-use crate::engine::gpu::GpuEngine;
+use crate::engine::gpu::engine::GpuEngine;
+use crate::engine::gpu::parts::{Buffers, PartUniform, rows_of_part};
 use crate::engine::gpu::preprocessor::Defines;
-use crate::engine::gpu::refinement::{Buffers, PartUniform, rows_of_part};
 use crate::engine::refinement::{DCT_SIDE, PlaneShape};
 use crate::error::Result;
 

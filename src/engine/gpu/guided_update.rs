@@ -3,10 +3,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::engine::cpu;
-use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::defines::{Target, quads};
+use crate::engine::gpu::engine::GpuEngine;
+use crate::engine::gpu::parts::{Buffers, PartUniform, rows_of_part};
 use crate::engine::gpu::preprocessor::Defines;
-use crate::engine::gpu::refinement::{Buffers, PartUniform, rows_of_part};
 use crate::engine::refinement::{Guide, RefinementGrid, Strip};
 use crate::error::Result;
 

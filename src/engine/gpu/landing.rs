@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::engine::gpu::context::Context;
+use crate::engine::gpu::device::Device;
 use crate::engine::gpu::memory::Lease;
 use crate::error::{Error, Result};
 
@@ -25,10 +25,10 @@ impl Landing {
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] where there is no room for it.
-    pub fn new(context: &Context, bytes: u64) -> Result<Self> {
-        context.check_memory("read-back", bytes)?;
-        let buffer = context.scoped("read-back", || {
-            context.device.create_buffer(&wgpu::BufferDescriptor {
+    pub fn new(device: &Device, bytes: u64) -> Result<Self> {
+        device.check_memory("read-back", bytes)?;
+        let buffer = device.scoped("read-back", || {
+            device.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read-back"),
                 size: bytes,
                 usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
@@ -38,7 +38,7 @@ impl Landing {
         Ok(Landing {
             buffer,
             mapping: Arc::default(),
-            _lease: context.made.buffer(bytes),
+            _lease: device.made.buffer(bytes),
         })
     }
 
@@ -68,7 +68,7 @@ impl Landing {
             });
     }
 
-    /// Whether what was asked for is here, or will never be. It comes while the context is polled or waited for.
+    /// Whether what was asked for is here, or will never be. It comes while the device is polled or waited for.
     pub fn has_come(&self) -> bool {
         self.mapping.load(Ordering::Acquire) != UNDER_WAY
     }
@@ -77,14 +77,14 @@ impl Landing {
     ///
     /// # Errors
     /// [`Error::Device`] if they have not come.
-    pub fn take<R>(&self, context: &Context, bytes: u64, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
+    pub fn take<R>(&self, device: &Device, bytes: u64, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
         if self.mapping.load(Ordering::Acquire) != MAPPED {
-            return Err(Error::Device(format!("{}: read-back failed", context.info.name)));
+            return Err(Error::Device(format!("{}: read-back failed", device.info.name)));
         }
         let view = self
             .buffer
             .get_mapped_range(..bytes)
-            .map_err(|e| Error::Device(format!("{}: read-back: {e}", context.info.name)))?;
+            .map_err(|e| Error::Device(format!("{}: read-back: {e}", device.info.name)))?;
         let looked = look(&view);
         drop(view);
         self.buffer.unmap();

@@ -1,8 +1,9 @@
 //! The GPU engine: the twins' kernels as hand-written WGSL through wgpu.
 //!
-//! `context` speaks to the adapter, `preprocessor` puts sizes into the shaders' text, `pipeline` compiles and binds,
+//! `device` speaks to the adapter, `context` reads back and times, `preprocessor` puts sizes into the shaders' text, `pipeline` compiles and binds,
 //! one file a kernel says what its text depends on and how it is dispatched, `trainer` records a step and replays it.
 
+pub mod adapters;
 pub mod bicubic_update;
 pub mod blocks;
 pub mod buffers;
@@ -18,15 +19,20 @@ pub mod defines;
 pub mod degradation;
 pub mod degradation_sums;
 pub mod degradation_update;
+pub mod device;
+pub mod engine;
 pub mod guided_update;
 pub mod half_weights;
 pub mod hr_network;
+mod kept;
 mod landing;
 pub mod lr_network;
 pub mod lr_steps;
 pub mod memory;
 pub mod network_update;
 pub mod pace;
+pub mod parts;
+pub mod pass;
 pub mod pipeline;
 pub mod pipeline_cache;
 pub mod preprocessor;
@@ -42,79 +48,16 @@ mod trainer;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
-pub use context::{AdapterChoice, AdapterSummary, Context, adapters, hardware_adapters};
+pub use adapters::{AdapterChoice, AdapterSummary, adapters, hardware_adapters};
+pub use context::Context;
+pub use engine::GpuEngine;
 pub use pipeline::{Options, Pipelines};
 
 use crate::engine::profile::{Clock, Instruments, Limits, Profile};
 use crate::engine::refinement::Refiner;
-use crate::engine::{Engine, Output, Precision, Problem, Trainer, TrainingSet, TrainingState};
+use crate::engine::{Engine, Output, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
-
-/// An open adapter and the kernels compiled for it.
-#[derive(Debug)]
-pub struct GpuEngine {
-    /// The device.
-    pub context: Context,
-    /// Its kernels.
-    pub pipelines: Pipelines,
-    /// Buffers that the passes of refinement leave for the next.
-    kept: refinement::Kept,
-    /// What the device was measured to do.
-    pub pace: pace::Pace,
-}
-
-impl GpuEngine {
-    /// Opens the chosen adapter.
-    ///
-    /// # Errors
-    /// [`crate::Error::Input`] if there is no such adapter, [`crate::Error::Failed`] if it cannot be opened.
-    pub fn new(choice: &AdapterChoice) -> Result<Self> {
-        Self::with_options(choice, Options::default())
-    }
-
-    /// Opens the chosen adapter with checked shaders, or with mutated ones for tests.
-    ///
-    /// # Errors
-    /// As [`GpuEngine::new`].
-    pub fn with_options(choice: &AdapterChoice, options: Options) -> Result<Self> {
-        let context = Context::new(choice, options.precision, options.memory)?;
-        Ok(Self::in_context(context, options))
-    }
-
-    /// Opens the hardware GPU that [`AdapterChoice::Hardware`] would take, if there is one: what `--backend auto` asks for.
-    ///
-    /// # Errors
-    /// As [`Context::hardware`].
-    pub fn hardware(options: Options) -> Result<Option<Self>> {
-        let context = Context::hardware(options.precision, options.memory)?;
-        Ok(context.map(|context| Self::in_context(context, options)))
-    }
-
-    fn in_context(context: Context, options: Options) -> Self {
-        GpuEngine {
-            pipelines: Pipelines::new(&context, options),
-            context,
-            kept: refinement::Kept::default(),
-            pace: pace::Pace::default(),
-        }
-    }
-}
-
-impl GpuEngine {
-    /// What shaders' texts take from the adapter and the options.
-    pub fn target(&self) -> defines::Target {
-        let options = self.pipelines.options();
-        options
-            .target
-            .unwrap_or_else(|| self.context.target(options.precision))
-    }
-
-    /// Arithmetic of the HR pass and of reconstruction.
-    pub fn precision(&self) -> Precision {
-        self.pipelines.options().precision
-    }
-}
 
 impl Engine<f32> for GpuEngine {
     fn name(&self) -> String {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::Precision;
 use crate::engine::gpu::buffers::GpuBuffer;
-use crate::engine::gpu::context::Context;
 use crate::engine::gpu::defines::Target;
+use crate::engine::gpu::device::Device;
 use crate::engine::gpu::pipeline_cache::PipelineCache;
 use crate::engine::gpu::preprocessor::{Defines, expand};
 use crate::engine::gpu::shaders::{self, Replacement};
@@ -108,7 +108,7 @@ fn bindings(file: &str, text: &str) -> Result<Vec<Binding>> {
 
 impl Pipelines {
     /// No pipelines yet, but those that the disk remembers.
-    pub fn new(context: &Context, options: Options) -> Self {
+    pub fn new(context: &Device, options: Options) -> Self {
         let folder = options.cache.as_deref();
         Pipelines {
             disk: folder.and_then(|folder| PipelineCache::open(context, folder)),
@@ -131,7 +131,7 @@ impl Pipelines {
     ///
     /// # Errors
     /// [`Error::Failed`] if the text does not expand or the driver does not compile it.
-    pub fn get(&self, context: &Context, file: &str, defines: &Defines) -> Result<Arc<Pipeline>> {
+    pub fn get(&self, context: &Device, file: &str, defines: &Defines) -> Result<Arc<Pipeline>> {
         let key = (file.to_owned(), defines.clone());
         let cached = |cache: &Mutex<HashMap<_, Arc<Pipeline>>>| {
             let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +150,7 @@ impl Pipelines {
     ///
     /// # Errors
     /// [`Error::Failed`] if the driver does not compile it.
-    pub fn compile(&self, context: &Context, name: &str, text: &str) -> Result<Pipeline> {
+    pub fn compile(&self, context: &Device, name: &str, text: &str) -> Result<Pipeline> {
         let bindings = bindings(name, text)?;
         let device = &context.device;
         let entries: Vec<wgpu::BindGroupLayoutEntry> = bindings
@@ -237,7 +237,7 @@ impl Pipeline {
     /// [`Error::Failed`] if a buffer is missing or larger than a binding may be.
     pub fn bind(
         &self,
-        context: &Context,
+        context: &Device,
         buffers: &[(&str, &GpuBuffer)],
         uniform: u64,
     ) -> Result<wgpu::BindGroup> {

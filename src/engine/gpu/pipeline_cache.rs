@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::engine::gpu::context::Context;
+use crate::engine::gpu::device::Device;
 
 /// First bytes of a file, then the data's CRC-32C, then the data.
 const MAGIC: &[u8; 16] = b"hsr-gpu pipes 1\n";
@@ -39,21 +39,21 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 }
 
 impl PipelineCache {
-    /// The cache of the context's adapter in `folder`; `None` where the backend has none.
-    pub fn open(context: &Context, folder: &Path) -> Option<Self> {
-        if !context.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+    /// The cache of the device's adapter in `folder`; `None` where the backend has none.
+    pub fn open(device: &Device, folder: &Path) -> Option<Self> {
+        if !device.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
-        let info = &context.info;
+        let info = &device.info;
         let driver = crc32c::crc32c(format!("{} {} {}", info.name, info.driver, info.driver_info).as_bytes());
         let key = wgpu::util::pipeline_cache_key(info)?;
         let path = folder.join(format!("{key}_{driver:08x}"));
         let data = read(&path);
-        let made = context.scoped("pipeline cache", || {
+        let made = device.scoped("pipeline cache", || {
             // SAFETY: the data is what `get_data` returned, as its checksum tells; wgpu and the driver look at adapter
             // and version themselves and fall back to an empty cache.
             unsafe {
-                context
+                device
                     .device
                     .create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
                         label: Some("pipelines"),

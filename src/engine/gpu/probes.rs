@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::buffers::GpuBuffer;
+use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::pipeline::{Pipeline, source, spread};
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::profile::Limits;

@@ -7,9 +7,9 @@ use ndarray::{ArrayView3, ArrayViewMut3};
 
 use crate::engine::cpu;
 use crate::engine::cpu::half_weights::{BLOCK, half_weights as half_weights_of};
-use crate::engine::gpu::GpuEngine;
 use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::defines::{self, Arithmetic, Shape, Target, quads};
+use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::half_weights;
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;

@@ -8,12 +8,13 @@ use crate::engine::cpu::half_weights;
 use crate::engine::gpu::blocks::blocks;
 use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::defines::{Shape, Target};
+use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::pipeline::Pipeline;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::{
-    GpuEngine, degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps,
-    network_update, psf_blur,
+    degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps, network_update,
+    psf_blur,
 };
 use crate::engine::{Noise, Precision, Problem, TrainingSet, TrainingState};
 use crate::error::Result;

@@ -1,15 +1,13 @@
-//! Dispatches, and how long each of them takes while a profile is being taken.
+//! How long dispatches take while a profile is being taken.
 //!
 //! Timestamps are written inside the compute pass, around every dispatch, so that a profiled step is the step that runs
 //! otherwise: one pass, the same dispatches. That needs `TIMESTAMP_QUERY_INSIDE_PASSES`; an adapter without it (Metal on
 //! Apple's chips), or one whose timestamps turn out to be nonsense, is profiled by the host's clock instead, every
 //! dispatch submitted alone.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::engine::gpu::context::Context;
-use crate::engine::gpu::pipeline::Pipeline;
+use crate::engine::gpu::device::Device;
 use crate::engine::profile::{Clock, Profile, Recorder, Span};
 use crate::engine::work::Work;
 use crate::error::{Error, Result};
@@ -86,38 +84,10 @@ pub fn seconds(ticks: &[[u64; 2]], nanoseconds_a_tick: f64) -> std::result::Resu
 }
 
 impl Timing {
-    /// What [`Context::start_profile`] asks for.
-    fn queries(context: &Context) -> Result<Queries> {
-        let (set, resolved) = context.scoped("timestamp queries", || {
-            let set = context.device.create_query_set(&wgpu::QuerySetDescriptor {
-                label: Some("timestamps"),
-                ty: wgpu::QueryType::Timestamp,
-                count: 2 * DISPATCHES,
-            });
-            let resolved = context.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("timestamps"),
-                size: u64::from(2 * DISPATCHES) * size_of::<u64>() as u64,
-                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
-                mapped_at_creation: false,
-            });
-            (set, resolved)
-        })?;
-        Ok(Queries {
-            set,
-            resolved,
-            pending: Vec::new(),
-            done: Vec::new(),
-            begin: None,
-            overflow: false,
-        })
-    }
-}
-
-impl Context {
-    /// The clock that dispatches can be timed with.
-    pub fn clock(&self) -> Clock {
+    /// The clock that dispatches on this device can be timed with.
+    pub fn clock(device: &Device) -> Clock {
         let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
-        match self.device.features().contains(wanted) {
+        match device.device.features().contains(wanted) {
             true => Clock::DeviceTimestamps,
             false => Clock::HostClock,
         }
@@ -127,31 +97,26 @@ impl Context {
     ///
     /// # Errors
     /// [`Error::Failed`] if the adapter has no timestamps inside passes, or no memory for them.
-    pub fn start_profile(&self, clock: Clock) -> Result<()> {
+    pub fn start(&self, device: &Device, clock: Clock) -> Result<()> {
         let queries = match clock {
             Clock::HostClock => None,
-            Clock::DeviceTimestamps if self.clock() == clock => Some(Timing::queries(self)?),
+            Clock::DeviceTimestamps if Self::clock(device) == clock => Some(Queries::new(device)?),
             Clock::DeviceTimestamps => {
                 return Err(Error::failed(format!(
                     "{}: no timestamps inside passes",
-                    self.info.name
+                    device.info.name
                 )));
             }
         };
-        *self.timing.queries.lock().unwrap_or_else(PoisonError::into_inner) = queries;
-        self.timing.recorder.start();
+        *self.queries() = queries;
+        self.recorder.start();
         Ok(())
     }
 
-    /// Ends the profile and hands out its spans.
-    pub fn take_profile(&self) -> Profile {
-        let taken = self
-            .timing
-            .queries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let spans = self.timing.recorder.take();
+    /// Ends the profile and hands out its spans; a tick of the device's clock is so many nanoseconds.
+    pub fn take(&self, nanoseconds_a_tick: f32) -> Profile {
+        let taken = self.queries().take();
+        let spans = self.recorder.take();
         let Some(queries) = taken else {
             return Profile {
                 clock: Clock::HostClock,
@@ -162,7 +127,7 @@ impl Context {
         let ticks: Vec<[u64; 2]> = queries.done.iter().map(|(_, ticks)| *ticks).collect();
         let times = match queries.overflow {
             true => Err(format!("a submit of more than {DISPATCHES} dispatches")),
-            false => seconds(&ticks, f64::from(self.queue.get_timestamp_period())),
+            false => seconds(&ticks, f64::from(nanoseconds_a_tick)),
         };
         let (spans, unusable) = match times {
             Err(why) => (Vec::new(), Some(why)),
@@ -185,83 +150,33 @@ impl Context {
         }
     }
 
-    /// Begins a compute pass.
-    pub fn pass<'a>(&'a self, encoder: &'a mut wgpu::CommandEncoder) -> Pass<'a> {
-        let by_host = self.timing.recorder.is_on()
-            && self
-                .timing
-                .queries
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_none();
-        Pass {
-            context: self,
-            inner: (!by_host).then(|| encoder.begin_compute_pass(&Default::default())),
-        }
+    fn queries(&self) -> MutexGuard<'_, Option<Queries>> {
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts what resolves the timestamps of this submit behind it. To be followed by [`Context::keep_timestamps`].
-    pub(super) fn resolve_timestamps(&self, encoder: &mut wgpu::CommandEncoder) {
-        let mut queries = self.timing.queries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(queries) = queries.as_mut().filter(|q| !q.pending.is_empty()) {
-            queries.begin.get_or_insert_with(|| self.timing.recorder.now());
-            encoder.resolve_query_set(
-                &queries.set,
-                0..2 * queries.pending.len() as u32,
-                &queries.resolved,
-                0,
-            );
-        }
+    /// What keeps the times that the host takes.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
-    /// Waits for the submit and keeps its timestamps.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] if they cannot be read.
-    pub(super) fn keep_timestamps(&self) -> Result<()> {
-        let mut queries = self.timing.queries.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queries) = queries.as_mut().filter(|q| !q.pending.is_empty()) else {
-            return Ok(());
-        };
-        let bytes = queries.pending.len() as u64 * size_of::<[u64; 2]>() as u64;
-        let ticks: Vec<[u64; 2]> = bytemuck::pod_collect_to_vec(&self.read(&queries.resolved, 0, bytes)?);
-        queries.done.extend(queries.pending.drain(..).zip(ticks));
-        Ok(())
+    /// Whether every dispatch is to be submitted alone and timed by the host.
+    pub fn is_by_host(&self) -> bool {
+        self.recorder.is_on() && self.queries().is_none()
     }
-}
 
-/// A compute pass whose dispatches are timed while a profile is being taken.
-pub struct Pass<'a> {
-    context: &'a Context,
-    /// Missing where every dispatch is submitted alone.
-    inner: Option<wgpu::ComputePass<'a>>,
-}
-
-impl Pass<'_> {
-    /// Dispatches a kernel over `x`·`y`·`z` workgroups; `work` is asked for while a profile is being taken.
-    pub fn dispatch(
-        &mut self,
-        kernel: &Pipeline,
-        group: &wgpu::BindGroup,
-        offsets: &[u32],
-        [x, y, z]: [u32; 3],
+    /// Puts a kernel's dispatch into the pass, between two timestamps while a profile is taken by them.
+    pub fn timed(
+        &self,
+        pass: &mut wgpu::ComputePass,
+        kernel: impl FnOnce() -> String,
         work: impl FnOnce() -> Work,
+        put: impl FnOnce(&mut wgpu::ComputePass),
     ) {
-        let put = |pass: &mut wgpu::ComputePass| {
-            pass.set_pipeline(&kernel.pipeline);
-            pass.set_bind_group(0, group, offsets);
-            pass.dispatch_workgroups(x, y, z);
-        };
-        let timing = &self.context.timing;
-        let Some(pass) = &mut self.inner else {
-            self.alone(kernel, work, put);
-            return;
-        };
-        if !timing.recorder.is_on() {
+        if !self.recorder.is_on() {
             put(pass);
             return;
         }
-        let mut queries = timing.queries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queries = self.queries();
         let Some(queries) = queries.as_mut() else {
             put(pass);
             return;
@@ -276,35 +191,64 @@ impl Pass<'_> {
         put(pass);
         pass.write_timestamp(&queries.set, 2 * at + 1);
         queries.pending.push(Timed {
-            kernel: kernel.stem(),
+            kernel: kernel(),
             work: work(),
         });
     }
 
-    /// Submits one dispatch, waits for it and keeps the time that took.
-    fn alone(
-        &self,
-        kernel: &Pipeline,
-        work: impl FnOnce() -> Work,
-        put: impl FnOnce(&mut wgpu::ComputePass),
-    ) {
-        let (context, recorder) = (self.context, &self.context.timing.recorder);
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        put(&mut encoder.begin_compute_pass(&Default::default()));
-        let commands = encoder.finish();
-        // What was written to buffers before goes ahead of the dispatch and is no part of it.
-        context.queue.submit([]);
-        context.wait_and_note();
-        let (begin, clock) = (recorder.now(), Instant::now());
-        context.queue.submit([commands]);
-        context.wait_and_note();
-        recorder.keep(Span {
-            kernel: kernel.stem(),
-            calls: 1,
-            begin,
-            seconds: clock.elapsed().as_secs_f64(),
-            work: work(),
-        });
+    /// Puts what resolves the timestamps of this submit behind it. To be followed by [`Timing::keep`].
+    pub fn resolve(&self, encoder: &mut wgpu::CommandEncoder) {
+        if let Some(queries) = self.queries().as_mut().filter(|q| !q.pending.is_empty()) {
+            queries.begin.get_or_insert_with(|| self.recorder.now());
+            encoder.resolve_query_set(
+                &queries.set,
+                0..2 * queries.pending.len() as u32,
+                &queries.resolved,
+                0,
+            );
+        }
+    }
+
+    /// Keeps the timestamps of a submit; `read` waits for it and reads so many bytes of a buffer.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn keep(&self, read: impl FnOnce(&wgpu::Buffer, u64) -> Result<Vec<u8>>) -> Result<()> {
+        let mut queries = self.queries();
+        let Some(queries) = queries.as_mut().filter(|q| !q.pending.is_empty()) else {
+            return Ok(());
+        };
+        let bytes = queries.pending.len() as u64 * size_of::<[u64; 2]>() as u64;
+        let ticks: Vec<[u64; 2]> = bytemuck::pod_collect_to_vec(&read(&queries.resolved, bytes)?);
+        queries.done.extend(queries.pending.drain(..).zip(ticks));
+        Ok(())
+    }
+}
+
+impl Queries {
+    fn new(device: &Device) -> Result<Self> {
+        let (set, resolved) = device.scoped("timestamp queries", || {
+            let set = device.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("timestamps"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2 * DISPATCHES,
+            });
+            let resolved = device.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("timestamps"),
+                size: u64::from(2 * DISPATCHES) * size_of::<u64>() as u64,
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            });
+            (set, resolved)
+        })?;
+        Ok(Queries {
+            set,
+            resolved,
+            pending: Vec::new(),
+            done: Vec::new(),
+            begin: None,
+            overflow: false,
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Instant;
 use crate::engine::cpu::{self, network_update::Adam};
 use crate::engine::gpu::blocks::blocks;
 use crate::engine::gpu::defines::{Shape, keeps_tensors};
+use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::recording::{
     Buffers, FLIGHTS, Kernel, Recording, STEPS, Texts, padded, record, unpadded,
 };
@@ -22,7 +23,7 @@ use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::trainer::flights::Flights;
 use crate::engine::gpu::trainer::queue::Queue;
 use crate::engine::gpu::trainer::snapshot::Snapshot;
-use crate::engine::gpu::{GpuEngine, lr_steps, psf_blur, reconstruct};
+use crate::engine::gpu::{lr_steps, psf_blur, reconstruct};
 use crate::engine::{
     Noise, Output, Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet,
     TrainingState, check_length,

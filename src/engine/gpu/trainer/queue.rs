@@ -12,10 +12,10 @@ use super::GpuTrainer;
 use super::flights::Load;
 use crate::engine::cpu;
 use crate::engine::gpu::pace::TARGET;
+use crate::engine::gpu::pass::Pass;
 use crate::engine::gpu::pipeline::ROW;
 use crate::engine::gpu::recording::{Kernel, STEPS};
 use crate::engine::gpu::step::StepUniform;
-use crate::engine::gpu::timing::Pass;
 use crate::engine::gpu::{
     degradation, degradation_sums, degradation_update, half_weights, hr_network, lr_network, lr_steps,
     network_update, psf_blur,
