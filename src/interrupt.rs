@@ -1,54 +1,80 @@
-//! Ctrl-C: a flag that long work looks at, so that it stops in order and says what was kept; and an end within
-//! a second for work that does not look.
+//! How work is stopped from outside: a token that long loops look at, so that it stops in order and says what was kept.
+//!
+//! A token holds for the work it is given to ([`Token::during`]); that of the process holds for all of it and is set by a
+//! program that catches Ctrl-C. What such a program must know to end at once stands here too: whether work has something to
+//! keep, which files are temporary, and what is to be said.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use crate::error::{Error, Result};
 
-static REQUESTED: AtomicBool = AtomicBool::new(false);
+static PROCESS: LazyLock<Token> = LazyLock::new(Token::default);
 static SHIELDS: AtomicUsize = AtomicUsize::new(0);
 static TEMPORARY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
 static KEPT: Mutex<Option<String>> = Mutex::new(None);
 
 const NOTHING_KEPT: &str = "interrupted; nothing was written, existing files are as they were";
 
-/// Catches Ctrl-C and the termination signal for the rest of the process.
-///
-/// # Errors
-/// [`Error::Failed`] where the system refuses a handler.
-pub fn install() -> Result<()> {
-    ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::SeqCst) {
-            end();
-        }
-        // Reading, writing and metrics are library calls that cannot look at the flag.
-        std::thread::spawn(|| {
-            std::thread::sleep(Duration::from_millis(800));
-            while SHIELDS.load(Ordering::SeqCst) > 0 {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            end();
-        });
-    })
-    .map_err(|e| Error::failed(format!("no handler for Ctrl-C: {e}")))
+thread_local! {
+    /// The tokens of the work that this thread is in, the innermost last.
+    static TOKENS: RefCell<Vec<Token>> = const { RefCell::new(Vec::new()) };
 }
 
-fn end() {
+/// A request to stop. Clones are one token: give one to the work and keep one to cancel it from another thread.
+#[derive(Debug, Clone, Default)]
+pub struct Token(Arc<AtomicBool>);
+
+impl Token {
+    /// One that nobody has cancelled.
+    pub fn new() -> Self {
+        Token::default()
+    }
+
+    /// The one that all work of this process looks at.
+    pub fn of_process() -> &'static Token {
+        &PROCESS
+    }
+
+    /// Asks the work to stop; whether that had been asked for already.
+    pub fn cancel(&self) -> bool {
+        self.0.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether the work is to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Runs `work` on this thread; [`check`] in it looks at this token, too.
+    pub fn during<R>(&self, work: impl FnOnce() -> R) -> R {
+        struct Pop;
+        impl Drop for Pop {
+            fn drop(&mut self) {
+                TOKENS.with_borrow_mut(Vec::pop);
+            }
+        }
+        TOKENS.with_borrow_mut(|tokens| tokens.push(self.clone()));
+        let _pop = Pop;
+        work()
+    }
+}
+
+/// Removes the temporary files of work that will not end.
+pub fn remove_temporary() {
     if let Ok(paths) = TEMPORARY.lock() {
         for path in paths.iter() {
             // Gone already, or out of reach: there is no one left to tell.
             let _ = std::fs::remove_file(path);
         }
     }
-    eprintln!("hsr-gpu: {}", kept());
-    std::process::exit(130);
 }
 
-fn kept() -> String {
+/// The line that interrupted work ends with: what was kept.
+pub fn kept() -> String {
     let said = KEPT.lock().ok().and_then(|said| said.clone());
     said.unwrap_or_else(|| NOTHING_KEPT.to_owned())
 }
@@ -78,15 +104,15 @@ impl Drop for Keeping {
 /// Ends the work with [`Error::Interrupted`] if a stop was asked for.
 ///
 /// # Errors
-/// [`Error::Interrupted`] after Ctrl-C.
+/// [`Error::Interrupted`] where a token of this thread's work or that of the process was cancelled.
 pub fn check() -> Result<()> {
-    if REQUESTED.load(Ordering::SeqCst) {
+    if PROCESS.is_cancelled() || TOKENS.with_borrow(|tokens| tokens.iter().any(Token::is_cancelled)) {
         return Err(Error::Interrupted(kept()));
     }
     Ok(())
 }
 
-/// While this lives, Ctrl-C waits for the work to look at the flag itself: it has something to keep.
+/// While this lives, a program waits for the work to look at its token itself: it has something to keep.
 #[derive(Debug)]
 pub struct Shield(());
 
@@ -95,6 +121,11 @@ impl Shield {
     pub fn hold() -> Self {
         SHIELDS.fetch_add(1, Ordering::SeqCst);
         Shield(())
+    }
+
+    /// Whether any work is shielded.
+    pub fn is_held() -> bool {
+        SHIELDS.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -123,5 +154,25 @@ impl Drop for Temporary {
         if let Ok(mut paths) = TEMPORARY.lock() {
             paths.remove(&self.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_holds_for_its_own_work_alone() {
+        let (outer, inner) = (Token::new(), Token::new());
+        outer.during(|| {
+            assert!(inner.during(check).is_ok());
+            inner.cancel();
+            assert!(check().is_ok());
+            assert_eq!(inner.during(check).unwrap_err().exit_code(), 130);
+            outer.clone().cancel();
+            assert!(check().is_err());
+            assert!(std::thread::spawn(check).join().unwrap().is_ok());
+        });
+        assert!(check().is_ok());
     }
 }

@@ -9,6 +9,7 @@ pub mod cube;
 pub mod engine;
 pub mod error;
 pub mod experiment;
+pub mod fusion;
 pub mod interrupt;
 pub mod io;
 pub mod metrics;
@@ -19,4 +20,12 @@ pub mod refine;
 pub mod report;
 pub mod sensor;
 
+pub use coordination::product::Fused;
 pub use error::{Error, Result};
+pub use fusion::{Degradation, Fusion, Psf, Srf};
+pub use interrupt::Token;
+
+/// The program of README.md, which is compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

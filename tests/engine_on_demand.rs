@@ -3,17 +3,13 @@
 use std::cell::RefCell;
 
 use hsr_gpu::coordination::config::Config;
-use hsr_gpu::coordination::fuse::{fuse, fuse_kept};
-use hsr_gpu::coordination::keeper::Keeper;
-use hsr_gpu::coordination::product::Fused;
-use hsr_gpu::coordination::product::Product;
+use hsr_gpu::coordination::product::{Fused, Product};
 use hsr_gpu::coordination::scene::Scene;
-use hsr_gpu::coordination::start::Known;
 use hsr_gpu::coordination::watcher::{StageTime, Watcher};
-use hsr_gpu::cube::Cube;
+use hsr_gpu::cube::{Cube, Metadata};
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::engine::{Engine, StepLosses};
-use hsr_gpu::{Error, Result};
+use hsr_gpu::{Error, Fusion, Result};
 use ndarray::Array3;
 
 /// What happened, in order.
@@ -46,15 +42,13 @@ fn scene(noise: f32) -> Scene {
     Scene::new(&Cube::new(hsi), &Cube::new(msi), "x", "y").unwrap()
 }
 
-const KNOWN: Known = Known { psf: None, srf: None };
-
 fn config() -> Config {
     let overlay = "[network]\nmembers = 1\n[training]\nsteps = 5\n[finetune]\nsteps = 2\n";
     Config::load("single-scene", Some(("test", overlay))).unwrap()
 }
 
 /// What happened until the engine was first asked for, and how it ended.
-fn until_asked(noise: f32, opened: Result<&dyn Engine<f32>>) -> (Vec<String>, Result<Fused>) {
+fn until_asked<'e>(noise: f32, opened: Result<&'e dyn Engine<f32>>) -> (Vec<String>, Result<Fused<'e>>) {
     let events = Events::default();
     let opened = RefCell::new(Some(opened));
     let kept = RefCell::new(None);
@@ -66,15 +60,11 @@ fn until_asked(noise: f32, opened: Result<&dyn Engine<f32>>) -> (Vec<String>, Re
         kept.borrow()
             .ok_or_else(|| Error::failed("asked again after an error"))
     };
-    let fused = fuse_kept(
-        &ask,
-        &config(),
-        scene(noise),
-        &KNOWN,
-        usize::MAX,
-        &mut Listener(&events),
-        &mut Keeper::none(),
-    );
+    let fused = Fusion::of_scene(scene(noise), Metadata::default())
+        .config(config())
+        .on_demand(&ask)
+        .watch(&mut Listener(&events))
+        .run();
     (events.into_inner(), fused)
 }
 
@@ -98,14 +88,10 @@ fn the_engine_is_asked_for_behind_the_estimate() {
         "begin train",
     ];
     assert_eq!(events[..6], first);
-    let whole = fuse(
-        &engine,
-        &config(),
-        scene(0.0),
-        &KNOWN,
-        usize::MAX,
-        &mut Listener(&Events::default()),
-    );
+    let whole = Fusion::of_scene(scene(0.0), Metadata::default())
+        .config(config())
+        .on(&engine)
+        .run();
     assert_eq!(bits(&fused.unwrap()), bits(&whole.unwrap()));
 }
 

@@ -16,6 +16,7 @@ mod faults;
 mod formats;
 mod formats_cli;
 mod formats_containers;
+mod front_door;
 mod fuse_cli;
 mod geotiff;
 mod instruments_cli;

@@ -16,16 +16,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use common::Folder;
+use hsr_gpu::Fusion;
 use hsr_gpu::coordination::config::Config;
-use hsr_gpu::coordination::fuse::fuse;
-use hsr_gpu::coordination::product::{FusedImage, Product};
+use hsr_gpu::coordination::product::Product;
 use hsr_gpu::coordination::scene::{Loaded, Scene};
 use hsr_gpu::coordination::start::Known;
-use hsr_gpu::coordination::watcher::{StageTime, Watcher};
 use hsr_gpu::cube::scratch::Store;
 use hsr_gpu::cube::strips::{Strips, collect, ranges};
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
-use hsr_gpu::engine::StepLosses;
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::error::Result;
 use hsr_gpu::io::{self, Target, write_matrix, write_strips};
@@ -95,14 +93,6 @@ impl Strips for Field {
     }
 }
 
-struct Silent;
-
-impl Watcher for Silent {
-    fn begin(&mut self, _stage: &'static str) {}
-    fn progress(&mut self, _done: usize, _total: usize, _losses: Option<&StepLosses>) {}
-    fn end(&mut self, _time: &StageTime) {}
-}
-
 fn target(path: &Path) -> Target<'_> {
     Target {
         path,
@@ -157,10 +147,15 @@ fn memory_does_not_grow_with_the_result() {
         srf: Some(srf.clone()),
     };
     let engine = SimdEngine::new();
-    let fused = fuse(&engine, &config, scene, &known, 0, &mut Silent).unwrap();
+    let fused = Fusion::of_scene(scene, Metadata::default())
+        .config(config)
+        .known(known)
+        .memory(0)
+        .on(&engine)
+        .run()
+        .unwrap();
     assert!(matches!(fused.product, Product::Strips(Some(_))));
-    let image = FusedImage::new(&engine, &fused, Metadata::default());
-    write_strips(&target(&z), &image, &mut |_, _| ()).unwrap();
+    write_strips(&target(&z), &fused.strips(), &mut |_, _| ()).unwrap();
     let written = io::open_image(z.to_str().unwrap(), None, 0).unwrap();
     let scores = evaluate(&truth, &written, 8, Convention::Strict).unwrap();
     assert!(scores.psnr_db > 20.0, "{scores:?}");

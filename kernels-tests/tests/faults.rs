@@ -1,8 +1,7 @@
 //! A device that is lost, has too little memory, computes wrongly or slowly: what the engine around it makes of that, on
 //! whatever adapter there is.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use hsr_gpu::engine::cpu::CpuEngine;
 use hsr_gpu::engine::gpu::cases::{Case, cases};
@@ -67,16 +66,16 @@ fn open(options: &Options) -> Opened {
     Ok(Box::new(GpuEngine::with_options(&choice(), options.clone())?))
 }
 
-type Said = Rc<RefCell<Vec<String>>>;
+type Said = Arc<Mutex<Vec<String>>>;
 
 /// A recovery from an engine with these options, what destroys its device, and what it warned of.
 fn recovery(options: Options, self_test: bool) -> (Recovery, impl Fn(), Said) {
     let engine = GpuEngine::with_options(&choice(), options.clone()).unwrap();
     let device = engine.context.device.clone();
-    let said = Rc::new(RefCell::new(Vec::new()));
+    let said = Arc::new(Mutex::new(Vec::new()));
     let told = said.clone();
     let reference = self_test.then(|| Box::new(SimdEngine::new()) as Box<dyn Engine<f32>>);
-    let warn = move |line: &str| told.borrow_mut().push(line.to_owned());
+    let warn = move |line: &str| told.lock().unwrap().push(line.to_owned());
     let recovery = Recovery::new(Box::new(engine), move || open(&options), reference, warn);
     (recovery, move || device.destroy(), said)
 }
@@ -128,7 +127,7 @@ fn a_lost_device_is_opened_again_and_the_bits_are_the_same() {
         }
     });
     assert_eq!(lost.unwrap(), whole);
-    let said = said.borrow();
+    let said = said.lock().unwrap();
     assert!(said.len() == 1 && said[0].contains("opened again"), "{said:?}");
     assert_eq!(*in_training.mishaps(), *said);
     // Lost between two reconstructions, too.
@@ -139,7 +138,7 @@ fn a_lost_device_is_opened_again_and_the_bits_are_the_same() {
 }
 
 /// An engine that takes note of how far the runs are which it is given.
-struct Noting(Box<dyn Engine<f32>>, Rc<RefCell<Vec<u64>>>);
+struct Noting(Box<dyn Engine<f32>>, Arc<Mutex<Vec<u64>>>);
 
 impl Engine<f32> for Noting {
     fn name(&self) -> String {
@@ -152,7 +151,7 @@ impl Engine<f32> for Noting {
         data: &TrainingSet<f32>,
         state: TrainingState<f32>,
     ) -> Result<Box<dyn Trainer<f32> + 'a>> {
-        self.1.borrow_mut().push(state.network_updates);
+        self.1.lock().unwrap().push(state.network_updates);
         self.0.trainer(problem, data, state)
     }
 
@@ -197,7 +196,7 @@ fn a_long_run_is_gone_on_with_from_a_state_that_came_on_the_way() {
         (trainer.state().unwrap(), losses)
     };
     let whole = long(&with(Options::default()), &|_| ());
-    let noted = Rc::new(RefCell::new(Vec::new()));
+    let noted = Arc::new(Mutex::new(Vec::new()));
     let first = GpuEngine::with_options(&choice(), Options::default()).unwrap();
     let device = first.context.device.clone();
     let note = noted.clone();
@@ -214,7 +213,7 @@ fn a_long_run_is_gone_on_with_from_a_state_that_came_on_the_way() {
     assert_eq!(lost, whole);
     // 512 and the 60 to the next look, behind which a copy is asked for, and another 60 until it has come; it may be seen
     // one or two looks later, and the third one not yet.
-    let noted = noted.borrow();
+    let noted = noted.lock().unwrap();
     assert!(noted.len() == 1 && (900..1700).contains(&noted[0]), "{noted:?}");
 }
 
@@ -229,12 +228,12 @@ fn a_device_that_fails_again_is_left_for_another_or_the_end() {
     let (alone, _, said) = recovery(options.clone(), false);
     let line = one_line(&train(&alone, &case, &mut |_| ()).unwrap_err());
     assert!(line.contains("does not fit"), "{line}");
-    assert_eq!(said.borrow().len(), 1);
+    assert_eq!(said.lock().unwrap().len(), 1);
     let (recovery, _, said) = recovery(options, false);
     let recovery = recovery.or(|| Ok(Box::new(CpuEngine)));
     let expected = train(&CpuEngine, &case, &mut |_| ()).unwrap();
     assert_eq!(train(&recovery, &case, &mut |_| ()).unwrap(), expected);
-    assert!(said.borrow()[1].contains("not the bits"), "{said:?}");
+    assert!(said.lock().unwrap()[1].contains("not the bits"), "{said:?}");
 }
 
 fn grid() -> RefinementGrid {
@@ -357,7 +356,7 @@ fn the_self_test_finds_a_broken_kernel_and_passes_a_good_one() {
     let (good, _, said) = recovery(Options::default(), true);
     train(&good, &case, &mut |_| ()).unwrap();
     reconstruct(&good, &case, 4).unwrap();
-    assert!(said.borrow().is_empty(), "{said:?}");
+    assert!(said.lock().unwrap().is_empty(), "{said:?}");
     for options in [
         broken(
             "hr_network.wgsl",
@@ -398,10 +397,10 @@ fn the_self_test_finds_a_broken_kernel_and_passes_a_good_one() {
     let either = either.or(|| Ok(Box::new(CpuEngine)));
     let right = reconstruct(&CpuEngine, &case, 4).unwrap();
     assert_eq!(reconstruct(&either, &case, 4).unwrap(), right);
-    assert!(said.borrow()[0].contains("not the bits"), "{said:?}");
+    assert!(said.lock().unwrap()[0].contains("not the bits"), "{said:?}");
     let (skipping, _, said) = recovery(options, false);
     assert_ne!(reconstruct(&skipping, &case, 4).unwrap(), right);
-    assert!(said.borrow().is_empty());
+    assert!(said.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -412,7 +411,7 @@ fn the_self_test_finds_a_broken_pass_of_refinement_and_passes_good_ones() {
         for kernel in KERNELS {
             refined(&good, case, kernel).unwrap();
         }
-        assert!(said.borrow().is_empty(), "{}: {said:?}", case.name);
+        assert!(said.lock().unwrap().is_empty(), "{}: {said:?}", case.name);
     }
     let case = &cases[0];
     for (kernel, file, from, to) in [
@@ -450,10 +449,10 @@ fn the_self_test_finds_a_broken_pass_of_refinement_and_passes_good_ones() {
         let either = either.or(|| Ok(Box::new(CpuEngine)));
         let right = refined(&CpuEngine, case, kernel).unwrap();
         assert!(refined(&either, case, kernel).unwrap() == right, "{kernel}");
-        assert!(said.borrow()[0].contains("not the bits"), "{said:?}");
+        assert!(said.lock().unwrap()[0].contains("not the bits"), "{said:?}");
         let (skipping, _, said) = recovery(options, false);
         assert!(refined(&skipping, case, kernel).unwrap() != right, "{kernel}");
-        assert!(said.borrow().is_empty());
+        assert!(said.lock().unwrap().is_empty());
     }
 }
 

@@ -1,13 +1,11 @@
 //! A device that is lost in the middle of a whole fusion, in every stage that computes on it: the result has the bits of a
 //! run that lost none, on whatever adapter there is.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
+use hsr_gpu::Fusion;
 use hsr_gpu::coordination::config::Config;
-use hsr_gpu::coordination::fuse::fuse;
 use hsr_gpu::coordination::scene::Scene;
-use hsr_gpu::coordination::start::Known;
 use hsr_gpu::coordination::watcher::{StageTime, Watcher};
 use hsr_gpu::cube::{Cube, Metadata};
 use hsr_gpu::engine::gpu::{GpuEngine, Options};
@@ -18,12 +16,12 @@ use kernels_tests::gpu::choice;
 use ndarray::Array3;
 
 /// Destroys the device that was opened last.
-type Device = Rc<RefCell<Option<Box<dyn Fn()>>>>;
+type Device = Arc<Mutex<Option<Box<dyn Fn() + Send + Sync>>>>;
 
 fn open(last: &Device) -> Result<Box<dyn Engine<f32>>> {
     let engine = GpuEngine::with_options(&choice(), Options::default())?;
     let device = engine.context.device.clone();
-    *last.borrow_mut() = Some(Box::new(move || device.destroy()));
+    *last.lock().unwrap() = Some(Box::new(move || device.destroy()));
     Ok(Box::new(engine))
 }
 
@@ -42,7 +40,7 @@ impl Destroyer {
             .position(|&(stage, at)| stage == self.stage && share >= at);
         if let Some(found) = now {
             self.at.remove(found);
-            self.device.borrow().as_ref().unwrap()();
+            self.device.lock().unwrap().as_ref().unwrap()();
         }
     }
 }
@@ -80,9 +78,9 @@ fn fused(memory: usize, at: &[(&'static str, f64)], at_last: bool) -> (Vec<u32>,
         let device = device.clone();
         move || open(&device)
     };
-    let said = Rc::new(RefCell::new(Vec::new()));
+    let said = Arc::new(Mutex::new(Vec::new()));
     let told = said.clone();
-    let warn = move |line: &str| told.borrow_mut().push(line.to_owned());
+    let warn = move |line: &str| told.lock().unwrap().push(line.to_owned());
     let mut engine = Recovery::new(open(&device).unwrap(), again(&device), None, warn);
     // One device is opened again once; what follows stand in for others.
     for _ in 1..at.len() + usize::from(at_last) {
@@ -90,19 +88,24 @@ fn fused(memory: usize, at: &[(&'static str, f64)], at_last: bool) -> (Vec<u32>,
     }
     let overlay = "[network]\nmembers = 2\n[training]\nsteps = 40\n[finetune]\nsteps = 20\n";
     let config = Config::load("single-scene", Some(("test", overlay))).unwrap();
-    let known = Known { psf: None, srf: None };
     let mut watcher = Destroyer {
         device,
         stage: "",
         at: at.to_vec(),
     };
-    let mut fused = fuse(&engine, &config, scene(), &known, memory, &mut watcher).unwrap();
+    let fused = Fusion::of_scene(scene(), Metadata::default())
+        .config(config)
+        .memory(memory)
+        .on(&engine)
+        .watch(&mut watcher)
+        .run()
+        .unwrap();
     assert!(watcher.at.is_empty(), "not reached: {:?}", watcher.at);
     if at_last {
-        watcher.device.borrow().as_ref().unwrap()();
+        watcher.device.lock().unwrap().as_ref().unwrap()();
     }
-    let image = fused.take_image(&engine, Metadata::default()).unwrap();
-    let said = said.borrow().clone();
+    let image = fused.into_image().unwrap();
+    let said = said.lock().unwrap().clone();
     (image.samples.iter().map(|x| x.to_bits()).collect(), said)
 }
 
@@ -133,13 +136,16 @@ fn a_device_that_is_lost_for_good_ends_the_fusion_with_one_line() {
     let none = || Err(Error::failed("there is no adapter any more"));
     let engine = Recovery::new(open(&device).unwrap(), none, None, |_| ());
     let config = Config::load("single-scene", Some(("test", "[training]\nsteps = 40\n"))).unwrap();
-    let known = Known { psf: None, srf: None };
     let mut watcher = Destroyer {
         device,
         stage: "",
         at: vec![("train", 0.5)],
     };
-    let lost = fuse(&engine, &config, scene(), &known, usize::MAX, &mut watcher);
+    let lost = Fusion::of_scene(scene(), Metadata::default())
+        .config(config)
+        .on(&engine)
+        .watch(&mut watcher)
+        .run();
     let error = lost.err().unwrap();
     assert_eq!(error.exit_code(), 1);
     let line = error.to_string();

@@ -11,22 +11,14 @@ use super::opening::Opening;
 use super::options::{ConfigOptions, RefineOptions};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
-use super::summary::{Summary, compare, make_folder, save_degradation};
-use crate::coordination::fuse::fuse_kept;
-use crate::coordination::keeper::Keeper;
+use super::summary::{compare, make_folder, save_degradation};
 use crate::coordination::scene::Scene;
-use crate::coordination::start::Known;
-use crate::cube::demo_scene::demo_scene;
 use crate::cube::{Metadata, bicubic};
 use crate::error::Result;
+use crate::fusion::Fusion;
 use crate::io;
 use crate::report::picture::Comparison;
-use crate::sensor::catalogue::SrfSpec;
-use crate::sensor::observe::{apply_response, blur_and_downsample};
-use crate::sensor::psf::GaussianPsf;
-
-/// Ratio of the two grids in the demo.
-const SCALE: usize = 8;
+use crate::sensor::demo_pair::{DemoPair, SCALE, demo_pair};
 
 /// Fuse the built-in scene: degrade it, recover it blind, compare with bicubic interpolation
 ///
@@ -65,31 +57,22 @@ impl Demo {
         let page = page_path(self.report.as_deref().unwrap_or(&self.out))?;
         let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
-        let (reference, hsi, msi, truth) = stages.run("simulate", |_| {
-            let reference = demo_scene()?;
-            let psf = true_psf().kernel(SCALE);
-            let srf = SrfSpec::landsat_oli6().response(&reference.metadata, reference.bands(), None)?;
-            let hsi = blur_and_downsample(&reference, &psf, SCALE)?;
-            // The response of a named sensor is always there; a blind one would be an empty image.
-            let msi = apply_response(&reference, &srf.unwrap_or_default())?;
-            Ok((reference, hsi, msi, psf))
-        })?;
+        let DemoPair {
+            reference,
+            hsi,
+            msi,
+            psf: truth,
+        } = stages.run("simulate", |_| demo_pair())?;
         device.look()?;
         let scene = Scene::new(&hsi, &msi, "demo HSI", "demo MSI")?;
-        let known = Known::default();
-        let mut fused = fuse_kept(
-            &|| device.engine(),
-            &config,
-            scene,
-            &known,
-            usize::MAX,
-            stages.watcher(),
-            &mut Keeper::none(),
-        )?;
-        let engine = device.engine()?;
         let metadata = Metadata::of_fusion(&hsi.metadata, &msi.metadata);
-        let image = fused.take_image(engine, metadata)?;
-        let mut summary = Summary::new(engine, &fused, &known);
+        let fused = Fusion::of_scene(scene, metadata)
+            .config(config)
+            .on_demand(&|| device.engine())
+            .watch(stages.watcher())
+            .run()?;
+        let image = fused.image()?;
+        let mut summary = fused.report();
         let (metrics, baseline) = stages.run("metrics", |_| compare(&reference, &image, &hsi, SCALE))?;
         summary.metrics = Some(metrics);
         summary.bicubic = Some(baseline);
@@ -117,7 +100,7 @@ impl Demo {
         let found = fused.model.psf();
         let error: f64 = found.iter().zip(&truth).map(|(a, b)| (a - b) * (a - b)).sum();
         let psf_nrmse = (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt();
-        summary.finish(engine, std::mem::take(&mut fused.times), stages.times, started);
+        summary.finish(fused.engine, stages.times, started);
         let images = Images {
             hsi: &hsi,
             result: &image,
@@ -140,12 +123,4 @@ impl Demo {
         io::replace(self.out.join("report.json"), |out| out.write_all(&json))?;
         output.result(&summary, &text)
     }
-}
-
-/// The PSF that degrades the demo scene: variances 2.5 and 1.5 pixels², turned by 0.6 rad.
-fn true_psf() -> GaussianPsf {
-    GaussianPsf::from_variances(2.5, 1.5, 0.6).unwrap_or(GaussianPsf {
-        factor: [1.0, 0.0, 1.0],
-        centre: [0.0; 2],
-    })
 }

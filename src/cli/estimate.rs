@@ -7,10 +7,11 @@ use clap::Args;
 use super::Output;
 use super::options::{Pair, PairOptions, ScratchOptions, SensorOptions};
 use super::progress::Stages;
-use super::summary::{DegradationSummary, degradation_text, save_degradation};
+use super::summary::{degradation_text, save_degradation};
 use crate::coordination::config::Config;
 use crate::coordination::memory::pair_bytes;
 use crate::coordination::start::{estimate_degradation, start};
+use crate::coordination::summary::DegradationSummary;
 use crate::error::Result;
 
 /// Estimate the point spread function and spectral response that relate two images of one scene

@@ -10,22 +10,21 @@ use super::checkpoint::CheckpointOptions;
 use super::engine_options::EngineOptions;
 use super::log::Log;
 use super::opening::Opening;
-use super::options::{
-    ConfigOptions, Pair, PairOptions, Placed, RefineOptions, ScratchOptions, SensorOptions,
-};
+use super::options::{ConfigOptions, Pair, PairOptions, RefineOptions, ScratchOptions, SensorOptions};
 use super::page::{Images, page_path, write_page};
 use super::progress::Stages;
-use super::summary::{Summary, compare, make_folder, save_degradation};
-use crate::coordination::deviation::{self, Deviation, calibration};
-use crate::coordination::fuse::fuse_kept;
+use super::summary::{compare, make_folder, save_degradation};
+use crate::coordination::deviation::{self, calibration};
 use crate::coordination::memory::fusion_bytes;
 use crate::coordination::overlap::Overlap;
-use crate::coordination::product::{FusedImage, Product};
+use crate::coordination::placement::Placed;
+use crate::coordination::product::Product;
 use crate::coordination::start::checked_kernel;
 use crate::coordination::watcher::split_off;
 use crate::cube::strips::{self, Cropped, Strips};
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
+use crate::fusion::Fusion;
 use crate::io::{self, Target, write_strips};
 
 /// Fuse a low-resolution hyperspectral and a high-resolution multispectral image of one scene
@@ -150,18 +149,16 @@ impl Fuse {
         }
         let mut log = Log::open(self.log.as_deref(), &config.training)?;
         let mut watcher = log.watch(stages.watcher());
-        let mut fused = fuse_kept(
-            &|| device.engine(),
-            &config,
-            scene,
-            &known,
-            memory,
-            &mut watcher,
-            &mut keeper,
-        )?;
-        let engine = device.engine()?;
-        fused.model.wavelengths = hsi.wavelengths.clone();
-        let mut summary = Summary::new(engine, &fused, &known);
+        let metadata = Metadata::of_fusion(&hsi, &msi);
+        let fused = Fusion::of_scene(scene, metadata)
+            .config(config)
+            .known(known)
+            .memory(memory)
+            .on_demand(&|| device.engine())
+            .watch(&mut watcher)
+            .keep(&mut keeper)
+            .run()?;
+        let mut summary = fused.report();
         // In its own unit, for metrics and page; the scene's is scaled. Opened before anything is written over it.
         let original = (reference.is_some() || report.is_some())
             .then(|| self.pair.open_hsi())
@@ -170,7 +167,7 @@ impl Fuse {
             Some(part) => Cropped::new(hsi, part.lr.0.clone(), part.lr.1.clone()),
             None => Cropped::new(hsi, 0..hsi.dim().0, 0..hsi.dim().1),
         });
-        let image = FusedImage::new(engine, &fused, Metadata::of_fusion(&hsi, &msi));
+        let image = fused.strips();
         stages.run("write", |w| {
             write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))
         })?;
@@ -181,7 +178,7 @@ impl Fuse {
             output.say(&format!("note: {} cannot hold {lost}", out.display()));
         }
         if let Some(target) = &std_target {
-            let deviation = Deviation::new(engine, &fused, Metadata::of_fusion(&hsi, &msi));
+            let deviation = fused.deviation()?;
             stages.run("deviation", |w| {
                 write_strips(target, &deviation, &mut |done, total| {
                     w.progress(done, total, None)
@@ -214,7 +211,7 @@ impl Fuse {
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &fused.model)?;
         }
-        summary.finish(engine, fused.times.clone(), stages.times, started);
+        summary.finish(fused.engine, stages.times, started);
         if let (Some(path), Some(hsi)) = (&report, &original) {
             let images = Images {
                 hsi,

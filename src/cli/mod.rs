@@ -14,13 +14,13 @@ use self::engine_options::ThreadOptions;
 use self::journal::Journal;
 use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
-use crate::interrupt;
 
 mod batch;
 mod bench;
 mod checkpoint;
 mod completions;
 mod convert;
+mod ctrl_c;
 mod demo;
 #[cfg(feature = "gpu")]
 mod devices;
@@ -189,7 +189,7 @@ pub fn main() -> ExitCode {
     let ready = journal.and_then(|journal| {
         output.journal = journal.map(Arc::new);
         threads.install()?;
-        interrupt::install()
+        ctrl_c::install()
     });
     match ready.and_then(|()| command.run(&output)) {
         Ok(()) => {

@@ -9,9 +9,10 @@ use super::Output;
 use super::input::{open_matching, psf_kernel};
 use crate::coordination::config::{Config, Refine, Register};
 use crate::coordination::memory::{Dim, Room};
-use crate::coordination::overlap::{Overlap, Part, overlap};
+use crate::coordination::overlap::{Overlap, overlap};
+use crate::coordination::placement::{self, Placed, place};
 use crate::coordination::response::srf_response;
-use crate::coordination::scene::{Loaded, Scene};
+use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::bands::{BandSelection, TakenBands};
 use crate::cube::scratch::Store;
@@ -79,12 +80,7 @@ impl PlacementOptions {
             true => None,
             false => overlap(hsi, msi, hsi.name(), msi.name())?,
         };
-        let dim = |image: &Image, part: Option<&Part>| {
-            let (rows, columns, bands) = image.dim();
-            part.map_or((rows, columns, bands), |(r, c)| (r.len(), c.len(), bands))
-        };
-        let (lr, hr) = (overlap.as_ref().map(|o| &o.lr), overlap.as_ref().map(|o| &o.hr));
-        let store = room.place(need(dim(hsi, lr), dim(msi, hr)))?;
+        let store = placement::store([hsi, msi], overlap.as_ref(), room, need)?;
         if let Some(folder) = store.path() {
             let line = format!(
                 "note: more than fits --max-memory; what does not lies on disk, in {}",
@@ -94,24 +90,12 @@ impl PlacementOptions {
                 unusual.push(line);
             }
         }
-        let mut read = |image: &Image, part: Option<&Part>| {
-            let loaded = Loaded::read(image.name(), image, part, &store)?;
-            notice(image, &loaded.oddities, unusual)?;
-            let metadata = match part {
-                Some((rows, columns)) => image.metadata().cropped(rows.start, columns.start),
-                None => image.metadata().clone(),
-            };
-            Ok::<_, Error>((loaded, metadata))
-        };
-        let (x, hsi_metadata) = read(hsi, lr)?;
-        let (y, msi_metadata) = read(msi, hr)?;
-        unusual.extend(overlap.as_ref().and_then(Overlap::note));
-        Ok(Placed {
-            hsi: hsi_metadata,
-            msi: msi_metadata,
-            overlap,
-            scene: Scene::of(x, y, hsi.name(), msi.name(), store)?,
-        })
+        let images = [hsi, msi].map(|image| (image.name(), image as &dyn Strips));
+        let placed = place(images, overlap, store, |number, oddities| {
+            notice([hsi, msi][number], oddities, unusual)
+        })?;
+        unusual.extend(placed.overlap.as_ref().and_then(Overlap::note));
+        Ok(placed)
     }
 }
 
@@ -129,18 +113,6 @@ impl BandOptions {
     pub fn selection(&self) -> BandSelection {
         self.bands.clone().unwrap_or_default()
     }
-}
-
-/// Both images as a checked, scaled scene, and what else their files say.
-pub struct Placed {
-    /// Metadata of the HSI, of the part and the bands that are used.
-    pub hsi: Metadata,
-    /// Metadata of the MSI, likewise.
-    pub msi: Metadata,
-    /// Which parts of the files these are, where their grids say it.
-    pub overlap: Option<Overlap>,
-    /// The scene.
-    pub scene: Scene,
 }
 
 /// The two images of a command line as a scene.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array2;
 
-use super::summary::{ObjectiveSummary, Summary, make_folder};
+use super::summary::make_folder;
 use crate::coordination::product::Fused;
+use crate::coordination::summary::{ObjectiveSummary, Summary};
 use crate::coordination::training::{Epoch, History};
 use crate::cube::bicubic;
 use crate::cube::strips::Strips;

@@ -12,12 +12,11 @@ use ndarray::{Array3, s};
 use serde::Serialize;
 
 use crate::coordination::model::Model;
-use crate::coordination::product::Fused;
-use crate::coordination::product::finish;
+use crate::coordination::product::{Fused, finish};
 use crate::coordination::reconstruct::reconstruct_rows;
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
-use crate::engine::{Engine, Output};
+use crate::engine::Output;
 use crate::error::{Error, Result};
 
 /// Error of the members' mean relative to their spread.
@@ -25,11 +24,9 @@ const SHARED_ERROR: f64 = 2.0;
 
 /// Standard deviation of every sample of a fusion in the unit of the HSI, row by row.
 pub struct Deviation<'a> {
-    engine: &'a dyn Engine<f32>,
-    fused: &'a Fused,
+    fused: &'a Fused<'a>,
     /// One model a member.
     members: Vec<Model>,
-    metadata: Metadata,
     /// A member's mean of the rows at hand.
     room: RefCell<Vec<f32>>,
 }
@@ -59,8 +56,8 @@ pub fn check(members: usize, sampling: bool) -> Result<()> {
 }
 
 impl<'a> Deviation<'a> {
-    /// Of `fused`; `metadata` is what the file is to carry.
-    pub fn new(engine: &'a dyn Engine<f32>, fused: &'a Fused, metadata: Metadata) -> Self {
+    /// Of `fused`.
+    pub fn new(fused: &'a Fused<'a>) -> Self {
         let model = &fused.model;
         let size = model.architecture.layout().parameters;
         let members = (0..model.architecture.members).map(|member| {
@@ -70,10 +67,8 @@ impl<'a> Deviation<'a> {
             one
         });
         Deviation {
-            engine,
             members: members.collect(),
             fused,
-            metadata,
             room: RefCell::default(),
         }
     }
@@ -89,7 +84,7 @@ impl<'a> Deviation<'a> {
             let mut mean = vec![0.0f32; out.len()];
             for (k, member) in self.members.iter().enumerate() {
                 reconstruct_rows(
-                    self.engine,
+                    self.fused.engine,
                     member,
                     scene.hr_msi.view(),
                     rows.clone(),
@@ -111,7 +106,7 @@ impl<'a> Deviation<'a> {
         }
         if model.config.training.sampling {
             reconstruct_rows(
-                self.engine,
+                self.fused.engine,
                 model,
                 scene.hr_msi.view(),
                 rows,
@@ -161,7 +156,7 @@ impl Strips for Deviation<'_> {
     }
 
     fn metadata(&self) -> &Metadata {
-        &self.metadata
+        &self.fused.metadata
     }
 
     fn sample_type(&self) -> SampleType {
@@ -177,6 +172,11 @@ impl Strips for Deviation<'_> {
             out.iter_mut().for_each(|v| *v = v.sqrt());
         }
         let valid = scene.hr_valid.slice(s![rows, ..]);
-        Ok(finish(samples, scene.hsi_unit, valid, self.metadata.clone()))
+        Ok(finish(
+            samples,
+            scene.hsi_unit,
+            valid,
+            self.fused.metadata.clone(),
+        ))
     }
 }

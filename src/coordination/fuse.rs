@@ -13,53 +13,53 @@ use crate::coordination::stages::{fine_tune, train};
 use crate::coordination::start::{Known, start};
 use crate::coordination::training_set::training_data;
 use crate::coordination::watcher::{Watcher, split_off, stage};
+use crate::cube::Metadata;
 use crate::engine::{Engine, Output, StepLosses};
 use crate::error::Result;
 use crate::refine::{RefinementReport, denoise};
 
-/// Denoises, estimates, trains, fine-tunes, reconstructs and refines one scene.
+/// A fusion to be done.
+pub struct Job<'a, 'e> {
+    /// Asked for the engine when that is needed and not before: a device may open while the images are looked at.
+    pub engine: &'a dyn Fn() -> Result<&'e dyn Engine<f32>>,
+    /// What decides the result besides the data.
+    pub config: &'a Config,
+    /// The two images.
+    pub scene: Scene,
+    /// What is known of the degradation.
+    pub known: Known,
+    /// What the result is to carry.
+    pub metadata: Metadata,
+    /// Bytes to stay below where that is possible ([`fits`]).
+    pub memory: usize,
+}
+
+/// Denoises, estimates, trains, fine-tunes, reconstructs and refines one scene; goes on from a checkpoint where `keeper` has
+/// one, with the same bits, whenever the run that wrote it ended.
 ///
 /// The result is held as a whole where the run then stays within `memory` bytes ([`fits`]), and else is a
 /// [`Product::Strips`]: the same bits, made row by row. What else is of the size of an image lies where the scene does.
+/// What comes before training is made anew, so that a checkpoint holds no image.
 ///
 /// # Errors
-/// [`Error::Input`] where the scene does not fit the configuration, [`Error::Interrupted`] after Ctrl-C,
-/// [`Error::Failed`] where training diverges or the device fails.
-pub fn fuse(
-    engine: &dyn Engine<f32>,
-    config: &Config,
-    scene: Scene,
-    known: &Known,
-    memory: usize,
-    watcher: &mut dyn Watcher,
-) -> Result<Fused> {
-    let keeper = &mut Keeper::none();
-    fuse_kept(&|| Ok(engine), config, scene, known, memory, watcher, keeper)
-}
-
-/// [`fuse`] with checkpoints, going on from one where `keeper` has it: with the same bits, whenever the run that
-/// wrote it ended.
-///
-/// What comes before training is made anew, so that a checkpoint holds no image. `engine` is asked for its engine when that
-/// is needed and not before: a device may open while the images are looked at.
-///
-/// # Errors
-/// Those of [`fuse`] and of `engine`, and [`Error::Input`] where the checkpoint is of another run.
-pub fn fuse_kept<'e>(
-    engine: &dyn Fn() -> Result<&'e dyn Engine<f32>>,
-    config: &Config,
-    mut scene: Scene,
-    known: &Known,
-    memory: usize,
-    watcher: &mut dyn Watcher,
-    keeper: &mut Keeper,
-) -> Result<Fused> {
+/// [`crate::Error::Input`] where the scene does not fit the configuration or the checkpoint is of another run,
+/// [`crate::Error::Interrupted`] after a stop, [`crate::Error::Failed`] where training diverges or the device fails, and what
+/// `engine` returns.
+pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper) -> Result<Fused<'e>> {
+    let Job {
+        engine,
+        config,
+        mut scene,
+        known,
+        metadata,
+        memory,
+    } = job;
     let mut times = Vec::new();
     let kept = match keeper.keeps() {
         true => keeper.begin(
             Identity::of("a fusion", config, engine()?)?
                 .scene("", &scene)
-                .known(known),
+                .known(&known),
         )?,
         false => None,
     };
@@ -76,9 +76,9 @@ pub fn fuse_kept<'e>(
         })?;
     }
     let (estimate, registered) = stage("estimate", watcher, &mut times, |_| {
-        registered_estimate(config, &mut scene, known)
+        registered_estimate(config, &mut scene, &known)
     })?;
-    let model = start(config, &mut scene, known, &estimate)?;
+    let model = start(config, &mut scene, &known, &estimate)?;
     let engine = engine()?;
     let mut run = match kept {
         Some(run) => keeper.continued(run, &model)?,
@@ -100,10 +100,11 @@ pub fn fuse_kept<'e>(
         fine_tune(engine, &mut run, &mut data, &mut progress, keeper)
     })?;
     let Run {
-        model,
+        mut model,
         training,
         tuning,
     } = run;
+    model.wavelengths = metadata.wavelengths.clone();
     let finetuning = tuning.map(|t| t.history).unwrap_or_default();
     let [scene] = scenes;
     let pixels = (data.usable, data.set.windows);
@@ -142,9 +143,12 @@ pub fn fuse_kept<'e>(
         Product::Strips(correction.map(Box::new))
     };
     Ok(Fused {
+        engine,
+        metadata,
         product,
         scene,
         model,
+        known,
         estimate,
         registered,
         training,

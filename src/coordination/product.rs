@@ -12,6 +12,7 @@ use ndarray::{Array3, ArrayView2, s};
 use crate::coordination::model::Model;
 use crate::coordination::reconstruct::reconstruct_rows;
 use crate::coordination::scene::Scene;
+use crate::coordination::start::Known;
 use crate::coordination::training::History;
 use crate::coordination::watcher::StageTime;
 use crate::cube::strips::{self, Strips};
@@ -31,15 +32,21 @@ pub enum Product {
     Strips(Option<Box<Correction>>),
 }
 
-/// A fused scene, in the scale of the network.
-pub struct Fused {
-    /// The image.
+/// A fused scene: the image, and everything that was found on the way.
+pub struct Fused<'e> {
+    /// The engine that it was made on, which makes rows of a result that is not held.
+    pub engine: &'e dyn Engine<f32>,
+    /// What the image carries: the HSI's bands and fields, the pixel grid of the MSI.
+    pub metadata: Metadata,
+    /// The image, in the scale of the network.
     pub product: Product,
     /// The scene, calibrated as the model's [`crate::coordination::model::Calibration`] says.
     pub scene: Scene,
     /// The model.
     pub model: Model,
-    /// What was found of the degradation before training.
+    /// What was known of the degradation.
+    pub known: Known,
+    /// What was found of it before training.
     pub estimate: Estimate,
     /// Shift in HR pixels (row, column) that was taken out of the MSI first.
     pub registered: Option<[f64; 2]>,
@@ -57,23 +64,12 @@ pub struct Fused {
 
 /// The result of a fusion in the unit of the HSI, row by row.
 pub struct FusedImage<'a> {
-    engine: &'a dyn Engine<f32>,
-    fused: &'a Fused,
+    fused: &'a Fused<'a>,
     metadata: Metadata,
     seconds: Cell<f64>,
 }
 
-impl<'a> FusedImage<'a> {
-    /// Of `fused`; `metadata` is what the image is to carry. Masked pixels hold its no-data value, or NaN.
-    pub fn new(engine: &'a dyn Engine<f32>, fused: &'a Fused, metadata: Metadata) -> Self {
-        FusedImage {
-            metadata: marked(metadata, fused.scene.hr_valid.view()),
-            engine,
-            fused,
-            seconds: Cell::new(0.0),
-        }
-    }
-
+impl FusedImage<'_> {
     /// Seconds that the network has taken for rows so far; 0 for an image that is there.
     pub fn seconds(&self) -> f64 {
         self.seconds.get()
@@ -95,7 +91,9 @@ impl Strips for FusedImage<'_> {
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
         let (_, columns, bands) = self.dim();
-        let Fused { scene, model, .. } = self.fused;
+        let Fused {
+            engine, scene, model, ..
+        } = self.fused;
         let samples = match &self.fused.product {
             Product::Whole(samples) => samples.slice(s![rows.clone(), .., ..]).to_owned(),
             Product::Strips(correction) => {
@@ -103,11 +101,11 @@ impl Strips for FusedImage<'_> {
                 if let Some(out) = samples.as_slice_mut() {
                     let started = Instant::now();
                     let range = rows.clone();
-                    reconstruct_rows(self.engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
+                    reconstruct_rows(*engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
                     self.seconds
                         .set(self.seconds.get() + started.elapsed().as_secs_f64());
                     if let Some(correction) = correction {
-                        correction.apply(self.engine.refiner(), rows.start, scene.hr_msi.view(), out)?;
+                        correction.apply(engine.refiner(), rows.start, scene.hr_msi.view(), out)?;
                     }
                 }
                 samples
@@ -144,27 +142,50 @@ pub fn finish(mut samples: Array3<f32>, unit: f32, valid: ArrayView2<bool>, meta
     image
 }
 
-impl Fused {
+impl Fused<'_> {
     /// Rows, columns and bands of the result.
     pub fn dim(&self) -> (usize, usize, usize) {
         let (rows, columns, _) = self.scene.hr_msi.dim();
         (rows, columns, self.scene.lr_hsi.dim().2)
     }
 
-    /// The whole result in the unit of the HSI, out of a run that held it ([`Product::Whole`]) or made again.
+    /// The result strip by strip: what a writer takes. Masked pixels hold the no-data value, or NaN.
+    pub fn strips(&self) -> FusedImage<'_> {
+        FusedImage {
+            metadata: marked(self.metadata.clone(), self.scene.hr_valid.view()),
+            fused: self,
+            seconds: Cell::new(0.0),
+        }
+    }
+
+    /// A copy of the result in the unit of the HSI (H×W×B); made again where it was not held.
     ///
     /// # Errors
     /// Those of [`FusedImage`].
-    pub fn take_image(&mut self, engine: &dyn Engine<f32>, metadata: Metadata) -> Result<Cube> {
-        match std::mem::replace(&mut self.product, Product::Strips(None)) {
+    pub fn image(&self) -> Result<Cube> {
+        let strips = self.strips();
+        match self.product {
+            Product::Whole(_) => strips.rows(0..self.dim().0),
+            Product::Strips(_) => strips::collect(&strips),
+        }
+    }
+
+    /// The result in the unit of the HSI, without a copy where it was held.
+    ///
+    /// # Errors
+    /// Those of [`FusedImage`].
+    pub fn into_image(self) -> Result<Cube> {
+        match self.product {
             Product::Whole(samples) => {
                 let scene = &self.scene;
-                Ok(finish(samples, scene.hsi_unit, scene.hr_valid.view(), metadata))
+                Ok(finish(
+                    samples,
+                    scene.hsi_unit,
+                    scene.hr_valid.view(),
+                    self.metadata,
+                ))
             }
-            strips => {
-                self.product = strips;
-                strips::collect(&FusedImage::new(engine, self, metadata))
-            }
+            Product::Strips(_) => self.image(),
         }
     }
 }

@@ -24,6 +24,16 @@ pub trait Watcher {
     fn end(&mut self, time: &StageTime);
 }
 
+/// A watcher that looks away.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Watcher for Silent {
+    fn begin(&mut self, _: &'static str) {}
+    fn progress(&mut self, _: usize, _: usize, _: Option<&StepLosses>) {}
+    fn end(&mut self, _: &StageTime) {}
+}
+
 /// Runs one stage under the eyes of `watcher` and notes its time in `times`.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ pub mod grid;
 pub mod raster;
 pub mod scratch;
 pub mod strips;
+pub mod view;
 
 /// Numeric type of the samples in a file, remembered so that a result can be written like its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -272,8 +272,8 @@ pub enum Output {
     },
 }
 
-/// A device that trains and reconstructs.
-pub trait Engine<T: Real> {
+/// A device that trains and reconstructs. Several threads may use one engine, each with trainers of its own.
+pub trait Engine<T: Real>: Send + Sync {
     /// Name of the device and how it is driven, for reports.
     fn name(&self) -> String;
 

@@ -3,7 +3,8 @@
 //! Whoever computes on it sees an engine like any other. A trainer remembers the state of some steps ago and what was asked
 //! of it since; where its device fails it is made anew, on the same adapter first, and takes those steps again.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
@@ -20,12 +21,12 @@ use crate::network::Architecture;
 const REMEMBERED: usize = 512;
 
 /// Opens an engine.
-pub type Open = Box<dyn Fn() -> Result<Box<dyn Engine<f32>>>>;
+pub type Open = Box<dyn Fn() -> Result<Box<dyn Engine<f32>>> + Send + Sync>;
 
 /// An engine that may be gone on with.
 struct Candidate {
     open: Open,
-    engine: OnceCell<Box<dyn Engine<f32>>>,
+    engine: OnceLock<Box<dyn Engine<f32>>>,
     /// Number of the device: candidates of one device compute the same.
     device: usize,
     /// Whether it is tested against the reference.
@@ -35,13 +36,14 @@ struct Candidate {
 /// Engines in the order in which they are tried.
 pub struct Recovery {
     candidates: Vec<Candidate>,
-    current: Cell<usize>,
+    current: AtomicUsize,
     /// What the self-test compares with; none: no self-test.
     reference: Option<Box<dyn Engine<f32>>>,
     /// Kinds of work that the current engine has been tested on.
-    passed: RefCell<Vec<Kind>>,
-    warn: Box<dyn Fn(&str)>,
-    mishaps: RefCell<Vec<String>>,
+    passed: Mutex<Vec<Kind>>,
+    warn: Box<dyn Fn(&str) + Send + Sync>,
+    /// Locked while the next engine is gone on to, so that of two threads that saw one failure only one goes on.
+    mishaps: Mutex<Vec<String>>,
 }
 
 /// A kind of work with kernels of its own.
@@ -62,46 +64,56 @@ enum Kind {
     },
 }
 
+/// A panic of another thread leaves these lists whole.
+fn locked<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Recovery {
     /// Of an engine that is open and how to open it again; `reference` is what the self-test compares it with, `warn` is
     /// told of everything that went wrong.
     pub fn new(
         engine: Box<dyn Engine<f32>>,
-        open: impl Fn() -> Result<Box<dyn Engine<f32>>> + Clone + 'static,
+        open: impl Fn() -> Result<Box<dyn Engine<f32>>> + Clone + Send + Sync + 'static,
         reference: Option<Box<dyn Engine<f32>>>,
-        warn: impl Fn(&str) + 'static,
+        warn: impl Fn(&str) + Send + Sync + 'static,
     ) -> Self {
-        let candidate = |engine: OnceCell<_>| Candidate {
+        let candidate = |engine: OnceLock<_>| Candidate {
             open: Box::new(open.clone()),
             engine,
             device: 0,
             tested: true,
         };
         Recovery {
-            candidates: vec![candidate(OnceCell::from(engine)), candidate(OnceCell::new())],
-            current: Cell::new(0),
+            candidates: vec![candidate(OnceLock::from(engine)), candidate(OnceLock::new())],
+            current: AtomicUsize::new(0),
             reference,
-            passed: RefCell::default(),
+            passed: Mutex::default(),
             warn: Box::new(warn),
-            mishaps: RefCell::default(),
+            mishaps: Mutex::default(),
         }
     }
 
     /// With another device behind it, which is not tested.
-    pub fn or(mut self, open: impl Fn() -> Result<Box<dyn Engine<f32>>> + 'static) -> Self {
+    pub fn or(mut self, open: impl Fn() -> Result<Box<dyn Engine<f32>>> + Send + Sync + 'static) -> Self {
         let device = self.candidates.len();
         self.candidates.push(Candidate {
             open: Box::new(open),
-            engine: OnceCell::new(),
+            engine: OnceLock::new(),
             device,
             tested: false,
         });
         self
     }
 
+    /// Number of the engine that is computed on.
+    fn current(&self) -> usize {
+        self.current.load(Ordering::SeqCst)
+    }
+
     fn engine(&self) -> &dyn Engine<f32> {
         // The current candidate is open: `new` and `advance` see to it.
-        match self.candidates[self.current.get()].engine.get() {
+        match self.candidates[self.current()].engine.get() {
             Some(engine) => engine.as_ref(),
             None => &crate::engine::cpu::CpuEngine,
         }
@@ -109,7 +121,8 @@ impl Recovery {
 
     /// Goes on with the next engine after `error` of the one numbered `from`; with one of another device where `apart`.
     fn advance(&self, error: Error, from: usize, apart: bool) -> Result<()> {
-        if self.current.get() != from {
+        let mut mishaps = locked(&self.mishaps);
+        if self.current() != from {
             return Ok(());
         }
         self.engine().give_up();
@@ -130,10 +143,10 @@ impl Recovery {
             };
             let line = format!("warning: {error}; going on from the last good state on {name}: {bits}");
             (self.warn)(&line);
-            self.mishaps.borrow_mut().push(line);
-            self.passed.borrow_mut().clear();
+            mishaps.push(line);
+            locked(&self.passed).clear();
             let _ = candidate.engine.set(engine);
-            self.current.set(next);
+            self.current.store(next, Ordering::SeqCst);
             return Ok(());
         }
         Err(error)
@@ -141,16 +154,16 @@ impl Recovery {
 
     /// Whether work of this kind is still to be tested.
     fn untested(&self, kind: Kind) -> Option<&dyn Engine<f32>> {
-        let candidate = &self.candidates[self.current.get()];
+        let candidate = &self.candidates[self.current()];
         let reference = self.reference.as_deref().filter(|_| candidate.tested)?;
-        (!self.passed.borrow().contains(&kind)).then_some(reference)
+        (!locked(&self.passed).contains(&kind)).then_some(reference)
     }
 
     /// Takes note of what a test of the engine numbered `from` found.
     fn judge(&self, verdict: self_test::Verdict, kind: Kind, from: usize) -> Result<()> {
         match verdict {
             Ok(()) => {
-                self.passed.borrow_mut().push(kind);
+                locked(&self.passed).push(kind);
                 Ok(())
             }
             Err(found) => {
@@ -166,7 +179,7 @@ impl Recovery {
     /// Runs `work` on the current engine, and again on the next one where a device fails.
     fn with<R>(&self, mut work: impl FnMut(&dyn Engine<f32>) -> Result<R>) -> Result<R> {
         loop {
-            let from = self.current.get();
+            let from = self.current();
             match work(self.engine()) {
                 Err(error) if error.is_of_device() => self.advance(error, from, false)?,
                 result => return result,
@@ -188,13 +201,13 @@ impl Recovery {
                 out[..before.len()].copy_from_slice(before);
                 work(engine.refiner(), out)
             })?;
-            let from = self.current.get();
+            let from = self.current();
             let Some(reference) = self.untested(kind) else {
                 return Ok(());
             };
             let verdict = test(reference.refiner(), out)?;
             self.judge(verdict, kind, from)?;
-            if self.current.get() == from {
+            if self.current() == from {
                 return Ok(());
             }
         }
@@ -221,7 +234,7 @@ impl Engine<f32> for Recovery {
             problem: problem.clone(),
             data: data.clone(),
             inner: None,
-            from: self.current.get(),
+            from: self.current(),
             good: state,
             since: Vec::new(),
             steps: 0,
@@ -246,7 +259,7 @@ impl Engine<f32> for Recovery {
             self.with(|engine| {
                 engine.reconstruct(architecture, state, hr_msi, first_pixel, output, out.view_mut())
             })?;
-            let from = self.current.get();
+            let from = self.current();
             let Some(reference) = self.untested(Kind::Reconstruction) else {
                 return Ok(());
             };
@@ -254,7 +267,7 @@ impl Engine<f32> for Recovery {
             let found = out.view();
             let verdict = self_test::reconstruction(reference, model, hr_msi, first_pixel, output, found)?;
             self.judge(verdict, Kind::Reconstruction, from)?;
-            if self.current.get() == from {
+            if self.current() == from {
                 return Ok(());
             }
         }
@@ -269,7 +282,7 @@ impl Engine<f32> for Recovery {
     }
 
     fn mishaps(&self) -> Vec<String> {
-        self.mishaps.borrow().clone()
+        locked(&self.mishaps).clone()
     }
 }
 
@@ -407,7 +420,7 @@ impl<'a> RecoveringTrainer<'a> {
             if let Some(error) = error.take() {
                 self.owner.advance(error, self.from, false)?;
             }
-            self.from = self.owner.current.get();
+            self.from = self.owner.current();
             match self.replayed() {
                 Ok(trainer) => {
                     self.inner = Some(trainer);
@@ -502,7 +515,7 @@ impl<'a> RecoveringTrainer<'a> {
             match self_test::step(engine, reference, run, &self.good, plan) {
                 Ok(verdict) => {
                     self.owner.judge(verdict, kind, self.from)?;
-                    if self.owner.current.get() != self.from {
+                    if self.owner.current() != self.from {
                         self.restore(None)?;
                     }
                 }

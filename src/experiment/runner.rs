@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::coordination::config::{Config, Refine};
 use crate::coordination::control::control;
-use crate::coordination::fuse::fuse_kept;
 use crate::coordination::keeper::Keeper;
 use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::engine::Engine;
@@ -21,6 +20,7 @@ use crate::experiment::manifest::{Images, Reference};
 use crate::experiment::observed::{Made, Observed};
 use crate::experiment::paper::{Task, Trained};
 use crate::experiment::plan::Plan;
+use crate::fusion::Fusion;
 use crate::interrupt::{self, Keeping};
 use crate::io;
 
@@ -302,19 +302,18 @@ impl Runner<'_> {
     fn network(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
         let mut keeper = Keeper::silent(&self.checkpoint(cell));
-        let mut fused = fuse_kept(
-            &|| Ok(self.engine),
-            &config,
-            observed.scene()?,
-            &known,
-            usize::MAX,
-            observer,
-            &mut keeper,
-        )?;
+        let fused = Fusion::of_scene(observed.scene()?, observed.result_metadata())
+            .config(config)
+            .known(known)
+            .on(self.engine)
+            .watch(observer)
+            .keep(&mut keeper)
+            .run()?;
+        let seconds = keeper.seconds_before() + total(&fused.times);
         Ok(Made {
-            image: fused.take_image(self.engine, observed.result_metadata())?,
             degradation: Some((fused.model.psf(), fused.model.srf())),
-            seconds: keeper.seconds_before() + total(&fused.times),
+            image: fused.into_image()?,
+            seconds,
             dead_bands: None,
             trace: None,
         })

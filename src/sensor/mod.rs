@@ -1,6 +1,7 @@
 //! PSF, SRF and the degradation that they make: what the two cameras did to the scene.
 
 pub mod catalogue;
+pub mod demo_pair;
 pub mod estimate;
 pub mod observe;
 pub mod observe_strips;

@@ -1,0 +1,415 @@
+//! The front door of the library: two images in memory go in, the fused image comes out.
+//!
+//! Nothing here opens a file unless it is asked to write one, and nothing is kept between two fusions: engines, progress and
+//! cancellation are handed in.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use ndarray::Array2;
+
+use crate::coordination::config::{Config, Register};
+use crate::coordination::deviation::{self, Deviation};
+use crate::coordination::fuse::{Job, fuse};
+use crate::coordination::keeper::Keeper;
+use crate::coordination::memory::{Room, fusion_bytes};
+use crate::coordination::overlap::overlap;
+use crate::coordination::placement::{place, store};
+use crate::coordination::product::Fused;
+use crate::coordination::scene::Scene;
+use crate::coordination::start::{Known, checked_kernel, estimate_degradation};
+use crate::coordination::summary::Summary;
+use crate::coordination::watcher::{Silent, Watcher};
+use crate::cube::strips::Strips;
+use crate::cube::view::View;
+use crate::cube::{Metadata, SampleType};
+use crate::engine::Engine;
+use crate::engine::simd::SimdEngine;
+use crate::error::{Error, Result};
+use crate::interrupt::Token;
+use crate::io::{Target, write_strips};
+use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, srf_from_matrix};
+use crate::sensor::estimate::Estimate;
+
+/// What a fusion computes on where no engine is named.
+static PROCESSOR: LazyLock<SimdEngine> = LazyLock::new(SimdEngine::new);
+
+/// The point spread function of a fusion.
+#[derive(Debug, Clone, Default)]
+pub enum Psf {
+    /// To be estimated from the two images.
+    #[default]
+    Blind,
+    /// K×K non-negative weights on the MSI's pixels; scaled to sum 1.
+    Kernel(Array2<f64>),
+    /// One by name; see [`Psf::named`].
+    Named(PsfSpec),
+}
+
+impl Psf {
+    /// `paper:0` to `paper:5`, `gaussian:VAR1,VAR2,ANGLE`, `disk:RADIUS` or `line:LENGTH,ANGLE`, in pixels of the MSI and
+    /// radians; `blind`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for any other name.
+    pub fn named(name: &str) -> Result<Psf> {
+        match name.parse()? {
+            PsfSpec::Blind => Ok(Psf::Blind),
+            PsfSpec::File(_) => Err(Error::input(format!("no PSF has the name {name}"))),
+            named => Ok(Psf::Named(named)),
+        }
+    }
+}
+
+/// The spectral response of a fusion.
+#[derive(Debug, Clone, Default)]
+pub enum Srf {
+    /// To be estimated from the two images.
+    #[default]
+    Blind,
+    /// B×b non-negative weights, a row a band of the HSI and a column a band of the MSI; columns are scaled to sum 1.
+    Matrix(Array2<f64>),
+    /// A sensor's, resampled to the wavelengths of the HSI; see [`Srf::named`].
+    Named(SrfSpec),
+}
+
+impl Srf {
+    /// A known sensor ([`crate::sensor::catalogue::sensor_names`]), or some of its bands as in `sentinel-2a:B2,B3`; `blind`.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for any other name.
+    pub fn named(name: &str) -> Result<Srf> {
+        match name.parse()? {
+            SrfSpec::Blind => Ok(Srf::Blind),
+            SrfSpec::File(_) => Err(Error::input(format!("no sensor has the name {name}"))),
+            named => Ok(Srf::Named(named)),
+        }
+    }
+}
+
+/// The two images, as they were handed in.
+enum Pair<'a> {
+    Images(View<'a>, View<'a>),
+    Scene(Box<Scene>, Metadata),
+}
+
+/// What is known and wanted.
+struct Choices {
+    /// The error of a preset that is not there is told by [`Fusion::run`].
+    config: Result<Config>,
+    psf: Psf,
+    srf: Srf,
+    known: Known,
+    georeferenced: bool,
+    memory: usize,
+    scratch: Option<PathBuf>,
+}
+
+/// The same, checked against a scene.
+struct Prepared {
+    config: Config,
+    scene: Scene,
+    known: Known,
+    metadata: Metadata,
+}
+
+enum Device<'a, 'e> {
+    Open(&'e dyn Engine<f32>),
+    OnDemand(&'a dyn Fn() -> Result<&'e dyn Engine<f32>>),
+}
+
+/// A fusion to be run: two images of one scene, and how.
+///
+/// ```
+/// use hsr_gpu::{Fusion, Psf};
+/// use ndarray::Array3;
+///
+/// # fn main() -> hsr_gpu::Result<()> {
+/// let z = |r: f32, c: f32, b: f32| 1.0 + (0.3 * r + 0.2 * b).sin() * (0.4 * c - 0.3 * b).cos();
+/// let hsi = Array3::from_shape_fn((8, 8, 9), |(r, c, b)| z(2.0 * r as f32 + 0.5, 2.0 * c as f32 + 0.5, b as f32));
+/// let msi = Array3::from_shape_fn((16, 16, 3), |(r, c, b)| z(r as f32, c as f32, 3.0 * b as f32 + 1.0));
+///
+/// let fused = Fusion::new(&hsi, &msi)
+///     .psf(Psf::Blind)
+///     .settings(|config| config.training.steps = 50)
+///     .run()?;
+/// assert_eq!(fused.image()?.samples.dim(), (16, 16, 9));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Fusion<'a, 'e> {
+    pair: Pair<'a>,
+    choices: Choices,
+    device: Device<'a, 'e>,
+    watcher: Option<&'a mut dyn Watcher>,
+    keeper: Option<&'a mut Keeper>,
+    token: Option<Token>,
+}
+
+impl<'a, 'e> Fusion<'a, 'e> {
+    /// Of a low-resolution hyperspectral image (h×w×B) and a high-resolution multispectral image (H×W×b) of one scene: arrays,
+    /// array views, a [`crate::cube::Cube`], or a [`View`] with what else is known of an image.
+    ///
+    /// H/h and W/w are one integer. Where both images have a pixel grid in their metadata, it says the ratio and which parts
+    /// they share ([`Fusion::ignore_georeference`]).
+    pub fn new(hsi: impl Into<View<'a>>, msi: impl Into<View<'a>>) -> Self {
+        Fusion::of(Pair::Images(hsi.into(), msi.into()))
+    }
+
+    /// Of a scene that is read and scaled already; `metadata` is what the result is to carry.
+    pub fn of_scene(scene: Scene, metadata: Metadata) -> Self {
+        Fusion::of(Pair::Scene(Box::new(scene), metadata))
+    }
+
+    fn of(pair: Pair<'a>) -> Self {
+        Fusion {
+            pair,
+            choices: Choices {
+                config: Config::load("single-scene", None),
+                psf: Psf::Blind,
+                srf: Srf::Blind,
+                known: Known::default(),
+                georeferenced: true,
+                memory: usize::MAX,
+                scratch: None,
+            },
+            device: Device::Open(&*PROCESSOR),
+            watcher: None,
+            keeper: None,
+            token: None,
+        }
+    }
+
+    /// What is known of the point spread function.
+    pub fn psf(mut self, psf: Psf) -> Self {
+        self.choices.psf = psf;
+        self
+    }
+
+    /// What is known of the spectral response.
+    pub fn srf(mut self, srf: Srf) -> Self {
+        self.choices.srf = srf;
+        self
+    }
+
+    /// PSF and SRF that are checked and scaled already.
+    pub fn known(mut self, known: Known) -> Self {
+        self.choices.known = known;
+        self
+    }
+
+    /// The configuration, as [`Config::load`] makes it. The default is the preset `single-scene`.
+    pub fn config(mut self, config: Config) -> Self {
+        self.choices.config = Ok(config);
+        self
+    }
+
+    /// Changes some settings of the configuration.
+    pub fn settings(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.choices.config {
+            change(config);
+        }
+        self
+    }
+
+    /// Seed of weights, noise and batches: the same seed on the same device gives the same bits.
+    pub fn seed(self, seed: u64) -> Self {
+        self.settings(|config| config.seed = seed)
+    }
+
+    /// Whose pixels the result lies on, where the two images are shifted against each other.
+    pub fn grid(self, register: Register) -> Self {
+        self.settings(|config| config.register = register)
+    }
+
+    /// Goes by the sizes of the two images, whatever their grids say.
+    pub fn ignore_georeference(mut self) -> Self {
+        self.choices.georeferenced = false;
+        self
+    }
+
+    /// Bytes of memory to stay below where that is possible. Images of a larger scene lie on disk, and a larger result is made
+    /// strip by strip whenever rows of it are asked for; no bit of it changes.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.choices.memory = bytes;
+        self
+    }
+
+    /// The folder for what lies on disk; without it that of the system for temporary files.
+    pub fn scratch(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.choices.scratch = Some(folder.into());
+        self
+    }
+
+    /// The engine to compute on; without it the processor.
+    pub fn on(mut self, engine: &'e dyn Engine<f32>) -> Self {
+        self.device = Device::Open(engine);
+        self
+    }
+
+    /// An engine that is asked for where it is first computed on, and not before: a device may open beside what needs none.
+    pub fn on_demand(mut self, engine: &'a dyn Fn() -> Result<&'e dyn Engine<f32>>) -> Self {
+        self.device = Device::OnDemand(engine);
+        self
+    }
+
+    /// Whoever is told of stages and their progress.
+    pub fn watch(mut self, watcher: &'a mut dyn Watcher) -> Self {
+        self.watcher = Some(watcher);
+        self
+    }
+
+    /// Leaves checkpoints, or goes on from one.
+    pub fn keep(mut self, keeper: &'a mut Keeper) -> Self {
+        self.keeper = Some(keeper);
+        self
+    }
+
+    /// The token that stops the fusion when another thread cancels it.
+    pub fn cancel(mut self, token: &Token) -> Self {
+        self.token = Some(token.clone());
+        self
+    }
+
+    /// Runs all stages: denoising, the estimate of PSF and SRF, training, fine-tuning, reconstruction and refinement.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the two images do not fit each other or what is known of the sensors,
+    /// [`Error::Interrupted`] after a stop, [`Error::Failed`] where training diverges, [`Error::Device`] where a device fails.
+    pub fn run(mut self) -> Result<Fused<'e>> {
+        let token = self.token.take().unwrap_or_default();
+        token.during(|| {
+            let prepared = self.choices.prepare(self.pair)?;
+            let open = || match self.device {
+                Device::Open(engine) => Ok(engine),
+                Device::OnDemand(engine) => engine(),
+            };
+            let job = Job {
+                engine: &open,
+                config: &prepared.config,
+                scene: prepared.scene,
+                known: prepared.known,
+                metadata: prepared.metadata,
+                memory: self.choices.memory,
+            };
+            let (silent, none) = (&mut Silent, &mut Keeper::none());
+            fuse(job, self.watcher.unwrap_or(silent), self.keeper.unwrap_or(none))
+        })
+    }
+
+    /// Estimates PSF and SRF from the two images alone and ends there: seconds instead of minutes.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the two images do not fit each other, have no usable pixel or are zero throughout,
+    /// [`Error::Interrupted`] after a stop.
+    pub fn estimate(mut self) -> Result<Estimate> {
+        let token = self.token.take().unwrap_or_default();
+        token.during(|| {
+            let prepared = self.choices.prepare(self.pair)?;
+            estimate_degradation(&prepared.config, &prepared.scene, &prepared.known)
+        })
+    }
+}
+
+impl Choices {
+    fn prepare(&self, pair: Pair) -> Result<Prepared> {
+        let config = self.config.clone()?;
+        config.check("the settings of the fusion")?;
+        let (scene, metadata) = match pair {
+            Pair::Scene(scene, metadata) => (*scene, metadata),
+            Pair::Images(hsi, msi) => self.placed(&hsi, &msi)?,
+        };
+        let size = match config.degradation.kernel {
+            0 => scene.scale,
+            kernel => kernel,
+        };
+        let psf = match &self.psf {
+            Psf::Blind => self.known.psf.clone(),
+            Psf::Kernel(kernel) => Some(psf_from_matrix(kernel.clone(), "the PSF")?),
+            Psf::Named(named) => named.kernel(size, [0.0; 2])?,
+        };
+        let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
+        let srf = match &self.srf {
+            Srf::Blind => self.known.srf.clone(),
+            Srf::Matrix(matrix) => Some(srf_from_matrix(matrix.clone(), bands, "the SRF")?),
+            Srf::Named(named) => named.response(&metadata, bands, None)?,
+        };
+        if let Some(srf) = srf.as_ref().filter(|srf| srf.ncols() != msi_bands) {
+            return Err(Error::input(format!(
+                "the SRF has {} bands and the MSI {msi_bands}; name those of the sensor that the MSI has, as in sentinel-2a:B2,B3",
+                srf.ncols()
+            )));
+        }
+        let known = Known { psf, srf };
+        checked_kernel(&config, &known, scene.scale)?;
+        Ok(Prepared {
+            config,
+            scene,
+            known,
+            metadata,
+        })
+    }
+
+    /// The two images as a scene of the ground that they share, and what a result of them carries.
+    fn placed(&self, hsi: &dyn Strips, msi: &dyn Strips) -> Result<(Scene, Metadata)> {
+        let shared = match self.georeferenced {
+            true => overlap(hsi, msi, "the HSI", "the MSI")?,
+            false => None,
+        };
+        let folder = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let mut room = Room::new(self.memory, folder);
+        let store = store([hsi, msi], shared.as_ref(), &mut room, fusion_bytes)?;
+        let images = [("the HSI", hsi), ("the MSI", msi)];
+        let placed = place(images, shared, store, |_, _| Ok(()))?;
+        Ok((placed.scene, Metadata::of_fusion(&placed.hsi, &placed.msi)))
+    }
+}
+
+/// PSF (K×K, sum 1) and SRF (B×b, columns sum to 1) as a fusion found them or was given them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Degradation {
+    /// The point spread function on the MSI's pixels.
+    pub psf: Array2<f64>,
+    /// The spectral response, a column a band of the MSI.
+    pub srf: Array2<f64>,
+}
+
+impl Fused<'_> {
+    /// Writes the result, strip by strip, in the format that the name of `path` asks for; an existing file is replaced when
+    /// the new one is whole.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] where the file cannot be written or its format cannot hold the result, those of [`FusedImage`].
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
+        let target = Target {
+            path: path.as_ref(),
+            sample_type: SampleType::F32,
+            interleave: None,
+            memory: usize::MAX,
+        };
+        write_strips(&target, &self.strips(), &mut |_, _| ()).map(drop)
+    }
+
+    /// PSF and SRF.
+    pub fn degradation(&self) -> Degradation {
+        Degradation {
+            psf: self.model.psf(),
+            srf: self.model.srf(),
+        }
+    }
+
+    /// A standard deviation for every sample of the result, strip by strip.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] where there is one member and its standard deviation was not trained.
+    pub fn deviation(&self) -> Result<Deviation<'_>> {
+        let config = &self.model.config;
+        deviation::check(self.model.architecture.members, config.training.sampling)?;
+        Ok(Deviation::new(self))
+    }
+
+    /// What the run tells of itself, in numbers.
+    pub fn report(&self) -> Summary {
+        Summary::new(self)
+    }
+}
