@@ -3,11 +3,13 @@
 //! A low-resolution hyperspectral image and a high-resolution multispectral image of one scene go in,
 //! a high-resolution hyperspectral image comes out. `docs/ARCHITECTURE.md` has the plan of the house.
 
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod coordination;
 pub mod cube;
 pub mod engine;
 pub mod error;
+#[cfg(feature = "cli")]
 pub mod experiment;
 pub mod fusion;
 pub mod interrupt;
@@ -17,6 +19,7 @@ pub mod network;
 pub mod random;
 pub mod real;
 pub mod refine;
+#[cfg(feature = "cli")]
 pub mod report;
 pub mod sensor;
 

@@ -114,7 +114,7 @@ impl Doctor {
 }
 
 /// All adapters, each tested with one step and one reconstruction of the CAVE network.
-#[cfg(feature = "gpu")]
+#[cfg(feature = "verify")]
 fn adapters(output: &Output) -> Vec<Adapter> {
     use std::time::Instant;
 
@@ -157,8 +157,8 @@ fn adapters(output: &Output) -> Vec<Adapter> {
     all.collect()
 }
 
-/// A build without the GPU engine sees none.
-#[cfg(not(feature = "gpu"))]
+/// A build without the comparisons tests none.
+#[cfg(not(feature = "verify"))]
 fn adapters(_output: &Output) -> Vec<Adapter> {
     Vec::new()
 }

@@ -19,7 +19,7 @@ use crate::experiment::manifest::Reference;
 use crate::experiment::plan::Plan;
 use crate::experiment::runner::{Runner, cells_folder};
 use crate::experiment::table::{Heading, Results};
-use crate::experiment::{manifest, robustness, scenes, table2};
+use crate::experiment::{manifest, published, robustness, scenes};
 use crate::io;
 use crate::report::html::ExperimentPage;
 use crate::report::plot::Figure;
@@ -227,7 +227,7 @@ impl Run<'_> {
             config: self.paper,
             seeds: self.seeds,
             ran: self.ran.clone(),
-            published: (self.name == "table2").then_some((table2::PROTOCOL, &table2::PUBLISHED[..])),
+            published: (self.name == "table2").then_some((published::PROTOCOL, &published::PUBLISHED[..])),
         };
         let results = Results::new(&heading, self.references, &self.plan, &finished);
         let figures = (self.figures)(&results);

@@ -49,7 +49,7 @@ mod simulate;
 mod summary;
 mod supplement;
 mod train;
-#[cfg(feature = "gpu")]
+#[cfg(feature = "verify")]
 mod verify;
 
 /// Blind hyperspectral super-resolution: fuse a low-resolution hyperspectral and a high-resolution
@@ -167,7 +167,7 @@ enum Command {
     #[cfg(feature = "gpu")]
     Devices(devices::Devices),
     Doctor(doctor::Doctor),
-    #[cfg(feature = "gpu")]
+    #[cfg(feature = "verify")]
     Verify(verify::Verify),
     Render(render::Render),
     Completions(completions::Completions),
@@ -243,7 +243,7 @@ impl Command {
             #[cfg(feature = "gpu")]
             Command::Devices(command) => command.run(output),
             Command::Doctor(command) => command.run(output),
-            #[cfg(feature = "gpu")]
+            #[cfg(feature = "verify")]
             Command::Verify(command) => command.run(output),
             Command::Render(command) => command.run(output),
             Command::Completions(command) => command.run(output),

@@ -38,7 +38,8 @@ pub struct Config {
 }
 
 /// Refinement of a fusion: denoising of the MSI before it, consistency with the HSI after it.
-#[derive(Serialize, Deserialize, clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Refine {
     /// As strongly as the noise found in the two images allows
@@ -49,7 +50,8 @@ pub enum Refine {
 }
 
 /// Whose pixels the result of a fusion lies on, where the two images are shifted against each other.
-#[derive(Serialize, Deserialize, clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum Register {
     /// The HSI's where the shift is less than a pixel of the MSI, the MSI's otherwise

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::time::Instant;
+use web_time::Instant;
 
 use ndarray::{Array3, ArrayView2, s};
 

@@ -1,7 +1,7 @@
 //! Refinement of a scene's result, held as a whole or made strip by strip.
 
 use std::ops::Range;
-use std::time::Instant;
+use web_time::Instant;
 
 use ndarray::{Array2, Array3};
 

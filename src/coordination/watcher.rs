@@ -1,6 +1,6 @@
 //! Whoever watches a run, and the time of its stages.
 
-use std::time::Instant;
+use web_time::Instant;
 
 use crate::engine::StepLosses;
 use crate::error::Result;

@@ -2,12 +2,13 @@
 
 use crate::coordination::config::Config;
 use crate::error::Result;
+use crate::experiment::conditions::{Observation, setting};
 use crate::experiment::manifest::Reference;
-use crate::experiment::paper::{Observation, Paper, setting};
+use crate::experiment::paper::Paper;
 use crate::experiment::plan::Plan;
+use crate::experiment::published::METRICS;
 use crate::experiment::table::{ResultRow, Results, SceneLine};
 use crate::experiment::trace::{Point, Trace};
-use crate::metrics::Scores;
 use crate::report::chart::{Chart, Series};
 use crate::report::plot::{Content, Figure, Strip};
 
@@ -121,17 +122,6 @@ pub(super) fn metric_charts(runs: &[(String, &Trace)]) -> Vec<Chart> {
         })
         .collect()
 }
-
-/// Name, label and value of a metric.
-type Metric = (&'static str, &'static str, fn(&Scores) -> f64);
-
-/// The metrics of the paper.
-pub(super) const METRICS: [Metric; 4] = [
-    ("PSNR", "PSNR (dB), higher is better", |s| s.psnr_db),
-    ("SAM", "SAM (degrees), lower is better", |s| s.sam_deg),
-    ("ERGAS", "ERGAS, lower is better", |s| s.ergas),
-    ("UIQI", "UIQI, higher is better", |s| s.uiqi),
-];
 
 /// The PSF at the start, at epochs that are spread over the run, at its end, and the true one.
 pub(super) fn strip(name: &str, row: &ResultRow, trace: &Trace) -> Strip {

@@ -5,9 +5,10 @@
 
 use crate::coordination::config::{Config, Guide};
 use crate::error::Result;
+use crate::experiment::conditions::{Observation, setting};
 use crate::experiment::convergence::{EPOCHS, conditions, metric_charts, over_epochs, strip, traced_of};
 use crate::experiment::manifest::Reference;
-use crate::experiment::paper::{Observation, Paper, setting};
+use crate::experiment::paper::Paper;
 use crate::experiment::plan::Plan;
 use crate::experiment::table::Results;
 use crate::report::chart::{Chart, Series};

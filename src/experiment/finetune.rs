@@ -3,10 +3,12 @@
 
 use crate::coordination::config::{Config, FineTunePsf, Guide};
 use crate::error::Result;
-use crate::experiment::convergence::{METRICS, conditions, traced_of};
+use crate::experiment::conditions::{Observation, setting};
+use crate::experiment::convergence::{conditions, traced_of};
 use crate::experiment::manifest::Reference;
-use crate::experiment::paper::{Observation, Paper, setting};
+use crate::experiment::paper::Paper;
 use crate::experiment::plan::Plan;
+use crate::experiment::published::METRICS;
 use crate::experiment::table::Results;
 use crate::report::chart::{Chart, Series};
 use crate::report::plot::{Content, Figure};

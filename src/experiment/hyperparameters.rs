@@ -2,10 +2,11 @@
 
 use crate::coordination::config::Config;
 use crate::error::Result;
-use crate::experiment::convergence::METRICS;
+use crate::experiment::conditions::{Observation, setting};
 use crate::experiment::manifest::Reference;
-use crate::experiment::paper::{Observation, Paper, setting};
+use crate::experiment::paper::Paper;
 use crate::experiment::plan::Plan;
+use crate::experiment::published::METRICS;
 use crate::experiment::table::{ResultRow, Results};
 use crate::report::chart::{Chart, Series};
 use crate::report::plot::{Content, Figure};

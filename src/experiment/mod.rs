@@ -8,6 +8,7 @@
 //! the figures are data that [`crate::report::plot`] draws. Stands between the command line and coordination.
 
 pub mod cell;
+pub mod conditions;
 pub mod convergence;
 pub mod coordination;
 pub mod finetune;
@@ -16,7 +17,9 @@ pub mod manifest;
 pub mod network;
 mod observed;
 pub mod paper;
+mod paper_run;
 pub mod plan;
+pub mod published;
 pub mod robustness;
 pub mod runner;
 pub mod scenes;

@@ -7,13 +7,12 @@ use ndarray::{Array2, Array3};
 use crate::coordination::product::finish;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
-use crate::coordination::watcher::stage;
+use crate::coordination::watcher::{Watcher, stage};
 use crate::cube::{Cube, Metadata, bicubic};
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Outcome, Setting, Told};
 use crate::experiment::manifest::{Images, MsiSource, Reference};
-use crate::experiment::runner::Observer;
-use crate::experiment::trace::Trace;
+use crate::experiment::trace::{Trace, nrmse};
 use crate::metrics::{Convention, evaluate};
 use crate::sensor::observe::{Observation, add_noise, apply_response, blur_and_downsample};
 use crate::sensor::psf::centroid;
@@ -119,8 +118,8 @@ impl Observed {
         })
     }
 
-    pub fn outcome(&self, made: &Made, observer: &mut dyn Observer) -> Result<Outcome> {
-        let scores = stage("metrics", observer, &mut Vec::new(), |_| {
+    pub fn outcome(&self, made: &Made, watcher: &mut dyn Watcher) -> Result<Outcome> {
+        let scores = stage("metrics", watcher, &mut Vec::new(), |_| {
             evaluate(&self.reference, &made.image, self.scale, Convention::Strict)
         })?;
         let distance = |psf: &Array2<f64>| {
@@ -140,10 +139,4 @@ impl Observed {
             trace: made.trace.clone(),
         })
     }
-}
-
-/// ‖found − truth‖ / ‖truth‖ (Frobenius) of two matrices of one shape.
-pub(super) fn nrmse(found: &Array2<f64>, truth: &Array2<f64>) -> f64 {
-    let error: f64 = found.iter().zip(truth).map(|(a, b)| (a - b) * (a - b)).sum();
-    (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt()
 }

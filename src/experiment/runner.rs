@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::experiment::cell::{Cell, Method, Outcome, Setting};
 use crate::experiment::manifest::{Images, Reference};
 use crate::experiment::observed::{Made, Observed};
-use crate::experiment::paper::{Task, Trained};
+use crate::experiment::paper_run::{Task, Trained};
 use crate::experiment::plan::Plan;
 use crate::fusion::Fusion;
 use crate::interrupt::{self, Keeping};

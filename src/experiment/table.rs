@@ -8,8 +8,8 @@ use crate::coordination::config::Config;
 use crate::experiment::cell::{Cell, Method, Outcome};
 use crate::experiment::manifest::Reference;
 use crate::experiment::plan::Plan;
+use crate::experiment::published::{METRICS, Published};
 use crate::experiment::runner::{Finished, build};
-use crate::experiment::table2::{self, Published};
 use crate::experiment::trace::SETTLED;
 use crate::metrics::Scores;
 use crate::report::table::{Table, quoted};
@@ -319,10 +319,43 @@ impl Results {
         remarks
     }
 
-    /// A table a factor, with means over scenes and seeds; of `table2` the one with the published rows.
+    /// Published rows, then measured ones with mean and standard deviation over scenes and seeds.
+    fn beside(&self, protocol: &str, published: &[Published]) -> Table {
+        let head = ["", "PSNR (dB)", "SAM (deg)", "ERGAS", "UIQI", "runs"];
+        let mut rows: Vec<Vec<String>> = published
+            .iter()
+            .map(|p| {
+                let mut row = vec![format!("{} (published)", p.method)];
+                row.extend(p.scores.iter().map(f64::to_string));
+                row.push("-".to_owned());
+                row
+            })
+            .collect();
+        for (_, value) in self.groups() {
+            let here = self.rows.iter().filter(|r| r.value == value);
+            let scores: Vec<_> = here.map(|r| &r.outcome.scores).collect();
+            let mut row = vec![value.to_owned()];
+            for (k, (_, _, metric)) in METRICS.iter().enumerate() {
+                let values: Vec<f64> = scores.iter().map(|s| metric(s)).collect();
+                row.push(mean_and_spread(&values, [2, 2, 3, 4][k]));
+            }
+            row.push(scores.len().to_string());
+            rows.push(row);
+        }
+        Table {
+            title: "Table of section E".to_owned(),
+            head: head.map(str::to_owned).to_vec(),
+            rows,
+            note: format!(
+                "Published rows: {protocol}. The others: mean and standard deviation over scenes and seeds, `strict`."
+            ),
+        }
+    }
+
+    /// A table a factor, with means over scenes and seeds; where there are published rows, the one table with them.
     pub fn tables(&self) -> Vec<Table> {
-        if self.published.is_some() {
-            return vec![table2::table(self)];
+        if let Some((protocol, published)) = self.published {
+            return vec![self.beside(protocol, published)];
         }
         let mut tables: Vec<Table> = Vec::new();
         for (factor, value) in self.groups() {

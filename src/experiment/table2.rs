@@ -1,52 +1,20 @@
 //! `experiment table2`: the supplement's section E. Each scene under a PSF drawn from the six of the paper, several seeds,
 //! beside the published rows.
 
-use serde::Serialize;
-
 use crate::coordination::config::{Config, FineTunePsf};
 use crate::error::{Error, Result};
 use crate::experiment::cell::Method;
-use crate::experiment::convergence::METRICS;
+use crate::experiment::conditions::{Observation, paper_psf, setting};
 use crate::experiment::manifest::Reference;
-use crate::experiment::paper::{Observation, Paper, Start, paper_psf, setting};
+use crate::experiment::paper::{Paper, Start};
 use crate::experiment::plan::Plan;
-use crate::experiment::table::{Results, mean_and_spread};
 use crate::random::{Purpose, key, philox};
-use crate::report::table::Table;
 
 /// Number of the paper's PSFs.
 const PSFS: u32 = 6;
 
 /// What all rows have in common.
 const FACTOR: &str = "PSF drawn from the six";
-
-/// What the paper and its supplement report for CAVE at ×32 with PSFs that change from image to image.
-pub const PROTOCOL: &str = "as published by Guo et al. (CVPR 2023): CAVE x32, PSFs that change from image to image, 16 scenes \
-                            to train and 16 to test, metrics as their code computes them";
-
-/// A published row.
-#[derive(Debug, Clone, Serialize)]
-pub struct Published {
-    /// The method, as the paper calls it.
-    pub method: &'static str,
-    /// PSNR in dB, SAM in degrees, ERGAS and UIQI.
-    pub scores: [f64; 4],
-}
-
-const fn published(method: &'static str, scores: [f64; 4]) -> Published {
-    Published { method, scores }
-}
-
-/// The published rows.
-pub const PUBLISHED: [Published; 7] = [
-    published("CNMF", [27.4, 17.9, 1.33, 0.815]),
-    published("HySure", [28.0, 24.0, 1.25, 0.791]),
-    published("CSTF", [28.2, 15.8, 1.12, 0.816]),
-    published("MHFNet", [32.2, 10.0, 1.17, 0.761]),
-    published("CUCaNet", [34.1, 9.10, 0.964, 0.922]),
-    published("UAL", [34.9, 8.97, 0.797, 0.845]),
-    published("Guo et al.", [39.5, 6.83, 0.355, 0.944]),
-];
 
 /// Whether the paper's network sees the scenes of the manifest but the one it is tested on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,37 +89,4 @@ fn others(references: &[Reference], reference: &Reference) -> Result<Vec<(String
         )));
     }
     Ok(found)
-}
-
-/// The table: published rows, then measured ones with mean and standard deviation over scenes and seeds.
-pub fn table(results: &Results) -> Table {
-    let head = ["", "PSNR (dB)", "SAM (deg)", "ERGAS", "UIQI", "runs"];
-    let mut rows: Vec<Vec<String>> = PUBLISHED
-        .iter()
-        .map(|p| {
-            let mut row = vec![format!("{} (published)", p.method)];
-            row.extend(p.scores.iter().map(f64::to_string));
-            row.push("-".to_owned());
-            row
-        })
-        .collect();
-    for (_, value) in results.groups() {
-        let here = results.rows.iter().filter(|r| r.value == value);
-        let scores: Vec<_> = here.map(|r| &r.outcome.scores).collect();
-        let mut row = vec![value.to_owned()];
-        for (k, (_, _, metric)) in METRICS.iter().enumerate() {
-            let values: Vec<f64> = scores.iter().map(|s| metric(s)).collect();
-            row.push(mean_and_spread(&values, [2, 2, 3, 4][k]));
-        }
-        row.push(scores.len().to_string());
-        rows.push(row);
-    }
-    Table {
-        title: "Table of section E".to_owned(),
-        head: head.map(str::to_owned).to_vec(),
-        rows,
-        note: format!(
-            "Published rows: {PROTOCOL}. The others: mean and standard deviation over scenes and seeds, `strict`."
-        ),
-    }
 }

@@ -4,7 +4,6 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use crate::coordination::training::{Epoch, rises};
-use crate::experiment::observed::nrmse;
 use crate::metrics::Scores;
 use crate::sensor::psf::GaussianPsf;
 
@@ -95,6 +94,12 @@ impl Trace {
         let all = self.training.iter().chain(&self.finetuning);
         all.rev().find(|p| p.scores.is_some())
     }
+}
+
+/// ‖found − truth‖ / ‖truth‖ (Frobenius) of two matrices of one shape.
+pub(super) fn nrmse(found: &Array2<f64>, truth: &Array2<f64>) -> f64 {
+    let error: f64 = found.iter().zip(truth).map(|(a, b)| (a - b) * (a - b)).sum();
+    (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt()
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use crate::cube::{Metadata, SampleType};
 pub(crate) const MAGIC: &[u8] = b"ENVI";
 
 /// Order of the samples in the data file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interleave {
     /// Band after band, each row by row.
     Bsq,

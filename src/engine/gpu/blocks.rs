@@ -57,7 +57,7 @@ pub fn blocks(layout: &Layout, shape: &Shape, frozen_encoder: bool) -> Vec<[u32;
     blocks
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "verify"))]
 mod tests {
     use super::*;
     use crate::engine::gpu::cases::cases;

@@ -109,7 +109,7 @@ pub fn fits(needed: usize, memory: usize) -> Result<()> {
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "verify"))]
 mod tests {
     use super::*;
     use crate::engine::gpu::cases::cases;

@@ -65,15 +65,16 @@ impl SimdEngine {
 
     /// One engine for every instruction set that this machine can run, the plainest first: for tests.
     pub fn every_level() -> Vec<Self> {
-        let mut levels = vec![Self::from(Arch::Scalar)];
-        #[cfg(target_arch = "x86_64")]
-        {
-            levels.extend(pulp::x86::V3::try_new().map(|simd| Self::from(Arch::V3(simd))));
-            levels.extend(pulp::x86::V4::try_new().map(|simd| Self::from(Arch::V4(simd))));
-        }
-        #[cfg(target_arch = "aarch64")]
-        levels.extend(pulp::aarch64::Neon::try_new().map(|simd| Self::from(Arch::Neon(simd))));
-        levels
+        let wider: Vec<Option<Arch>> = vec![
+            #[cfg(target_arch = "x86_64")]
+            pulp::x86::V3::try_new().map(Arch::V3),
+            #[cfg(target_arch = "x86_64")]
+            pulp::x86::V4::try_new().map(Arch::V4),
+            #[cfg(target_arch = "aarch64")]
+            pulp::aarch64::Neon::try_new().map(Arch::Neon),
+        ];
+        let levels = [Arch::Scalar].into_iter().chain(wider.into_iter().flatten());
+        levels.map(Self::from).collect()
     }
 
     /// Name of the instruction set.

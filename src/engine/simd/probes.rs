@@ -1,6 +1,6 @@
 //! The limits of the processor, measured with the threads and the instruction set that the engine uses.
 
-use std::time::{Duration, Instant};
+use web_time::{Duration, Instant};
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;

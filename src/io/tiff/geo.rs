@@ -1,7 +1,7 @@
 //! GeoTIFF tags (OGC 19-008) and [`Grid`]. Tags that were read and are still true are written as they stood.
 
 use super::directory::{Directory, Outcome, Source};
-use super::write::Tag;
+use super::tag::Tag;
 use crate::cube::grid::{GeoKey, GeoTiffTags, Grid, RASTER_TYPE_KEY, Source as Words, Transform};
 
 const PIXEL_SCALE: u16 = 33550;

@@ -38,6 +38,7 @@ mod directory;
 mod gdal;
 mod geo;
 mod page;
+mod tag;
 mod write;
 
 pub(crate) use geo::lost;

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use super::chunk::Predictor;
 use super::page::{sample_format, tags};
+use super::tag::{Tag, word};
 use super::{gdal, geo};
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -23,72 +24,6 @@ use crate::io::samples::{width, write_samples};
 const STRIP: usize = 1 << 16;
 /// Bytes of the strips of all bands that are held.
 const HELD: usize = 64 << 20;
-
-/// A tag with its values as little-endian bytes.
-pub(super) struct Tag {
-    number: u16,
-    kind: u16,
-    count: u64,
-    bytes: Vec<u8>,
-}
-
-impl Tag {
-    pub(super) fn shorts(number: u16, values: &[u16]) -> Self {
-        Tag {
-            number,
-            kind: 3,
-            count: values.len() as u64,
-            bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        }
-    }
-
-    fn long(number: u16, value: u32) -> Self {
-        Tag {
-            number,
-            kind: 4,
-            count: 1,
-            bytes: value.to_le_bytes().into(),
-        }
-    }
-
-    pub(super) fn doubles(number: u16, values: &[f64]) -> Self {
-        Tag {
-            number,
-            kind: 12,
-            count: values.len() as u64,
-            bytes: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        }
-    }
-
-    pub(super) fn text(number: u16, text: &str) -> Self {
-        let mut bytes = text.replace('\0', " ").into_bytes();
-        bytes.push(0);
-        Tag {
-            number,
-            kind: 2,
-            count: bytes.len() as u64,
-            bytes,
-        }
-    }
-
-    /// Places in the file, in the width that the kind of file has.
-    fn places(number: u16, values: &[u64], big: bool) -> Self {
-        Tag {
-            number,
-            kind: if big { 16 } else { 4 },
-            count: values.len() as u64,
-            bytes: values.iter().flat_map(|&v| word(v, big)).collect(),
-        }
-    }
-}
-
-/// A number as an offset or count of the directory.
-fn word(value: u64, big: bool) -> Vec<u8> {
-    match big {
-        true => value.to_le_bytes().into(),
-        false => (value as u32).to_le_bytes().into(),
-    }
-}
 
 /// A TIFF file that grows by rows.
 pub(crate) struct TiffWriter {

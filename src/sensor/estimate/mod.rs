@@ -17,7 +17,6 @@ mod tests;
 mod uncertainty;
 mod windows;
 
-use clap::ValueEnum;
 use ndarray::{Array2, ArrayView2, ArrayView3};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +27,8 @@ use crate::error::{Error, Result};
 pub use self::mixture::fit_mixture;
 
 /// Form of the PSF that is searched.
-#[derive(Serialize, Deserialize, ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[serde(rename_all = "lowercase")]
 pub enum PsfModel {
     /// A Gaussian unless a disk or a line explains the two images better; then a free kernel.
