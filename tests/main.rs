@@ -6,6 +6,7 @@
 
 mod common;
 
+mod architecture;
 mod bands_and_masks;
 mod batch_cli;
 mod engine_on_demand;

@@ -5,7 +5,9 @@ use crate::coordination::keeper::Keeper;
 use crate::coordination::model::Model;
 use crate::coordination::revival::{Witnesses, checks, mortal};
 use crate::coordination::run::{Run, Tuning};
-use crate::coordination::training::{self, Coordination, History, Progress, coordinate, on_plateau};
+use crate::coordination::training::{
+    self, Coordination, FineTuning, History, Progress, coordinate, on_plateau,
+};
 use crate::coordination::training_set::TrainingData;
 use crate::engine::{Engine, StepLosses, TrainingState};
 use crate::error::{Error, Result};
@@ -216,15 +218,16 @@ pub fn fine_tune_in_epochs(
     if done < last {
         let problem = run.model.problem(data.batches.capacity(), true);
         let mut trainer = engine.trainer(&problem, &data.set, tuning.state.clone())?;
+        let config = &config;
+        let task = FineTuning { config, before };
         let _shield = keeper.watch();
         while let Some(tuning) = run.tuning.as_mut().filter(|t| t.step < last) {
             let step = tuning.step;
             let end = epochs.end(step).min(keeper.next(step)).min(last);
             let outcome = training::fine_tune(
                 trainer.as_mut(),
-                &config,
+                &task,
                 &mut data.batches,
-                before,
                 before + step + 1..=before + end,
                 &mut tuning.history.steps,
                 &mut |_, _, losses| progress(losses.step - before - done, last - done, losses),

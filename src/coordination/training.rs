@@ -209,17 +209,22 @@ fn step_apart<T: Real>(trainer: &mut dyn Trainer<T>, plan: &StepPlan, start: &[T
     trainer.set_degradation(&theta)
 }
 
+/// Partial fine-tuning of a model: its schedule, and the steps that training had taken.
+pub struct FineTuning<'a> {
+    /// The schedule.
+    pub config: &'a FineTuneConfig,
+    /// Number of the last step of training; steps, and with them the counter of ε, go on from it.
+    pub before: u32,
+}
+
 /// Runs these steps of partial fine-tuning on all windows of a trainer that was made with a frozen encoder.
-///
-/// `before` is the number of the loop's last step: the counter of ε goes on from there.
 ///
 /// # Errors
 /// As [`coordinate`].
 pub fn fine_tune<T: Real>(
     trainer: &mut dyn Trainer<T>,
-    config: &FineTuneConfig,
+    &FineTuning { config, before }: &FineTuning,
     batches: &mut Batches,
-    before: u32,
     steps: RangeInclusive<u32>,
     history: &mut Vec<StepLosses>,
     progress: &mut Progress,

@@ -5,30 +5,25 @@
 //! in strips, so that neither need fit in memory; its numbers do not depend on the strips to the last bit.
 //! `pixel` holds the sums that treat pixels one by one, `window` the indices over sliding windows.
 
+mod pair;
 mod pixel;
 mod window;
 
 use std::fmt;
-use std::ops::Range;
 use std::str::FromStr;
 
-use ndarray::{Array2, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::cube::SampleType;
 use crate::cube::strips::{self, Strips};
-use crate::cube::{Cube, SampleType};
 use crate::error::{Error, Result};
 use crate::interrupt;
 
+use pair::Pair;
+pub use pixel::PSNR_CAP_DB;
 use pixel::{BandSums, Sums};
 use window::{Mean, Planes, Weighting, Windows};
-
-/// PSNR of a band is never reported above this (dB), so that equal images have a finite value.
-///
-/// Rounding a band to single precision alone leaves an error of about 2⁻²⁵/√3 of its peak, which is 155 dB:
-/// what lies above the cap is equality.
-pub const PSNR_CAP_DB: f64 = 160.0;
 
 /// Fewest rows of windows that are looked at together: a strip reads up to 31 rows more than it has windows.
 const LEAST_WINDOW_ROWS: usize = 96;
@@ -162,7 +157,7 @@ fn scores(
     for first in (0..rows).step_by(pixel_rows) {
         interrupt::check()?;
         let range = first..(first + pixel_rows).min(rows);
-        let pair = Pair::read(reference, estimate, range, convention)?;
+        let pair = Pair::read(reference, estimate, range, convention == Convention::Daem)?;
         pixels += pair.counted.iter().filter(|&&ok| ok).count();
         sums.add(&pair, gain, norm_offset)?;
     }
@@ -198,39 +193,6 @@ fn scores(
         pixels,
         masked,
     })
-}
-
-/// Some rows of both images and which of their pixels count.
-struct Pair {
-    first: usize,
-    reference: Cube,
-    estimate: Cube,
-    /// `true` where a pixel enters the indices.
-    counted: Array2<bool>,
-}
-
-impl Pair {
-    fn read(
-        reference: &dyn Strips,
-        estimate: &dyn Strips,
-        rows: Range<usize>,
-        convention: Convention,
-    ) -> Result<Pair> {
-        let first = rows.start;
-        let (reference, estimate) = (reference.rows(rows.clone())?, estimate.rows(rows)?);
-        let counted = Array2::from_shape_fn((reference.rows(), reference.columns()), |(r, c)| {
-            reference.is_valid(r, c)
-                && estimate.is_valid(r, c)
-                && (convention == Convention::Daem
-                    || reference.samples.slice(s![r, c, ..]).iter().any(|&x| x != 0.0))
-        });
-        Ok(Pair {
-            first,
-            reference,
-            estimate,
-            counted,
-        })
-    }
 }
 
 /// The sample that `daem` maps to 255: the largest value of an 8- or 16-bit type, else 1 for images in \[0, 1\]
@@ -297,7 +259,7 @@ fn windowed(
     for first in (0..rows - (uiqi.side().min(ssim.side()) - 1)).step_by(step) {
         interrupt::check()?;
         let read = first..(first + step + more).min(rows);
-        let pair = Pair::read(reference, estimate, read, convention)?;
+        let pair = Pair::read(reference, estimate, read, convention == Convention::Daem)?;
         let size = pair.counted.dim();
         let (uiqi, ssim) = (
             uiqi.support(first..first + step, &pair.counted),
