@@ -89,8 +89,8 @@ impl Srf {
 
 /// The two images, as they were handed in.
 enum Pair<'a> {
-    Images(View<'a>, View<'a>),
-    Scene(Box<Scene>, Metadata),
+    Images(Box<[View<'a>; 2]>),
+    Scene(Box<(Scene, Metadata)>),
 }
 
 /// What is known and wanted.
@@ -153,12 +153,12 @@ impl<'a, 'e> Fusion<'a, 'e> {
     /// H/h and W/w are one integer. Where both images have a pixel grid in their metadata, it says the ratio and which parts
     /// they share ([`Fusion::ignore_georeference`]).
     pub fn new(hsi: impl Into<View<'a>>, msi: impl Into<View<'a>>) -> Self {
-        Fusion::of(Pair::Images(hsi.into(), msi.into()))
+        Fusion::of(Pair::Images(Box::new([hsi.into(), msi.into()])))
     }
 
     /// Of a scene that is read and scaled already; `metadata` is what the result is to carry.
     pub fn of_scene(scene: Scene, metadata: Metadata) -> Self {
-        Fusion::of(Pair::Scene(Box::new(scene), metadata))
+        Fusion::of(Pair::Scene(Box::new((scene, metadata))))
     }
 
     fn of(pair: Pair<'a>) -> Self {
@@ -316,8 +316,8 @@ impl Choices {
         let config = self.config.clone()?;
         config.check("the settings of the fusion")?;
         let (scene, metadata) = match pair {
-            Pair::Scene(scene, metadata) => (*scene, metadata),
-            Pair::Images(hsi, msi) => self.placed(&hsi, &msi)?,
+            Pair::Scene(scene) => *scene,
+            Pair::Images(images) => self.placed(&images[0], &images[1])?,
         };
         let size = match config.degradation.kernel {
             0 => scene.scale,

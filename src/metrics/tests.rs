@@ -1,8 +1,9 @@
 //! Values worked out by hand, values of an independent computation, and the edge cases.
 
-use ndarray::Array3;
+use ndarray::{Array2, Array3, s};
 
 use super::*;
+use crate::cube::Cube;
 
 fn cube(rows: usize, columns: usize, bands: usize, f: impl Fn(usize, usize, usize) -> f64) -> Cube {
     Cube::new(Array3::from_shape_fn((rows, columns, bands), |(r, c, b)| {
