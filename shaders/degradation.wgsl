@@ -30,8 +30,9 @@ struct Gaussian {
 }
 
 fn gaussian(at: u32) -> Gaussian {
-    let dr = f32(at / #{KERNEL}u) - #{KERNEL / 2}.0 - theta[3];
-    let dc = f32(at % #{KERNEL}u) - #{KERNEL / 2}.0 - theta[4];
+    // From the middle of the window, (K - 1) / 2, and the learned offset from it.
+    let dr = f32(at / #{KERNEL}u) - 0.5 * #{KERNEL - 1}.0 - theta[3];
+    let dc = f32(at % #{KERNEL}u) - 0.5 * #{KERNEL - 1}.0 - theta[4];
     let u = theta[0] * dr;
     let v = theta[1] * dr + theta[2] * dc;
     return Gaussian(

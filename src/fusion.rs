@@ -17,7 +17,7 @@ use crate::coordination::overlap::overlap;
 use crate::coordination::placement::{place, store};
 use crate::coordination::product::Fused;
 use crate::coordination::scene::Scene;
-use crate::coordination::start::{Known, checked_kernel, estimate_degradation};
+use crate::coordination::start::{Known, estimate_degradation, told_window};
 use crate::coordination::summary::Summary;
 use crate::coordination::watcher::{Silent, Watcher};
 use crate::cube::strips::Strips;
@@ -30,6 +30,7 @@ use crate::interrupt::Token;
 use crate::io::{Target, write_strips};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, srf_from_matrix};
 use crate::sensor::estimate::Estimate;
+use crate::sensor::window::of_parity;
 
 /// What a fusion computes on where no engine is named.
 static PROCESSOR: LazyLock<SimdEngine> = LazyLock::new(SimdEngine::new);
@@ -319,14 +320,17 @@ impl Choices {
             Pair::Scene(scene) => *scene,
             Pair::Images(images) => self.placed(&images[0], &images[1])?,
         };
-        let size = match config.degradation.kernel {
-            0 => scene.scale,
-            kernel => kernel,
+        let side = match config.degradation.kernel {
+            0 => None,
+            side => Some(side),
         };
         let psf = match &self.psf {
             Psf::Blind => self.known.psf.clone(),
-            Psf::Kernel(kernel) => Some(psf_from_matrix(kernel.clone(), "the PSF")?),
-            Psf::Named(named) => named.kernel(size, [0.0; 2])?,
+            Psf::Kernel(kernel) => {
+                let kernel = psf_from_matrix(kernel.clone(), "the PSF")?;
+                Some(of_parity(kernel, scene.scale))
+            }
+            Psf::Named(named) => named.sized(scene.scale, side)?,
         };
         let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
         let srf = match &self.srf {
@@ -341,7 +345,7 @@ impl Choices {
             )));
         }
         let known = Known { psf, srf };
-        checked_kernel(&config, &known, scene.scale)?;
+        told_window(&config, &known, scene.scale)?;
         Ok(Prepared {
             config,
             scene,

@@ -30,7 +30,7 @@ fn pair() -> Folder {
         }),
     )
     .unwrap();
-    folder.good("simulate --hsi z.hdr --psf gaussian:1.2,0.8,0.3 --srf r.csv --scale 4 --out-hsi x.hdr --out-msi y.hdr");
+    folder.good("simulate --hsi z.hdr --psf gaussian:1.2,0.8,0.3 --kernel 4 --srf r.csv --scale 4 --out-hsi x.hdr --out-msi y.hdr");
     folder
 }
 

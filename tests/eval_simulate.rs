@@ -12,8 +12,7 @@ fn read(path: &Path) -> Cube {
     read_cube(path.to_str().unwrap()).unwrap()
 }
 
-const SIMULATE: &str =
-    "simulate --hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --out-hsi x.npy --out-msi y.npy";
+const SIMULATE: &str = "simulate --hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8 --out-hsi x.npy --out-msi y.npy";
 
 #[test]
 fn simulate_writes_both_observations() {
@@ -75,6 +74,42 @@ fn simulate_crops_only_together_with_the_reference() {
     assert_eq!(read(&folder.path("y.npy")).rows(), 16);
 }
 
+// A Gaussian with a standard deviation of 2 pixels at x4: 14 pixels hold 99.9 % of it, 5 more than the block on each side.
+#[test]
+fn simulate_takes_the_psf_whole_and_invents_nothing_beyond_the_edge() {
+    let folder = Folder::new();
+    folder.cube("z.npy", &scene(32, 36, 31));
+    let wide = SIMULATE
+        .replace("paper:0", "gaussian:4,4,0")
+        .replace("--scale 8 --kernel 8", "--scale 4");
+    assert!(
+        folder
+            .refused(&wide)
+            .contains("give --out-reference FILE to crop to 20 x 24 pixels from row 5, column 5")
+    );
+    let out = folder.run(&format!("{wide} --out-reference c.npy"));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("the 5 pixels around them"));
+    let (x, c) = (read(&folder.path("x.npy")), read(&folder.path("c.npy")));
+    assert_eq!((x.samples.dim(), c.samples.dim()), ((5, 6, 31), (20, 24, 31)));
+    assert_eq!(c.samples, scene(32, 36, 31).samples.slice(s![5..25, 5..29, ..]));
+    // The last LR pixel, with the pixels around the part that was kept.
+    let psf = |at: usize| (-0.125 * (at as f64 - 6.5).powi(2)).exp();
+    let (mut sum, mut weight) = (0.0, 0.0);
+    for (i, j) in (0..14).flat_map(|i| (0..14).map(move |j| (i, j))) {
+        let w = psf(i) * psf(j);
+        sum += w * f64::from(scene(32, 36, 31).samples[[16 + i, 20 + j, 3]]);
+        weight += w;
+    }
+    assert!((f64::from(x.samples[[4, 5, 3]]) - sum / weight).abs() < 1e-6);
+    let cut = folder.run(&format!("{wide} --kernel 4"));
+    assert!(cut.status.success());
+    let said = String::from_utf8_lossy(&cut.stderr).into_owned();
+    assert!(
+        said.contains("--kernel 4 cuts off 52.7 %") && said.contains("14 x 14"),
+        "{said}"
+    );
+}
+
 #[test]
 fn simulate_masks_what_touches_no_data() {
     let folder = Folder::new();
@@ -104,30 +139,33 @@ fn simulate_refuses_bad_input_and_leaves_files_alone() {
     let base = "--out-hsi x.npy --out-msi y.npy";
     for (arguments, word) in [
         (
-            "--hsi gone.npy --psf paper:0 --srf nikon-d700 --scale 8",
+            "--hsi gone.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8",
             "gone.npy",
         ),
         (
-            "--hsi text.npy --psf paper:0 --srf nikon-d700 --scale 8",
+            "--hsi text.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8",
             "text.npy",
         ),
         (
-            "--hsi nan.npy --psf paper:0 --srf nikon-d700 --scale 8",
+            "--hsi nan.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8",
             "row 3, column 4, band 5",
         ),
         (
-            "--hsi six.npy --psf paper:0 --srf nikon-d700 --scale 8",
+            "--hsi six.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8",
             "wavelength",
         ),
         (
-            "--hsi z.npy --psf paper:0 --srf landsat-oli6 --scale 8",
+            "--hsi z.npy --psf paper:0 --srf landsat-oli6 --scale 8 --kernel 8",
             "wavelength",
         ),
         (
             "--hsi z.npy --psf blind --srf nikon-d700 --scale 8",
             "--psf blind",
         ),
-        ("--hsi z.npy --psf paper:0 --srf blind --scale 8", "--srf blind"),
+        (
+            "--hsi z.npy --psf paper:0 --srf blind --scale 8 --kernel 8",
+            "--srf blind",
+        ),
         (
             "--hsi z.npy --psf wide.npy --srf nikon-d700 --scale 8",
             "wide.npy",
@@ -136,29 +174,32 @@ fn simulate_refuses_bad_input_and_leaves_files_alone() {
             "--hsi z.npy --psf k.npy --kernel 3 --srf nikon-d700 --scale 8",
             "--kernel",
         ),
-        ("--hsi z.npy --psf paper:0 --srf wide.npy --scale 8", "wide.npy"),
+        (
+            "--hsi z.npy --psf paper:0 --srf wide.npy --scale 8 --kernel 8",
+            "wide.npy",
+        ),
         (
             "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 0",
             "--scale 0",
         ),
         (
-            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 64",
+            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 64 --kernel 64",
             "less than one block",
         ),
         (
-            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --snr-hsi nan",
+            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8 --snr-hsi nan",
             "NaN dB",
         ),
         (
-            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --nodata 0.1 --out-reference y.npy",
+            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8 --nodata 0.1 --out-reference y.npy",
             "y.npy",
         ),
         (
-            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --out-reference z.npy",
+            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8 --out-reference z.npy",
             "z.npy",
         ),
         (
-            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --out-reference no/folder.npy",
+            "--hsi z.npy --psf paper:0 --srf nikon-d700 --scale 8 --kernel 8 --out-reference no/folder.npy",
             "no",
         ),
     ] {

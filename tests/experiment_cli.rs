@@ -97,7 +97,10 @@ fn robustness_moves_one_factor_at_a_time() {
         .iter()
         .find(|r| r["factor"] == "misregistration" && r["method"] == "network")
         .unwrap();
-    assert_eq!((&network["shift"], &network["kernel"]), (&0.5.into(), &16.into()));
+    assert_eq!(
+        (&network["shift"], &network["published"]),
+        (&0.5.into(), &false.into())
+    );
     assert!(network["centre_error"].as_f64().unwrap() < 1.0);
     let rows = run("disk");
     let of = |model: &str| {

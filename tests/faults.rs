@@ -33,7 +33,7 @@ fn pair() -> Folder {
         (-0.5 * (i as f64 - 1.0 - 3.0 * j as f64).powi(2)).exp()
     });
     write_matrix(folder.path("r.csv"), &response).unwrap();
-    folder.good("simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --srf r.csv --scale 4 --out-hsi x.npy --out-msi y.npy");
+    folder.good("simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --kernel 4 --srf r.csv --scale 4 --out-hsi x.npy --out-msi y.npy");
     fs::write(folder.path("scenes.txt"), "x.npy,y.npy\n").unwrap();
     fs::write(folder.path("m.txt"), "large.npy,r.csv\n").unwrap();
     folder
@@ -158,7 +158,7 @@ fn a_checkpoint_of_another_run_is_refused_by_what_differs() {
     let run = format!("{long} --out f.npy --checkpoint c.safetensors --every 2");
     leave_checkpoint(&folder, &run);
     let resume = format!("{run} --resume");
-    folder.good("simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --srf r.csv --scale 4 --snr-hsi 40 --snr-msi 40 --out-hsi x2.npy --out-msi y2.npy");
+    folder.good("simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --kernel 4 --srf r.csv --scale 4 --snr-hsi 40 --snr-msi 40 --out-hsi x2.npy --out-msi y2.npy");
     folder.good(&format!("{FUSE} --out g.npy --save-degradation s"));
     for (arguments, named) in [
         (format!("{resume} --seed 7"), "seed was 0 and is 7"),

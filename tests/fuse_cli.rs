@@ -17,7 +17,7 @@ fn pair() -> Folder {
     }));
     folder.cube("z.npy", &smooth);
     write_matrix(folder.path("r.csv"), &response()).unwrap();
-    folder.good("simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --srf r.csv --scale 4 --out-hsi x.npy --out-msi y.npy");
+    folder.good("simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --kernel 4 --srf r.csv --scale 4 --out-hsi x.npy --out-msi y.npy");
     folder
 }
 

@@ -32,7 +32,7 @@ fn pair() -> Folder {
     let response = Array2::from_shape_fn((12, 3), |(i, j)| if i / 4 == j { 0.25 } else { 0.0 });
     write_matrix(folder.path("r.csv"), &response).unwrap();
     folder.good(
-        "simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --srf r.csv --scale 4 --snr-msi 35 --snr-hsi 60 --out-hsi x.npy \
+        "simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --kernel 4 --srf r.csv --scale 4 --snr-msi 35 --snr-hsi 60 --out-hsi x.npy \
          --out-msi y.npy",
     );
     folder.good("convert x.npy x.bil");

@@ -15,7 +15,7 @@ fn folder() -> Folder {
     folder
 }
 
-const SIMULATE: &str = "simulate --hsi z.hdr --psf gaussian:1,1,0 --scale 4 --out-hsi x.hdr";
+const SIMULATE: &str = "simulate --hsi z.hdr --psf gaussian:1,1,0 --scale 4 --kernel 4 --out-hsi x.hdr";
 
 #[test]
 fn the_list_names_every_sensor_with_its_source() {

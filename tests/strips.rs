@@ -176,7 +176,7 @@ fn pair(folder: &Folder) {
     };
     folder.cube("z.npy", &collect(&truth).unwrap());
     write_matrix(folder.path("r.csv"), &response(12)).unwrap();
-    folder.good("simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --srf r.csv --scale 4 --out-hsi x.npy --out-msi y.npy");
+    folder.good("simulate --hsi z.npy --psf gaussian:1.2,0.8,0.3 --kernel 4 --srf r.csv --scale 4 --out-hsi x.npy --out-msi y.npy");
 }
 
 /// Whatever the format, the PSF and the mask: a result that is made strip by strip is that of a run that holds it, and
@@ -247,7 +247,7 @@ fn formats_that_are_written_or_read_whole_are_refused_above_the_bound() {
     for command in [
         "eval --reference z.mat --estimate z.npy --scale 4",
         "render z.mat --out a.png",
-        "simulate --hsi z.mat --psf paper:0 --srf r.csv --scale 4 --out-hsi a.npy --out-msi b.npy",
+        "simulate --hsi z.mat --psf paper:0 --srf r.csv --scale 4 --kernel 4 --out-hsi a.npy --out-msi b.npy",
     ] {
         let line = folder.refused(&format!("{command} --max-memory 100kB"));
         assert!(line.contains("z.mat") && line.contains("--max-memory"), "{line}");

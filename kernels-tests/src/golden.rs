@@ -209,6 +209,10 @@ impl Golden {
         };
         if let Some(m) = get("psf.m") {
             theta[..3].copy_from_slice(&[m[0], m[2], m[3]]);
+            // The outside implementation has the centre on pixel K / 2. Of a gradient the centre is not compared.
+            if prefix.starts_with("param.") {
+                theta[3..psf::PARAMETERS].copy_from_slice(&psf::published_centre(self.geometry.kernel));
+            }
         }
         let (means, widths) = theta[psf::PARAMETERS..].split_at_mut(srf::GAUSSIANS * b);
         if let Some(mu) = get("srf.mu") {

@@ -157,6 +157,7 @@ impl FineTune {
         let found = stages.run("estimate", |_| {
             estimate_degradation(&model.config, scene, &Known::default())
         })?;
+        model.geometry.kernel = found.kernel;
         match found.psf {
             Psf::Gaussian(gaussian) => {
                 let parameters = gaussian.parameters().map(|x| x as f32);

@@ -19,7 +19,7 @@ use crate::coordination::memory::fusion_bytes;
 use crate::coordination::overlap::Overlap;
 use crate::coordination::placement::Placed;
 use crate::coordination::product::Product;
-use crate::coordination::start::checked_kernel;
+use crate::coordination::start::told_window;
 use crate::coordination::watcher::split_off;
 use crate::cube::strips::{self, Cropped, Strips};
 use crate::cube::{Metadata, SampleType};
@@ -141,7 +141,7 @@ impl Fuse {
             .as_ref()
             .map(|image| self.fit_reference(image, shape, overlap.as_ref()))
             .transpose()?;
-        checked_kernel(&config, &known, scene.scale)?;
+        told_window(&config, &known, scene.scale)?;
         // A run that is refused for its device leaves no event file.
         match self.log {
             Some(_) => device.engine().map(|_| ())?,

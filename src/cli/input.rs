@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::io;
 use crate::io::{Image, Reading};
 use crate::sensor::catalogue::{PsfSpec, psf_from_matrix};
+use crate::sensor::window::of_parity;
 
-/// The kernel behind `spec`, sum 1: a named one of `size` × `size`, or a file's of the file's size; `None` for `blind`.
-///
-/// `size` is `--kernel`, or the scale where that was not given.
+/// The kernel behind `spec` for a scale, sum 1: a file's, or a named one as a whole or, where `kernel` (`--kernel`) says
+/// so, in a window of that side; `None` for `blind`. Its side is of the parity of the scale ([`of_parity`]).
 ///
 /// # Errors
 /// [`Error::Input`] if the file holds no PSF, or one of another size than an explicit `--kernel`.
@@ -23,10 +23,10 @@ pub fn psf_kernel(spec: &PsfSpec, kernel: Option<usize>, scale: usize) -> Result
                 "{path}: the PSF is {0} x {0} and --kernel asks for {size}; leave --kernel out",
                 psf.nrows()
             ))),
-            _ => Ok(Some(psf)),
+            _ => Ok(Some(of_parity(psf, scale))),
         };
     }
-    spec.kernel(kernel.unwrap_or(scale), [0.0; 2])
+    spec.sized(scale, kernel)
 }
 
 /// Opens an image that is to be compared with `other`: of the bands of `other`, where its file has as many as that of

@@ -298,20 +298,24 @@ fn notice(image: &Image, oddities: &Oddities, unusual: &mut Vec<String>) -> Resu
 pub struct SensorOptions {
     /// Point spread function: blind, FILE (K x K), paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE,
     /// disk:RADIUS or line:LENGTH,ANGLE
+    ///
+    /// Its middle is the middle of the low-resolution pixel. Of a FILE with an odd K at an even ratio of the grids, or the
+    /// other way round, element K/2 lies on pixel s/2 of the s x s block (integer divisions, counted from 0). It is taken whole.
     #[arg(long, default_value = "blind")]
     pub psf: PsfSpec,
     /// Spectral response: blind; a sensor (see `hsr-gpu sensors`), or some of its bands as in sentinel-2a:B2,B3,B4; or
     /// FILE: B x b, or text with a first column `wavelength` (nm) and a response a band, which is resampled
     #[arg(long, default_value = "blind")]
     pub srf: SrfSpec,
-    /// Side of the PSF in HR pixels [default: the ratio of the two grids]
+    /// Side of the PSF's window in HR pixels [default: as the two images ask for: 99.9 % of the PSF]; one more where it and
+    /// the ratio of the grids are not both even or both odd
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub kernel: Option<u16>,
     /// Form of an estimated PSF: gaussian, free (any non-negative kernel: defocus, motion), or auto: free where a disk or a
     /// line explains the two images better than a Gaussian [default: the preset's; auto for single-scene]
     #[arg(long, value_enum)]
     pub psf_model: Option<PsfModel>,
-    /// Hold the PSF's centre on its pixel instead of searching for a misregistration of the two images
+    /// Hold the PSF's centre in the middle of its pixel instead of searching for a misregistration of the two images
     #[arg(long)]
     pub fixed_centre: bool,
 }

@@ -1,8 +1,10 @@
 //! `simulate`: the two observations of a reference image, for experiments under Wald's protocol.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use ndarray::Array2;
 use serde::Serialize;
 
 use super::options::{BandOptions, MemoryOptions};
@@ -15,11 +17,12 @@ use crate::io::{self, Reading, Target, write_strips};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::observe::Observation;
 use crate::sensor::observe_strips::{Blurred, Noisy, Responded};
+use crate::sensor::window::{MASS, resized};
 
 /// Make a low-resolution hyperspectral and a high-resolution multispectral image from a reference
 ///
-/// The samples keep their unit and are written as 32-bit floats. A PSF window that leaves the image sees its edge
-/// pixels repeated.
+/// The samples keep their unit and are written as 32-bit floats. Where the PSF is wider than its pixel, the pixels at the
+/// reference's edge see what lies beyond it, which nobody knows: the images end before that.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  hsr-gpu simulate --hsi scene.npy --psf paper:5 --srf nikon-d700 --scale 32 \
@@ -31,6 +34,10 @@ pub struct Simulate {
     hsi: String,
     /// Point spread function: FILE (K x K), paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE (pixels squared,
     /// radians), disk:RADIUS (defocus) or line:LENGTH,ANGLE (motion)
+    ///
+    /// Its middle is the middle of the low-resolution pixel; the published ones have theirs on pixel K/2 as they were
+    /// published. Of a FILE with an odd K at an even scale, or the other way round, element K/2 lies on pixel s/2 of the
+    /// s x s block (integer divisions, counted from 0).
     #[arg(long)]
     psf: PsfSpec,
     /// Spectral response: a sensor (see `hsr-gpu sensors`), some of its bands as in sentinel-2a:B2,B3,B4, or FILE: B x b, or
@@ -40,7 +47,7 @@ pub struct Simulate {
     /// Ratio of the two pixel grids
     #[arg(long)]
     scale: u16,
-    /// Side of the PSF's window in pixels [default: the scale, or a file's size]
+    /// Side of the window in pixels that the PSF is cut to [default: whole, which is 99.9 % of its mass; a file's size]
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1024))]
     kernel: Option<u16>,
     /// Signal-to-noise ratio of every band of the hyperspectral image, 10 log10(mean(signal²)/variance) [default: no noise]
@@ -63,8 +70,8 @@ pub struct Simulate {
     /// High-resolution multispectral image to write
     #[arg(long, value_name = "FILE")]
     out_msi: PathBuf,
-    /// Write the reference too, cropped at the bottom and right to whole blocks; without it a reference that
-    /// is no multiple of the scale is refused
+    /// Write the reference too, cropped to the whole blocks that are seen; without it a reference of which not every
+    /// pixel is in one of them is refused
     #[arg(long, value_name = "FILE")]
     out_reference: Option<PathBuf>,
     #[command(flatten)]
@@ -101,17 +108,19 @@ impl Simulate {
         };
         let file = io::open_image_as(&self.hsi, &reading)?;
         output.notes(&[&file]);
-        let (rows, columns) = self.whole_blocks(&file, scale, output)?;
-        let reference = Cropped::new(&file, 0..rows, 0..columns);
         let psf = input::psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?
             .ok_or_else(|| Error::input("--psf blind: a simulation needs a PSF; give a file, paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE"))?;
-        let (_, _, bands) = reference.dim();
-        let srf = srf_response(&self.srf, reference.metadata(), bands, None)?.ok_or_else(|| {
+        let (_, _, bands) = file.dim();
+        let srf = srf_response(&self.srf, file.metadata(), bands, None)?.ok_or_else(|| {
             Error::input(
                 "--srf blind: a simulation needs a response; give a file or a sensor (see hsr-gpu sensors)",
             )
         })?;
-        let blurred = Blurred::new(&reference, &psf, scale)?;
+        let blurred =
+            Blurred::within(&file, &psf, scale).map_err(|e| Error::input(format!("{}: {e}", self.hsi)))?;
+        let [rows, columns] = blurred.covered();
+        self.check_covered(&file, (&rows, &columns), scale, output)?;
+        let reference = Cropped::new(&file, rows, columns);
         let responded = Responded::new(&reference, &srf)?;
         let hsi = Noisy::new(&blurred, self.snr_hsi, self.seed, Observation::LrHsi)?;
         let msi = Noisy::new(&responded, self.snr_msi, self.seed, Observation::HrMsi)?;
@@ -143,6 +152,7 @@ impl Simulate {
         if let Some(path) = &self.out_reference {
             write(path, "reference", &reference)?;
         }
+        self.say_cut(&psf, scale, output)?;
         let written = Written {
             hsi: hsi.dim().into(),
             msi: msi.dim().into(),
@@ -175,29 +185,61 @@ impl Simulate {
         Ok(())
     }
 
-    /// Rows and columns of the reference that are whole blocks.
-    fn whole_blocks(&self, reference: &dyn Strips, scale: usize, output: &Output) -> Result<(usize, usize)> {
-        let (rows, columns, _) = reference.dim();
-        let (whole_rows, whole_columns) = (rows - rows % scale, columns - columns % scale);
-        if (whole_rows, whole_columns) == (rows, columns) {
-            return Ok((rows, columns));
+    /// Says how much of a named PSF `--kernel` cuts off.
+    fn say_cut(&self, psf: &Array2<f64>, scale: usize, output: &Output) -> Result<()> {
+        let whole = match self.kernel {
+            Some(_) => self.psf.whole(scale, [0.0; 2])?,
+            None => None,
+        };
+        let Some(whole) = whole else { return Ok(()) };
+        let kept = resized(&whole, psf.nrows()).sum();
+        if kept < MASS {
+            output.say(&format!(
+                "note: --kernel {} cuts off {:.1} % of {}; without it the window is {n} x {n} pixels",
+                psf.nrows(),
+                100.0 * (1.0 - kept),
+                self.psf,
+                n = whole.nrows()
+            ));
         }
-        if whole_rows == 0 || whole_columns == 0 {
-            return Err(Error::input(format!(
-                "{}: {rows} rows x {columns} columns are less than one block of scale {scale}",
-                self.hsi
-            )));
+        Ok(())
+    }
+
+    /// A reference of which not every pixel is seen is cropped where the user wants to have it.
+    fn check_covered(
+        &self,
+        reference: &dyn Strips,
+        (rows, columns): (&Range<usize>, &Range<usize>),
+        scale: usize,
+        output: &Output,
+    ) -> Result<()> {
+        let (all_rows, all_columns, _) = reference.dim();
+        if (rows.len(), columns.len()) == (all_rows, all_columns) {
+            return Ok(());
         }
+        let part = format!(
+            "{} x {} pixels from row {}, column {}",
+            rows.len(),
+            columns.len(),
+            rows.start,
+            columns.start
+        );
+        let why = match rows.start {
+            0 => format!("whole blocks of {scale}"),
+            margin => {
+                format!("whole blocks of {scale} with the {margin} pixels around them that the PSF sees")
+            }
+        };
         if self.out_reference.is_none() {
             return Err(Error::input(format!(
-                "{}: {rows} rows x {columns} columns are no multiples of {scale}; give --out-reference FILE to crop to {whole_rows} x {whole_columns} and keep the cropped reference",
+                "{}: {all_rows} rows x {all_columns} columns are no {why}; give --out-reference FILE to crop to {part} and keep the cropped reference",
                 self.hsi
             )));
         }
         output.say(&format!(
-            "{}: cropped from {rows} x {columns} to {whole_rows} x {whole_columns} pixels, whole blocks of {scale}",
+            "{}: cropped from {all_rows} x {all_columns} to {part}: {why}",
             self.hsi
         ));
-        Ok((whole_rows, whole_columns))
+        Ok(())
     }
 }

@@ -139,8 +139,11 @@ pub struct TrainingConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DegradationConfig {
-    /// PSF side K; 0 stands for the scale s.
+    /// Side K of the PSF's window; 0 stands for what `psf_window` says, another parity than the scale's for one more.
     pub kernel: usize,
+    /// Where the window of an estimated or learned PSF comes from.
+    #[serde(default)]
+    pub psf_window: PsfWindow,
     /// Whether the start is estimated from the two images; otherwise it is an isotropic PSF of `variance` and
     /// a response whose Gaussians are spread over the bands.
     pub estimate_start: bool,
@@ -161,6 +164,17 @@ pub struct DegradationConfig {
     pub every: u32,
     /// LR pixels of the batch whose HR windows enter the HR pass; 0 stands for all.
     pub windows: usize,
+}
+
+/// Window and centre of a PSF that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum PsfWindow {
+    /// As large as the PSF that the two images ask for; the centre is that of the LR pixel's block.
+    #[default]
+    Images,
+    /// As Guo et al. have it: K = s, the centre on pixel K / 2.
+    Published,
 }
 
 /// The PSF that makes the LR-MSI (Y∗C)↓ from which L_φ learns.

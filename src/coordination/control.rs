@@ -9,7 +9,7 @@ use crate::coordination::config::{Config, Refine};
 use crate::coordination::refined::make_consistent;
 use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
-use crate::coordination::start::{Known, kernel};
+use crate::coordination::start::Known;
 use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
@@ -59,8 +59,10 @@ pub fn control(
     let (found, _) = stage("estimate", watcher, &mut times, |_| {
         registered_estimate(config, &mut scene, known)
     })?;
-    let size = kernel(config, known, scene.scale);
-    let psf = known.psf.clone().unwrap_or_else(|| found.psf.kernel(size));
+    let psf = known
+        .psf
+        .clone()
+        .unwrap_or_else(|| found.psf.kernel(found.kernel));
     let mut samples = stage("regress", watcher, &mut times, |_| {
         quadratic_regression(&scene, &psf)
     })?;

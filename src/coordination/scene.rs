@@ -13,6 +13,7 @@ use crate::cube::{Cube, Oddities, SampleType};
 use crate::engine::{Geometry, TrainingSet};
 use crate::error::{Error, Result};
 use crate::real::Real;
+use crate::sensor::coverage::Coverage;
 
 /// An LR-HSI and an HR-MSI of one scene, scaled.
 #[derive(Debug)]
@@ -178,17 +179,12 @@ impl Scene {
 
     /// LR pixels (row, column) that are valid and whose window touches valid HR pixels only.
     pub fn usable(&self, geometry: Geometry) -> Array2<bool> {
-        let (rows, columns) = self.hr_valid.dim();
-        let reach = |at: usize, length: usize| {
-            let first = (at * geometry.scale) as isize + geometry.window_start();
-            let last = first + geometry.window() as isize;
-            first.max(0) as usize..(last as usize).min(length)
+        let coverage = Coverage {
+            lr: self.lr_valid.view(),
+            hr: self.hr_valid.view(),
+            scale: self.scale,
         };
-        let mut usable = self.lr_valid.clone();
-        for ((r, c), ok) in usable.indexed_iter_mut() {
-            *ok = *ok && reach(r, rows).all(|i| reach(c, columns).all(|j| self.hr_valid[[i, j]]));
-        }
-        usable
+        coverage.clear(geometry.window())
     }
 
     /// Appends the window of LR pixel `at` to `set`.

@@ -3,17 +3,18 @@
 use nalgebra::{DMatrix, DVector};
 use ndarray::Array2;
 
-use crate::coordination::config::Config;
+use crate::coordination::config::{Config, PsfWindow};
 use crate::coordination::model::{Calibration, Model};
 use crate::coordination::scene::Scene;
 use crate::engine::{Geometry, TrainingState};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::network::{Architecture, initial_parameters};
-use crate::sensor::estimate::{Estimate, Options, Psf, estimate, fit_mixture};
+use crate::sensor::estimate::{Estimate, Options, Psf, estimate, fit_mixture, widest_window};
 use crate::sensor::observe::blur_samples;
-use crate::sensor::psf::GaussianPsf;
+use crate::sensor::psf::{GaussianPsf, published_centre};
 use crate::sensor::srf;
+use crate::sensor::window::side_of_parity;
 
 /// PSF and SRF that the user knows.
 #[derive(Debug, Clone, Default)]
@@ -24,31 +25,33 @@ pub struct Known {
     pub srf: Option<Array2<f64>>,
 }
 
-/// Side of the PSF for a scene: the known one's, the configured one, or the scale.
-pub fn kernel(config: &Config, known: &Known, scale: usize) -> usize {
-    match (&known.psf, config.degradation.kernel) {
-        (Some(psf), _) => psf.nrows(),
-        (None, 0) => scale,
-        (None, kernel) => kernel,
-    }
-}
-
-/// The largest PSF, in multiples of the scale, that a run accepts: beyond it a window holds many blocks.
-const WIDEST: usize = 8;
-
-/// Side of the PSF for a scene, if it is not too wide for the scale.
+/// Side of the PSF's window where it is told, by a known PSF or by the configuration; `None` where the images say it.
 ///
 /// # Errors
-/// [`Error::Input`] where it is.
-pub fn checked_kernel(config: &Config, known: &Known, scale: usize) -> Result<usize> {
-    let kernel = kernel(config, known, scale);
-    let most = WIDEST * scale.max(4);
-    if kernel > most {
+/// [`Error::Input`] where the PSF is too wide for the scale.
+pub fn told_window(config: &Config, known: &Known, scale: usize) -> Result<Option<usize>> {
+    let degradation = &config.degradation;
+    let side = match (&known.psf, degradation.kernel, degradation.psf_window) {
+        (Some(psf), _, _) => psf.nrows(),
+        (None, 0, PsfWindow::Images) => return Ok(None),
+        (None, 0, PsfWindow::Published) => scale,
+        (None, side, _) => side_of_parity(side, scale),
+    };
+    let most = widest_window(scale);
+    if side > most {
         return Err(Error::input(format!(
-            "a PSF of {kernel} x {kernel} pixels is too wide for a scale of {scale} (at most {most})"
+            "a PSF of {side} x {side} pixels is too wide for a scale of {scale} (at most {most})"
         )));
     }
-    Ok(kernel)
+    Ok(Some(side))
+}
+
+/// Offset (row, column) of a PSF whose centre is not learned from the middle of its window of this side.
+fn centre(config: &Config, side: usize) -> [f64; 2] {
+    match config.degradation.psf_window {
+        PsfWindow::Images => [0.0; 2],
+        PsfWindow::Published => published_centre(side),
+    }
 }
 
 /// Estimates what is not known of the degradation from a scene.
@@ -56,24 +59,21 @@ pub fn checked_kernel(config: &Config, known: &Known, scale: usize) -> Result<us
 /// # Errors
 /// [`Error::Input`] where the scene has no usable pixel or the PSF does not fit the scale.
 pub fn estimate_degradation(config: &Config, scene: &Scene, known: &Known) -> Result<Estimate> {
-    let kernel = checked_kernel(config, known, scene.scale)?;
-    let geometry = Geometry {
-        scale: scene.scale,
-        kernel,
-    };
+    let kernel = told_window(config, known, scene.scale)?;
     let options = Options {
         scale: scene.scale,
         kernel,
+        centre: kernel.map_or([0.0; 2], |side| centre(config, side)),
         learn_centre: config.degradation.centre,
         model: config.degradation.psf_model,
         known_psf: known.psf.clone(),
         known_srf: known.srf.clone(),
     };
-    let usable = scene.usable(geometry);
     estimate(
         scene.lr_hsi.view(),
         scene.hr_msi.view(),
-        Some(usable.view()),
+        Some(scene.lr_valid.view()),
+        Some(scene.hr_valid.view()),
         &options,
     )
 }
@@ -86,7 +86,7 @@ pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estim
     let (bands, b) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
     let geometry = Geometry {
         scale: scene.scale,
-        kernel: kernel(config, known, scene.scale),
+        kernel: estimate.kernel,
     };
     let pixels = usable_pixels(scene, geometry);
     let config = config.settled(pixels);
@@ -104,7 +104,7 @@ pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estim
         .and_then(|e| e.psf.gaussian().copied())
         .unwrap_or(GaussianPsf {
             factor: [isotropic, 0.0, isotropic],
-            centre: [0.0; 2],
+            centre: centre(&config, estimate.kernel),
         });
     let mixture = found.map_or_else(|| spread_response(bands, b), |e| fit_mixture(&e.response));
     let theta: Vec<f32> = gaussian
@@ -160,7 +160,7 @@ pub fn start_on_scenes(config: &Config, scenes: &mut [Scene], known: &Known) -> 
     let (at, found) = best.ok_or_else(|| Error::input("no scene to start from"))?;
     let geometry = Geometry {
         scale: scenes[at].scale,
-        kernel: kernel(config, known, scenes[at].scale),
+        kernel: found.kernel,
     };
     let pixels = scenes.iter().map(|scene| usable_pixels(scene, geometry)).sum();
     let model = start(&config.settled(pixels), &mut scenes[at], known, &found)?;

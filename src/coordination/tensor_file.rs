@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::io;
 
 /// Version of the files' layout.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 /// What the files call themselves.
 const FORMAT: &str = "hsr-gpu model";
 /// Metadata of the checksum.

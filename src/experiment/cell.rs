@@ -2,13 +2,16 @@
 
 use std::fmt;
 
+use ndarray::Array2;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::error::Error;
 use crate::experiment::paper::Paper;
 use crate::experiment::trace::Trace;
 use crate::metrics::Scores;
 use crate::sensor::catalogue::PsfSpec;
 use crate::sensor::estimate::PsfModel;
+use crate::sensor::psf::published_centre;
 
 /// What the fusion is told of the degradation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -97,8 +100,8 @@ pub struct Setting {
     /// The true PSF.
     #[serde(serialize_with = "as_text")]
     pub psf: PsfSpec,
-    /// Side K of the true and of the estimated PSF.
-    pub kernel: usize,
+    /// Whether the true PSF is as Guo et al. have it: K = s, its centre on pixel K / 2. Otherwise it is whole.
+    pub published: bool,
     /// Misregistration in LR pixels: the HSI looks this far further down and further left than the MSI.
     pub shift: f64,
     /// SNR of the HSI in dB; none: no noise.
@@ -111,6 +114,28 @@ pub struct Setting {
     pub psf_model: PsfModel,
     /// Seed of the noise of the observations and of the fusion.
     pub seed: u64,
+}
+
+impl Setting {
+    /// The true PSF, K×K with sum 1, its centre moved by the misregistration.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a PSF that is no named one.
+    pub fn true_psf(&self) -> crate::error::Result<Array2<f64>> {
+        let shift = self.shift * self.scale as f64;
+        let mut centre = [shift, -shift];
+        let kernel = match (self.published, &self.psf) {
+            (false, psf) => psf.whole(self.scale, centre)?,
+            // Has its own place already.
+            (true, psf @ PsfSpec::Paper(_)) => psf.kernel(self.scale, centre)?,
+            (true, psf) => {
+                let published = published_centre(self.scale);
+                (0..2).for_each(|axis| centre[axis] += published[axis]);
+                psf.kernel(self.scale, centre)?
+            }
+        };
+        kernel.ok_or_else(|| Error::input(format!("PSF {}: an experiment takes named PSFs", self.psf)))
+    }
 }
 
 fn as_text<S: Serializer>(psf: &PsfSpec, serializer: S) -> Result<S::Ok, S::Error> {
@@ -158,11 +183,11 @@ impl Cell {
             .as_ref()
             .map_or(String::new(), |p| format!("+{}", p.name()));
         format!(
-            "{}+{}+x{}+{psf}+k{}+shift{}+snr{}_{}+{}+{model}+seed{}+{}{paper}",
+            "{}+{}+x{}+{psf}+{}+shift{}+snr{}_{}+{}+{model}+seed{}+{}{paper}",
             s.scene,
             s.sensor,
             s.scale,
-            s.kernel,
+            if s.published { "published" } else { "whole" },
             s.shift,
             decibel(s.snr_hsi),
             decibel(s.snr_msi),
@@ -206,7 +231,7 @@ mod tests {
             sensor: "nikon-d700".into(),
             scale: 8,
             psf: PsfSpec::Gaussian(2.5, 1.5, 0.6),
-            kernel: 8,
+            published: false,
             shift: 0.0,
             snr_hsi: None,
             snr_msi: None,
@@ -231,7 +256,7 @@ mod tests {
                 paper: None
             }
             .name(),
-            "toys+nikon-d700+x8+gaussian_2.5_1.5_0.6+k8+shift0.25+snr20dB_17.5dB+blind+gaussian+seed0+control"
+            "toys+nikon-d700+x8+gaussian_2.5_1.5_0.6+whole+shift0.25+snr20dB_17.5dB+blind+gaussian+seed0+control"
         );
     }
 
@@ -244,7 +269,7 @@ mod tests {
             |s| s.sensor = "other".into(),
             |s| s.scale = 4,
             |s| s.psf = PsfSpec::Paper(5),
-            |s| s.kernel = 16,
+            |s| s.published = true,
             |s| s.shift = 0.5,
             |s| s.snr_hsi = Some(30.0),
             |s| s.snr_msi = Some(30.0),

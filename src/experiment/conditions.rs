@@ -84,7 +84,7 @@ pub fn setting(
         sensor: reference.sensor(),
         scale,
         psf: observation.psf.clone().unwrap_or_else(|| default_psf(scale)),
-        kernel: scale,
+        published: true,
         shift: 0.0,
         snr_hsi: None,
         snr_msi: None,

@@ -125,7 +125,8 @@ pub(super) fn metric_charts(runs: &[(String, &Trace)]) -> Vec<Chart> {
 
 /// The PSF at the start, at epochs that are spread over the run, at its end, and the true one.
 pub(super) fn strip(name: &str, row: &ResultRow, trace: &Trace) -> Strip {
-    let size = row.cell.setting.kernel;
+    let truth = row.cell.setting.true_psf().ok();
+    let size = truth.as_ref().map_or(row.cell.setting.scale, |psf| psf.nrows());
     let last = trace.training.len().saturating_sub(1);
     let mut at: Vec<usize> = (0..STRIP)
         .map(|k| (last * k + (STRIP - 1) / 2) / (STRIP - 1))
@@ -135,9 +136,7 @@ pub(super) fn strip(name: &str, row: &ResultRow, trace: &Trace) -> Strip {
         .into_iter()
         .filter_map(|k| Some((format!("epoch {k}"), trace.training.get(k)?.kernel(size))))
         .collect();
-    if let Ok(Some(truth)) = row.cell.setting.psf.kernel(size, [0.0; 2]) {
-        kernels.push(("true".to_owned(), truth));
-    }
+    kernels.extend(truth.map(|truth| ("true".to_owned(), truth)));
     Strip {
         name: name.to_owned(),
         kernels,

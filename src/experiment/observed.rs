@@ -8,14 +8,17 @@ use crate::coordination::product::finish;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::coordination::watcher::{Watcher, stage};
+use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, bicubic};
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Outcome, Setting, Told};
 use crate::experiment::manifest::{Images, MsiSource, Reference};
 use crate::experiment::trace::{Trace, nrmse};
 use crate::metrics::{Convention, evaluate};
-use crate::sensor::observe::{Observation, add_noise, apply_response, blur_and_downsample};
-use crate::sensor::psf::centroid;
+use crate::sensor::observe::{Observation, add_noise, apply_response};
+use crate::sensor::observe_strips::Blurred;
+use crate::sensor::psf::{centroid, window_start};
+use crate::sensor::window::resized;
 
 /// What a method made of the observations.
 pub(super) struct Made {
@@ -48,18 +51,15 @@ pub(super) struct Observed {
 impl Observed {
     pub fn of(reference: &Reference, images: &Images, setting: &Setting) -> Result<Self> {
         let scale = setting.scale;
-        let whole = |length: usize| length - length % scale;
-        let (rows, columns) = (whole(images.reference.rows()), whole(images.reference.columns()));
-        let truth = images.reference.cropped(rows, columns);
-        let shift = setting.shift * scale as f64;
-        let psf = setting
-            .psf
-            .kernel(setting.kernel, [shift, -shift])?
-            .ok_or_else(|| Error::input(format!("PSF {}: an experiment takes named PSFs", setting.psf)))?;
-        let mut hsi = blur_and_downsample(&truth, &psf, scale)?;
+        let psf = setting.true_psf()?;
+        let blurred = Blurred::within(&images.reference, &psf, scale)?;
+        let [rows, columns] = blurred.covered();
+        let part = |image: &Cube| image.part(rows.clone(), columns.clone());
+        let truth = part(&images.reference);
+        let mut hsi = blurred.rows(0..blurred.dim().0)?;
         let (mut msi, srf) = match (&reference.msi, &images.msi) {
             (MsiSource::Response(_, srf), _) => (apply_response(&truth, srf)?, Some(srf.clone())),
-            (MsiSource::Image(_), Some(image)) => (image.cropped(rows, columns), None),
+            (MsiSource::Image(_), Some(image)) => (part(image), None),
             (MsiSource::Image(file), None) => return Err(Error::failed(format!("{file}: was not read"))),
         };
         if let Some(snr) = setting.snr_hsi {
@@ -123,13 +123,18 @@ impl Observed {
             evaluate(&self.reference, &made.image, self.scale, Convention::Strict)
         })?;
         let distance = |psf: &Array2<f64>| {
-            let (a, b) = (centroid(psf), centroid(&self.psf));
+            let from_block =
+                |psf: &Array2<f64>| centroid(psf).map(|at| at + window_start(self.scale, psf.nrows()) as f64);
+            let (a, b) = (from_block(psf), from_block(&self.psf));
             (a[0] - b[0]).hypot(a[1] - b[1]) / self.scale as f64
         };
         let used = made.degradation.as_ref();
         Ok(Outcome {
             scores,
-            psf_nrmse: used.map(|(psf, _)| nrmse(psf, &self.psf)),
+            psf_nrmse: used.map(|(psf, _)| {
+                let size = psf.nrows().max(self.psf.nrows());
+                nrmse(&resized(psf, size), &resized(&self.psf, size))
+            }),
             srf_nrmse: used
                 .zip(self.srf.as_ref())
                 .map(|((_, srf), truth)| nrmse(srf, truth)),

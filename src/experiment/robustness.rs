@@ -18,8 +18,19 @@ const MSI_ABOVE: [f64; 3] = [5.0, 0.0, -5.0];
 /// Misregistration along both axes in LR pixels.
 const SHIFTS: [f64; 3] = [0.0, 0.25, 0.5];
 
-/// Side of the window of the published PSFs, at every scale.
-const PAPER_KERNEL: usize = 32;
+/// Full widths at half maximum in LR pixels.
+const WIDTHS: [f64; 5] = [0.5, 0.7, 1.0, 1.3, 1.5];
+/// Scales at which PSFs are as wide.
+const WIDTH_SCALES: [usize; 3] = [3, 4, 8];
+/// SNR of both images there, in dB.
+const WIDTH_SNR: f64 = 40.0;
+
+/// A round Gaussian of a full width at half maximum in LR pixels.
+fn as_wide(width: f64, scale: usize) -> PsfSpec {
+    let deviation = width * scale as f64 / (8.0 * 2f64.ln()).sqrt();
+    let rounded = (1e4 * deviation * deviation).round() / 1e4;
+    PsfSpec::Gaussian(rounded, rounded, 0.0)
+}
 
 /// The PSF of a form at a scale.
 type Shape = fn(usize) -> PsfSpec;
@@ -53,7 +64,7 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
             sensor: reference.sensor(),
             scale,
             psf: gaussian(scale),
-            kernel: scale,
+            published: false,
             shift: 0.0,
             snr_hsi: None,
             snr_msi: None,
@@ -106,8 +117,6 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
     for shift in SHIFTS {
         each("misregistration", &format!("{shift} LR pixel"), &|s| {
             s.shift = shift;
-            // A window of one block would cut off a PSF that is moved by half of it.
-            s.kernel = 2 * s.scale;
         });
     }
     for seed in first_seed..first_seed + seeds {
@@ -120,11 +129,29 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
                 let setting = Setting {
                     scale,
                     psf: PsfSpec::Paper(number),
-                    kernel: PAPER_KERNEL,
                     ..base.clone()
                 };
                 let value = format!("x{scale}, paper:{number}");
                 plan.add_method("published PSF", &value, &setting, Method::Control);
+            }
+        }
+    }
+    // What not knowing the PSF costs.
+    for scale in WIDTH_SCALES {
+        for (told, name) in [(Told::Blind, "blind"), (Told::Psf, "told the PSF")] {
+            for width in WIDTHS {
+                for (_, base) in bases.iter().filter(|(reference, _)| reference.fits(scale)) {
+                    let setting = Setting {
+                        scale,
+                        psf: as_wide(width, scale),
+                        snr_hsi: Some(WIDTH_SNR),
+                        snr_msi: Some(WIDTH_SNR),
+                        told,
+                        ..base.clone()
+                    };
+                    let value = format!("x{scale}, FWHM {width} LR pixels, {name}");
+                    plan.add_method("PSF width", &value, &setting, Method::Refined);
+                }
             }
         }
     }
@@ -138,7 +165,6 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
             let setting = Setting {
                 scale,
                 psf: gaussian(scale),
-                kernel: scale,
                 ..base.clone()
             };
             plan.add("scale", &format!("x{scale}"), &setting);
@@ -162,6 +188,7 @@ mod tests {
         let factors: BTreeSet<&str> = plan.rows.iter().map(|r| r.factor.as_str()).collect();
         let expected = [
             "PSF",
+            "PSF width",
             "misregistration",
             "noise",
             "published PSF",
@@ -170,10 +197,10 @@ mod tests {
         ];
         assert_eq!(factors.into_iter().collect::<Vec<_>>(), expected);
         let names: BTreeSet<String> = plan.rows.iter().map(|r| r.cell.name()).collect();
-        // 16 of noise, 9 of PSF, 3 shifts, 4 seeds and 3 scales (x32 is too large); the base stands in four of them. And
-        // six PSFs at the three scales, for the control alone.
-        assert_eq!(plan.rows.len(), 35 * 5 + 18);
-        assert_eq!(names.len(), 32 * 5 + 18);
+        // 16 of noise, 9 of PSF, 3 shifts, 4 seeds and 3 scales (x32 is too large); the base stands in five of them. And
+        // six PSFs at the three scales, for the control alone; five widths at three scales, blind and told, refined.
+        assert_eq!(plan.rows.len(), 35 * 5 + 18 + 30);
+        assert_eq!(names.len(), 31 * 5 + 18 + 30);
         assert_eq!(plan.left_out, ["demo at x32: too small"]);
         let mut one = plan.clone();
         one.only("HSI 20 dB, MSI 15 dB").unwrap();

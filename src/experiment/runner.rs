@@ -158,7 +158,6 @@ impl Runner<'_> {
             None => self.config.clone(),
         };
         config.seed = setting.seed;
-        config.degradation.kernel = setting.kernel;
         config.degradation.psf_model = setting.psf_model;
         config.refine = match cell.method {
             Method::RefinedControl | Method::Refined => Refine::Auto,

@@ -8,7 +8,7 @@ use crate::experiment::plan::Plan;
 use crate::sensor::catalogue::PsfSpec;
 use crate::sensor::estimate::PsfModel;
 
-/// Scale and PSF of a simulated observation; K is the scale.
+/// Scale and PSF of a simulated observation.
 const SIMULATED: [(usize, PsfSpec); 2] = [(32, PsfSpec::Paper(5)), (8, PsfSpec::Gaussian(2.5, 1.5, 0.6))];
 /// Scale and PSF by which the HSI of a pair is degraded: standard deviations of about a third of the scale.
 const PAIRS: [(usize, PsfSpec); 2] = [
@@ -53,7 +53,7 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
                             sensor: reference.sensor(),
                             scale: *scale,
                             psf: psf.clone(),
-                            kernel: *scale,
+                            published: false,
                             shift: 0.0,
                             snr_hsi: None,
                             snr_msi: None,

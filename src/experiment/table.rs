@@ -187,7 +187,7 @@ impl Results {
                 s.sensor.clone(),
                 s.scale.to_string(),
                 s.psf.to_string(),
-                s.kernel.to_string(),
+                s.true_psf().map_or(String::new(), |psf| psf.nrows().to_string()),
                 s.shift.to_string(),
                 number(s.snr_hsi),
                 number(s.snr_msi),

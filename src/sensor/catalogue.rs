@@ -9,14 +9,20 @@ use std::str::FromStr;
 use ndarray::Array2;
 use serde::Deserialize;
 
-use super::psf::GaussianPsf;
+use super::psf::{GaussianPsf, published_centre};
 use super::shapes;
 use super::spectral_response::{Band, Sensor, resample};
+use super::window::{MASS, gaussian_side, side_of_parity, trimmed};
 use crate::cube::Metadata;
 use crate::cube::bands::TakenBands;
 use crate::error::{Error, Result};
 
 const PAPER_PSFS: &str = include_str!("../../assets/psf/paper.toml");
+
+/// Side of the windows of the published PSFs.
+const PUBLISHED_SIDE: usize = 32;
+/// The longest reach of a shape that is looked at, HR pixels: far beyond what any scale takes.
+const FARTHEST: f64 = 1024.0;
 
 /// The sensors whose response is known: name and file.
 const SENSORS: [(&str, &str); 9] = [
@@ -93,7 +99,7 @@ struct PaperPsf {
     angle: f64,
 }
 
-/// The six PSFs of Guo et al. 2023 in their order, centre on pixel `K / 2`.
+/// The six PSFs of Guo et al. 2023 in their order; published with the centre on pixel `K / 2` ([`published_centre`]).
 ///
 /// # Errors
 /// [`Error::Failed`] if the program was built with a broken `assets/psf/paper.toml`.
@@ -166,8 +172,8 @@ impl FromStr for PsfSpec {
 impl PsfSpec {
     /// The K×K kernel behind the name, sum 1; `None` for `blind` and for a file.
     ///
-    /// `centre` is the offset (row, column) of the PSF's centre from pixel `size / 2` in HR pixels. What reaches out of
-    /// the window is cut off.
+    /// `centre` is the offset (row, column) of the PSF's centre from the middle of the window in HR pixels; a published
+    /// PSF has its own offset beside it. What reaches out of the window is cut off.
     ///
     /// # Errors
     /// [`Error::Input`] if there is no such PSF, or nothing of it lies in the window.
@@ -175,7 +181,14 @@ impl PsfSpec {
         let gaussian = |psf: GaussianPsf| GaussianPsf { centre, ..psf }.kernel(size);
         let kernel = match *self {
             PsfSpec::Blind | PsfSpec::File(_) => return Ok(None),
-            PsfSpec::Paper(n) => paper_psfs()?.get(n).copied().map(gaussian),
+            PsfSpec::Paper(n) => {
+                let own = published_centre(size);
+                let moved = |psf: &GaussianPsf| GaussianPsf {
+                    centre: [centre[0] + own[0], centre[1] + own[1]],
+                    ..*psf
+                };
+                paper_psfs()?.get(n).map(|psf| moved(psf).kernel(size))
+            }
             PsfSpec::Gaussian(v1, v2, angle) => GaussianPsf::from_variances(v1, v2, angle).map(gaussian),
             PsfSpec::Disk(radius) => Some(shapes::disk(radius, centre, size)),
             PsfSpec::Line(length, angle) => Some(shapes::line(length, angle, centre, size)),
@@ -188,6 +201,44 @@ impl PsfSpec {
                     "PSF {self} has no weight in a window of {size} x {size} pixels"
                 ))
             })
+    }
+}
+
+impl PsfSpec {
+    /// The kernel behind the name for a scale: in a window of this side, or of one more where its parity is not the
+    /// scale's; without a side as [`PsfSpec::whole`].
+    ///
+    /// # Errors
+    /// As [`PsfSpec::kernel`].
+    pub fn sized(&self, scale: usize, side: Option<usize>) -> Result<Option<Array2<f64>>> {
+        match side {
+            Some(side) => self.kernel(side_of_parity(side, scale), [0.0; 2]),
+            None => self.whole(scale, [0.0; 2]),
+        }
+    }
+
+    /// The kernel behind the name for a scale in the smallest window of its parity that holds
+    /// [`MASS`](super::window::MASS) of it; a published one in the window of 32 pixels that it was published in. `None`
+    /// for `blind` and for a file; `centre` as in [`PsfSpec::kernel`].
+    ///
+    /// # Errors
+    /// As [`PsfSpec::kernel`].
+    pub fn whole(&self, scale: usize, centre: [f64; 2]) -> Result<Option<Array2<f64>>> {
+        let offset = centre[0].abs().max(centre[1].abs());
+        let reach = match *self {
+            PsfSpec::Blind | PsfSpec::File(_) => return Ok(None),
+            PsfSpec::Paper(_) => {
+                let size = PUBLISHED_SIDE + 2 * offset.ceil() as usize;
+                return self.kernel(side_of_parity(size, scale), centre);
+            }
+            PsfSpec::Gaussian(v1, v2, angle) => GaussianPsf::from_variances(v1, v2, angle).map_or(0, |psf| {
+                gaussian_side(&GaussianPsf { centre, ..psf }, scale, MASS)
+            }),
+            PsfSpec::Disk(radius) => 2 * (radius + offset).min(FARTHEST).ceil() as usize + 1,
+            PsfSpec::Line(length, _) => (length + 2.0 * offset).min(2.0 * FARTHEST).ceil() as usize + 1,
+        };
+        let kernel = self.kernel(side_of_parity(reach, scale), centre)?;
+        Ok(kernel.map(|kernel| trimmed(&kernel)))
     }
 }
 

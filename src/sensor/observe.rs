@@ -39,6 +39,8 @@ pub fn blur_and_downsample(image: &Cube, psf: &Array2<f64>, scale: usize) -> Res
         valid: image.valid.as_ref(),
         first: 0,
         rows: image.rows(),
+        origin: [0; 2],
+        blocks: image.columns() / scale,
     };
     let (samples, valid) = blurred_rows(&part, 0..image.rows() / scale, psf, scale, image.metadata.nodata);
     let mut low = Cube::new(samples);
@@ -59,6 +61,8 @@ pub fn blur_samples(image: ArrayView3<f32>, psf: &Array2<f64>, scale: usize) -> 
         valid: None,
         first: 0,
         rows,
+        origin: [0; 2],
+        blocks: image.dim().1 / scale,
     };
     Ok(blurred_rows(&part, 0..rows / scale, psf, scale, None).0)
 }
@@ -97,6 +101,17 @@ pub(super) struct Part<'a> {
     pub valid: Option<&'a Array2<bool>>,
     pub first: usize,
     pub rows: usize,
+    /// First row and column of the first block in the image.
+    pub origin: [usize; 2],
+    /// Blocks side by side.
+    pub blocks: usize,
+}
+
+/// Where the blocks begin along an axis of `length` pixels and how many they are, so that no window of side `kernel` leaves
+/// the image.
+pub fn inner_blocks(length: usize, scale: usize, kernel: usize) -> (usize, usize) {
+    let margin = kernel.saturating_sub(scale) / 2;
+    (margin, length.saturating_sub(2 * margin) / scale.max(1))
 }
 
 /// LR rows `low` and their mask, from the rows that their windows see.
@@ -111,12 +126,11 @@ pub(super) fn blurred_rows(
     let size = psf.nrows();
     let start = window_start(scale, size);
     // Row or column number of a window's element, held inside the image.
-    let inside = |block: usize, k: usize, length: usize| {
-        (block * scale + k).saturating_add_signed(start).min(length - 1)
-    };
+    let inside =
+        |first: usize, k: usize, length: usize| (first + k).saturating_add_signed(start).min(length - 1);
     let fill = nodata.unwrap_or(0.0) as f32;
-    let mut samples = Array3::<f32>::zeros((low.len(), columns / scale, bands));
-    let mut valid = Array2::from_elem((low.len(), columns / scale), true);
+    let mut samples = Array3::<f32>::zeros((low.len(), part.blocks, bands));
+    let mut valid = Array2::from_elem((low.len(), part.blocks), true);
     samples
         .axis_iter_mut(Axis(0))
         .into_par_iter()
@@ -128,10 +142,11 @@ pub(super) fn blurred_rows(
                 sum.fill(0.0);
                 let mut usable = true;
                 for i in 0..size {
-                    let row = inside(low.start + r, i, part.rows) - part.first;
+                    let first = part.origin[0] + (low.start + r) * scale;
+                    let row = inside(first, i, part.rows) - part.first;
                     let pixels = part.samples.index_axis(Axis(0), row);
                     for j in 0..size {
-                        let column = inside(c, j, columns);
+                        let column = inside(part.origin[1] + c * scale, j, columns);
                         usable &= part.valid.is_none_or(|v| v[[row, column]]);
                         let weight = psf[[i, j]];
                         for (s, &x) in sum.iter_mut().zip(pixels.index_axis(Axis(0), column)) {

@@ -6,19 +6,23 @@ use std::ops::Range;
 use ndarray::{Array2, Array3};
 
 use super::observe::{
-    Noise, Observation, Part, apply_response, blurred_rows, check_blur, check_response, low_metadata,
-    response_metadata,
+    Noise, Observation, Part, apply_response, blurred_rows, check_blur, check_response, inner_blocks,
+    low_metadata, response_metadata,
 };
 use super::psf::window_start;
 use crate::cube::strips::{Strips, strip_rows};
 use crate::cube::{Cube, Metadata, SampleType};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// [`blur_and_downsample`](super::observe::blur_and_downsample) of an image that comes in strips.
 pub struct Blurred<'a> {
     image: &'a dyn Strips,
     psf: &'a Array2<f64>,
     scale: usize,
+    /// First row and column of the first block.
+    origin: [usize; 2],
+    /// Rows and columns of blocks.
+    blocks: [usize; 2],
     metadata: Metadata,
 }
 
@@ -29,19 +33,51 @@ impl<'a> Blurred<'a> {
     /// As [`blur_and_downsample`](super::observe::blur_and_downsample).
     pub fn new(image: &'a dyn Strips, psf: &'a Array2<f64>, scale: usize) -> Result<Self> {
         check_blur(image.dim(), psf, scale)?;
+        let (rows, columns, _) = image.dim();
         Ok(Blurred {
             metadata: low_metadata(image.metadata(), scale),
             image,
             psf,
             scale,
+            origin: [0; 2],
+            blocks: [rows / scale, columns / scale],
         })
+    }
+
+    /// Of the blocks of `image` whose windows lie within it ([`inner_blocks`]): nothing beyond the edge is made up.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where there is no such block.
+    pub fn within(image: &'a dyn Strips, psf: &'a Array2<f64>, scale: usize) -> Result<Self> {
+        let (rows, columns, bands) = image.dim();
+        let of = |length| inner_blocks(length, scale, psf.nrows());
+        let ((top, down), (left, across)) = (of(rows), of(columns));
+        if down == 0 || across == 0 {
+            return Err(Error::input(format!(
+                "{rows} rows x {columns} columns are less than one block of scale {scale} with its PSF of {0} x {0} pixels",
+                psf.nrows()
+            )));
+        }
+        check_blur((down * scale, across * scale, bands), psf, scale)?;
+        Ok(Blurred {
+            metadata: low_metadata(&image.metadata().cropped(top, left), scale),
+            image,
+            psf,
+            scale,
+            origin: [top, left],
+            blocks: [down, across],
+        })
+    }
+
+    /// Rows and columns of the image that its blocks cover.
+    pub fn covered(&self) -> [Range<usize>; 2] {
+        [0, 1].map(|axis| self.origin[axis]..self.origin[axis] + self.blocks[axis] * self.scale)
     }
 }
 
 impl Strips for Blurred<'_> {
     fn dim(&self) -> (usize, usize, usize) {
-        let (rows, columns, bands) = self.image.dim();
-        (rows / self.scale, columns / self.scale, bands)
+        (self.blocks[0], self.blocks[1], self.image.dim().2)
     }
 
     fn metadata(&self) -> &Metadata {
@@ -54,21 +90,26 @@ impl Strips for Blurred<'_> {
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
         let (all, columns, bands) = self.image.dim();
+        let ([origin, _], [_, blocks]) = (self.origin, self.blocks);
         let (size, start) = (self.psf.nrows(), window_start(self.scale, self.psf.nrows()));
-        let mut samples = Array3::zeros((rows.len(), columns / self.scale, bands));
+        let mut samples = Array3::zeros((rows.len(), blocks, bands));
         let mut valid: Option<Array2<bool>> = None;
         // As many LR rows at once as a strip of the image holds.
         let step = (strip_rows(columns, bands) / self.scale).max(1);
         for first in rows.clone().step_by(step) {
             let low = first..(first + step).min(rows.end);
-            let from = (low.start * self.scale).saturating_add_signed(start).min(all - 1);
-            let end = ((low.end - 1) * self.scale + size).saturating_add_signed(start);
+            let from = (origin + low.start * self.scale)
+                .saturating_add_signed(start)
+                .min(all - 1);
+            let end = (origin + (low.end - 1) * self.scale + size).saturating_add_signed(start);
             let seen = self.image.rows(from..end.clamp(from + 1, all))?;
             let part = Part {
                 samples: seen.samples.view(),
                 valid: seen.valid.as_ref(),
                 first: from,
                 rows: all,
+                origin: self.origin,
+                blocks,
             };
             let nodata = self.metadata.nodata;
             let (part_samples, part_valid) = blurred_rows(&part, low.clone(), self.psf, self.scale, nodata);
@@ -78,7 +119,7 @@ impl Strips for Blurred<'_> {
                 .assign(&part_samples);
             if seen.valid.is_some() {
                 valid
-                    .get_or_insert_with(|| Array2::from_elem((rows.len(), columns / self.scale), true))
+                    .get_or_insert_with(|| Array2::from_elem((rows.len(), blocks), true))
                     .slice_mut(ndarray::s![to, ..])
                     .assign(&part_valid);
             }

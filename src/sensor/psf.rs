@@ -1,8 +1,9 @@
 //! The point spread function: a Gaussian of three parameters, and two more for its centre.
 //!
 //! C_ij ∝ exp(−½ dᵀ Λ d) with d = (i, j) − centre in HR pixels, Λ = MᵀM and M lower-triangular, normalised
-//! to sum 1 (Guo et al., CVPR 2023). The kernel's own centre is `K / 2` (integer division) on both axes;
-//! the learned centre is an offset from it.
+//! to sum 1 (Guo et al., CVPR 2023). The centre is counted from the middle of the window, `(K − 1) / 2` on both axes,
+//! which is the middle of the LR pixel's block; the learned centre is an offset from it. The published kernels lie half
+//! a pixel beside it where K is even: [`published_centre`].
 
 use ndarray::Array2;
 
@@ -13,10 +14,16 @@ pub const PARAMETERS: usize = 5;
 
 /// First window row and column of the K×K window of an LR pixel, relative to its s×s block.
 ///
-/// `s / 2 − K / 2` (integer divisions): 0 for K = s, and the PSF's centre stays on the block's pixel `s / 2`
-/// for every K.
+/// `(s − K) / 2` where K and s are of one parity: then the middle of the window is the middle of the block. Where they are
+/// not, element `K / 2` lies on the block's pixel `s / 2` (integer divisions); see [`super::window::of_parity`].
 pub fn window_start(scale: usize, kernel: usize) -> isize {
     (scale / 2) as isize - (kernel / 2) as isize
+}
+
+/// Offset (row, column) of pixel `K / 2` (integer division) from the middle of a window of side `size`, HR pixels: where
+/// the kernels of Guo et al. (CVPR 2023) have their centre.
+pub fn published_centre(size: usize) -> [f64; 2] {
+    [(size / 2) as f64 - 0.5 * (size as f64 - 1.0); 2]
 }
 
 /// Floating-point operations of [`gaussian`] an element.
@@ -84,7 +91,7 @@ fn unpack<T: Real>(parameters: &[T]) -> [T; PARAMETERS] {
 }
 
 fn offset<T: Real>(i: usize, j: usize, size: usize, row: T, column: T) -> (T, T) {
-    let centre = (size / 2) as f64;
+    let centre = 0.5 * (size as f64 - 1.0);
     (T::of(i as f64 - centre) - row, T::of(j as f64 - centre) - column)
 }
 
@@ -93,7 +100,7 @@ fn offset<T: Real>(i: usize, j: usize, size: usize, row: T, column: T) -> (T, T)
 pub struct GaussianPsf {
     /// Lower-triangular factor `[m00, m10, m11]` of the precision Λ = MᵀM on (row, column) offsets.
     pub factor: [f64; 3],
-    /// Offset (row, column) of the centre from pixel `K / 2`, in HR pixels.
+    /// Offset (row, column) of the centre from the middle of the window and of the block, in HR pixels.
     pub centre: [f64; 2],
 }
 
@@ -205,7 +212,7 @@ mod tests {
         let (rr, rc, cc) = psf.covariance();
         let moment = |f: fn(f64, f64) -> f64| -> f64 {
             k.indexed_iter()
-                .map(|((i, j), &c)| c * f(i as f64 - 16.0, j as f64 - 16.0))
+                .map(|((i, j), &c)| c * f(i as f64 - 15.5, j as f64 - 15.5))
                 .sum()
         };
         assert!((moment(|r, _| r * r) - rr).abs() < 1e-6);

@@ -10,7 +10,7 @@ const POINTS: usize = 16;
 
 /// Defocus: a disk of `radius` ≥ ½ HR pixels as a K×K kernel with sum 1.
 ///
-/// `centre` is the offset (row, column) of the disk's centre from pixel `size / 2` in HR pixels. What reaches out of
+/// `centre` is the offset (row, column) of the disk's centre from the middle of the window in HR pixels. What reaches out of
 /// the window is cut off; a disk wholly outside leaves a kernel of zeros.
 pub fn disk(radius: f64, centre: [f64; 2], size: usize) -> Array2<f64> {
     covered(centre, size, |row, column| {
@@ -33,7 +33,7 @@ pub fn line(length: f64, angle: f64, centre: [f64; 2], size: usize) -> Array2<f6
 
 /// Share of every pixel's points that lie `inside`, normalised; offsets are (row, column) from the shape's centre.
 fn covered(centre: [f64; 2], size: usize, inside: impl Fn(f64, f64) -> bool) -> Array2<f64> {
-    let middle = (size / 2) as f64;
+    let middle = 0.5 * (size as f64 - 1.0);
     let point = |p: usize| (p as f64 + 0.5) / POINTS as f64 - 0.5;
     let mut kernel = Array2::from_shape_fn((size, size), |(i, j)| {
         let (row, column) = (i as f64 - middle - centre[0], j as f64 - middle - centre[1]);
@@ -76,7 +76,7 @@ mod tests {
             assert!((found - 2.25 - PIXEL).abs() < 0.07, "{axis:?}: {found}");
         }
         let [r, c] = centroid(&kernel);
-        assert!((r - 9.25).abs() < 0.01 && (c - 7.5).abs() < 0.01, "{r}, {c}");
+        assert!((r - 8.75).abs() < 0.01 && (c - 7.0).abs() < 0.01, "{r}, {c}");
     }
 
     // Along L²/12, across that of its breadth of one pixel, 1/12; edges that cross whole pixels leave 3 per cent.

@@ -50,7 +50,7 @@ impl Shape {
             Shape::Disk => (p[0], &p[1..3]),
             Shape::Line => (p[0].max(p[2]), &p[3..5]),
         };
-        let middle = (size / 2) as f64;
+        let middle = 0.5 * (size as f64 - 1.0);
         let sizes_fit = match self {
             Shape::Disk => (0.3..=size as f64).contains(&p[0]),
             Shape::Line => {
@@ -406,7 +406,7 @@ mod tests {
             for (at, weight) in expected.iter_mut().enumerate() {
                 for point in 0..16 {
                     let place = |pixel: usize, part: usize, centre: f64| {
-                        pixel as f64 + (part as f64 - 1.5) / 4.0 - (size / 2) as f64 - centre
+                        pixel as f64 + (part as f64 - 1.5) / 4.0 - 0.5 * (size as f64 - 1.0) - centre
                     };
                     let row = place(at / size, point / 4, centre[0]);
                     let column = place(at % size, point % 4, centre[1]);

@@ -20,11 +20,14 @@ mod windows;
 use ndarray::{Array2, ArrayView2, ArrayView3};
 use serde::{Deserialize, Serialize};
 
-use self::samples::{Data, usable};
+use self::samples::Data;
+use super::coverage::Coverage;
 use super::psf::GaussianPsf;
+use super::window::side_of_parity;
 use crate::error::{Error, Result};
 
 pub use self::mixture::fit_mixture;
+pub use self::solve::widest_window;
 
 /// Form of the PSF that is searched.
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -45,11 +48,13 @@ pub enum PsfModel {
 pub struct Options {
     /// Ratio of the two pixel grids.
     pub scale: usize,
-    /// Kernel size K ≥ 1; the window of an LR pixel starts at [`super::psf::window_start`].
-    pub kernel: usize,
+    /// Side K ≥ 1 of the PSF's window; `None`: what the two images ask for ([`super::window::MASS`]).
+    pub kernel: Option<usize>,
+    /// Offset (row, column) of the PSF's centre from the middle of the block in HR pixels, where it is not searched.
+    pub centre: [f64; 2],
     /// Whether the PSF's centre (the misregistration of the two images) is searched too, within half an LR pixel.
     pub learn_centre: bool,
-    /// The PSF, K×K with sum 1, where it is known.
+    /// The PSF with sum 1, where it is known; it is its own window.
     pub known_psf: Option<Array2<f64>>,
     /// The response, B×b, where it is known. Only its shape is trusted: a gain and an offset stay free.
     pub known_srf: Option<Array2<f64>>,
@@ -58,11 +63,12 @@ pub struct Options {
 }
 
 impl Options {
-    /// Everything unknown, a Gaussian PSF, K = s, centre fixed.
+    /// Everything unknown, a Gaussian PSF with the centre in the middle.
     pub fn blind(scale: usize) -> Self {
         Options {
             scale,
-            kernel: scale,
+            kernel: None,
+            centre: [0.0; 2],
             learn_centre: false,
             known_psf: None,
             known_srf: None,
@@ -129,6 +135,8 @@ pub struct GaussianForm {
 pub struct Estimate {
     /// The point spread function.
     pub psf: Psf,
+    /// Side K of its window.
+    pub kernel: usize,
     /// The best Gaussian, where a PSF was found that was not asked to be [`PsfModel::Free`].
     pub gaussian: Option<GaussianForm>,
     /// The response, B×b, non-negative, columns sum to 1.
@@ -148,7 +156,8 @@ pub struct Estimate {
 
 /// Estimates PSF and SRF from the LR-HSI (h×w×B) and the HR-MSI (h·s × w·s × b).
 ///
-/// `lr_valid` (h×w) masks LR pixels; pixels with a sample that is not finite in either image are left out too.
+/// `lr_valid` (h×w) and `hr_valid` (h·s × w·s) mask pixels; those with a sample that is not finite are left out too, and
+/// LR pixels whose window leaves the image where enough others remain ([`Coverage::explained`]).
 /// Where the scene does not determine the PSF (a flat scene, too few pixels) the isotropic start is returned
 /// and `determined.remarks` says so. Same input, same bits.
 ///
@@ -159,29 +168,44 @@ pub fn estimate(
     lr_hsi: ArrayView3<f32>,
     hr_msi: ArrayView3<f32>,
     lr_valid: Option<ArrayView2<bool>>,
+    hr_valid: Option<ArrayView2<bool>>,
     options: &Options,
 ) -> Result<Estimate> {
-    check(lr_hsi, hr_msi, lr_valid, options)?;
-    let pixels = usable(lr_hsi, hr_msi, lr_valid, options);
-    if pixels.is_empty() {
-        return Err(Error::input(
-            "no LR pixel is usable for the estimate: all are masked or not finite in the HSI or the MSI",
-        ));
-    }
-    let data = Data::new(lr_hsi, hr_msi, &pixels, options)?;
+    check(lr_hsi, hr_msi, (lr_valid, hr_valid), options)?;
+    let (lr, hr) = (usable(lr_hsi, lr_valid), usable(hr_msi, hr_valid));
+    let coverage = Coverage {
+        lr: lr.view(),
+        hr: hr.view(),
+        scale: options.scale,
+    };
+    let data = Data::new(lr_hsi, hr_msi, coverage, options)?;
     // One way into the pool for all that is shared there: it is often and little.
-    Ok(rayon::scope(|_| data.solve(&pixels)))
+    Ok(rayon::scope(|_| data.solve()))
+}
+
+/// Pixels that are valid and finite in every band.
+fn usable(image: ArrayView3<f32>, valid: Option<ArrayView2<bool>>) -> Array2<bool> {
+    let (rows, columns, _) = image.dim();
+    let mut usable = valid.map_or_else(|| Array2::from_elem((rows, columns), true), |v| v.to_owned());
+    for (ok, pixel) in usable.iter_mut().zip(image.rows()) {
+        *ok = *ok && pixel.iter().all(|x| x.is_finite());
+    }
+    usable
 }
 
 fn check(
     lr_hsi: ArrayView3<f32>,
     hr_msi: ArrayView3<f32>,
-    lr_valid: Option<ArrayView2<bool>>,
+    (lr_valid, hr_valid): (Option<ArrayView2<bool>>, Option<ArrayView2<bool>>),
     options: &Options,
 ) -> Result<()> {
     let (h, w, hsi_bands) = lr_hsi.dim();
     let (rows, columns, msi_bands) = hr_msi.dim();
-    let (s, k) = (options.scale, options.kernel);
+    let s = options.scale;
+    let k = match &options.known_psf {
+        Some(psf) => psf.nrows(),
+        None => options.kernel.unwrap_or(s),
+    };
     if s == 0 || k == 0 {
         return Err(Error::input(format!(
             "scale {s} and kernel size {k} must both be at least 1"
@@ -202,13 +226,19 @@ fn check(
             "kernel size {k} is far larger than the MSI ({rows} x {columns} pixels)"
         )));
     }
-    if let Some(valid) = lr_valid
-        && valid.dim() != (h, w)
-    {
+    for (valid, dim, name) in [(lr_valid, (h, w), "HSI"), (hr_valid, (rows, columns), "MSI")] {
+        if let Some(valid) = valid
+            && valid.dim() != dim
+        {
+            return Err(Error::input(format!(
+                "the mask has {:?} pixels, the {name} {dim:?}",
+                valid.dim()
+            )));
+        }
+    }
+    if side_of_parity(k, s) != k {
         return Err(Error::input(format!(
-            "the mask has {:?} pixels, the HSI {:?}",
-            valid.dim(),
-            (h, w)
+            "a window of {k} pixels has no middle in common with a block of {s}; both must be even or both odd"
         )));
     }
     if let Some(psf) = &options.known_psf {

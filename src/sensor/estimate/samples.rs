@@ -1,49 +1,19 @@
 //! Which LR pixels the estimate looks at, and their samples as a problem of the search.
 
 use nalgebra::{DMatrix, DVector};
-use ndarray::{Array2, ArrayView2, ArrayView3};
+use ndarray::{Array2, ArrayView3};
 
 use super::Options;
 use super::evidence::{Eliminator, Factored};
 use super::search::Problem;
 use super::windows::Windows;
 use crate::error::{Error, Result};
-use crate::sensor::psf;
+use crate::sensor::coverage::Coverage;
 
-/// LR pixels that are valid and finite, with a window of the MSI that is finite.
-pub(super) fn usable(
-    lr_hsi: ArrayView3<f32>,
-    hr_msi: ArrayView3<f32>,
-    lr_valid: Option<ArrayView2<bool>>,
-    options: &Options,
-) -> Vec<(usize, usize)> {
-    let (h, w, _) = lr_hsi.dim();
-    let (rows, columns, _) = hr_msi.dim();
-    let (s, k) = (options.scale, options.kernel);
-    let start = psf::window_start(s, k);
-    let span = |at: usize, size: usize| {
-        let first = (at * s) as isize + start;
-        let clamp = |x: isize| x.clamp(0, size as isize - 1) as usize;
-        clamp(first)..clamp(first + k as isize - 1) + 1
-    };
-    // One pass over the MSI when it is finite throughout, which is the rule.
-    let clean = hr_msi.iter().all(|x| x.is_finite());
-    let mut pixels = Vec::new();
-    for r in 0..h {
-        for c in 0..w {
-            let ok = lr_valid.is_none_or(|v| v[[r, c]])
-                && lr_hsi.slice(ndarray::s![r, c, ..]).iter().all(|x| x.is_finite())
-                && (clean
-                    || hr_msi
-                        .slice(ndarray::s![span(r, rows), span(c, columns), ..])
-                        .iter()
-                        .all(|x| x.is_finite()));
-            if ok {
-                pixels.push((r, c));
-            }
-        }
-    }
-    pixels
+/// Rows and columns of the pixels that are set.
+fn places(mask: &Array2<bool>) -> Vec<(usize, usize)> {
+    let set = mask.indexed_iter().filter(|(_, ok)| **ok);
+    set.map(|(place, _)| place).collect()
 }
 
 /// A deterministic choice of `count` pixels, scattered so that no raster pattern shows.
@@ -82,6 +52,7 @@ pub(super) fn constant(columns: &DMatrix<f64>) -> bool {
 pub(super) struct Data<'a> {
     lr_hsi: ArrayView3<'a, f32>,
     hr_msi: ArrayView3<'a, f32>,
+    coverage: Coverage<'a>,
     pub options: &'a Options,
     /// Root mean square of the HSI's samples.
     pub hsi_unit: f64,
@@ -100,9 +71,15 @@ impl<'a> Data<'a> {
     pub fn new(
         lr_hsi: ArrayView3<'a, f32>,
         hr_msi: ArrayView3<'a, f32>,
-        pixels: &[(usize, usize)],
+        coverage: Coverage<'a>,
         options: &'a Options,
     ) -> Result<Self> {
+        let pixels: Vec<(usize, usize)> = places(&coverage.clear(options.scale));
+        if pixels.is_empty() {
+            return Err(Error::input(
+                "no LR pixel is usable for the estimate: all are masked or not finite in the HSI or the MSI",
+            ));
+        }
         let square = |x: f32| f64::from(x) * f64::from(x);
         let hsi_sum: f64 = pixels
             .iter()
@@ -126,6 +103,7 @@ impl<'a> Data<'a> {
         Ok(Data {
             lr_hsi,
             hr_msi,
+            coverage,
             options,
             hsi_unit: (hsi_sum / (pixels.len() * lr_hsi.dim().2) as f64).sqrt(),
         })
@@ -142,14 +120,27 @@ impl<'a> Data<'a> {
         })
     }
 
-    /// As many pixels as `samples` of the MSI allow, `most` at most, but enough to outnumber the bands.
-    pub fn choose(&self, pixels: &[(usize, usize)], most: usize, samples: usize) -> Vec<(usize, usize)> {
-        let window = self.options.kernel.pow(2) * self.hr_msi.dim().2;
-        scattered(pixels, most.min(samples / window).max(4 * self.bands()))
+    /// Share of the usable LR pixels whose windows of this side see no masked pixel.
+    pub fn share(&self, kernel: usize) -> f64 {
+        let count = |side| places(&self.coverage.clear(side)).len() as f64;
+        count(kernel) / count(self.options.scale)
     }
 
-    /// The search's problem on these pixels; `length` is the correlation length of a response that is not known, in bands.
-    pub fn posed(&self, pixels: &[(usize, usize)], length: f64) -> Posed {
+    /// As many LR pixels as `samples` of the MSI allow in windows of this side, `most` at most, but enough to outnumber the
+    /// bands; such whose `inner` window lies within the image, where they are most.
+    pub fn choose(
+        &self,
+        (kernel, inner): (usize, usize),
+        (most, samples): (usize, usize),
+    ) -> Vec<(usize, usize)> {
+        let pixels = places(&self.coverage.explained(kernel, inner));
+        let window = kernel.pow(2) * self.hr_msi.dim().2;
+        scattered(&pixels, most.min(samples / window).max(4 * self.bands()))
+    }
+
+    /// The search's problem on these pixels with windows of side `kernel`; `length` is the correlation length of a
+    /// response that is not known, in bands.
+    pub fn posed(&self, pixels: &[(usize, usize)], kernel: usize, length: f64) -> Posed {
         let x = self.matrix(pixels);
         let (eliminators, factored) = match &self.options.known_srf {
             Some(srf) => (known_eliminators(&x, srf), None),
@@ -160,9 +151,9 @@ impl<'a> Data<'a> {
         };
         Posed {
             problem: Problem {
-                windows: Windows::gather(self.hr_msi, pixels, self.options.scale, self.options.kernel),
+                windows: Windows::gather(self.hr_msi, pixels, self.options.scale, kernel),
                 eliminators,
-                kernel: self.options.kernel,
+                kernel,
             },
             x,
             factored,

@@ -18,6 +18,8 @@ const FIRST_STEPS: usize = 8;
 const LAST_STEPS: usize = 60;
 /// Candidates that are blurred and scored together.
 const TOGETHER: usize = 8;
+/// Weights below this share of the largest are left out: their sum is below what single precision keeps of a sample.
+const NOTHING: f64 = 1e-12;
 /// Smallest variance (HR pixels squared): narrower Gaussians are one pixel and cannot be told apart.
 const SMALLEST_VARIANCE: f64 = 0.03;
 
@@ -108,13 +110,20 @@ impl Problem {
         candidates.par_chunks(TOGETHER).flat_map_iter(some).collect()
     }
 
+    /// The kernel of a Gaussian without the weights that are nothing, which [`Windows::apply`] then has not to look at.
+    fn weights(&self, psf: &GaussianPsf) -> Vec<f64> {
+        let mut kernel: Vec<f64> = psf.kernel(self.kernel).into_iter().collect();
+        let least = NOTHING * kernel.iter().fold(0.0, |a: f64, &b| a.max(b));
+        kernel.iter_mut().filter(|w| **w < least).for_each(|w| *w = 0.0);
+        kernel
+    }
+
     fn score_psf(&self, psf: &GaussianPsf) -> f64 {
-        let kernel = psf.kernel(self.kernel);
-        kernel.as_slice().map_or(f64::INFINITY, |k| self.score(k).0)
+        self.score(&self.weights(psf)).0
     }
 
     fn score_psfs(&self, psfs: &[GaussianPsf]) -> Vec<f64> {
-        self.scores(psfs, |psf| Some(psf.kernel(self.kernel).into_iter().collect()))
+        self.scores(psfs, |psf| Some(self.weights(psf)))
     }
 
     fn allowed(&self, psf: &GaussianPsf) -> bool {
@@ -124,12 +133,10 @@ impl Problem {
         v2.is_finite() && v2 >= SMALLEST_VARIANCE && v1 <= 2.0 * size * size + 1.0 && centred
     }
 
-    /// Finds the PSF; `learn_centre` frees its centre within ± half of `scale`.
-    pub fn solve(&self, scale: usize, learn_centre: bool) -> Found {
-        let mut centre = [0.0; 2];
-        if learn_centre {
-            centre = self.scan_centre(scale);
-        }
+    /// Finds the PSF with its centre at `centre`, or, where `centre` is `None`, within ± half of `scale`.
+    pub fn solve(&self, scale: usize, centre: Option<[f64; 2]>) -> Found {
+        let learn_centre = centre.is_none();
+        let centre = centre.unwrap_or_else(|| self.scan_centre(scale));
         let grid: Vec<GaussianPsf> = grid(self.kernel, scale)
             .into_iter()
             .map(|psf| GaussianPsf { centre, ..psf })
@@ -221,8 +228,7 @@ impl Problem {
     fn linearise(&self, psf: &GaussianPsf) -> (Found, DVector<f64>, DMatrix<f64>) {
         let parameters = psf.parameters();
         let area = self.kernel * self.kernel;
-        let mut kernel = vec![0.0; area];
-        psf::gaussian(&parameters, &mut kernel, self.kernel);
+        let kernel = self.weights(psf);
         let mut bank = vec![0.0; psf::PARAMETERS * area];
         psf::gaussian_derivatives(&parameters, &kernel, &mut bank, self.kernel);
         let mut kernels: Vec<&[f64]> = vec![&kernel];
