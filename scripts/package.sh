@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Packs a built program with its man pages, completion scripts and documents: what a user unpacks under /usr/local.
-#   scripts/package.sh target/release/hsr-gpu dist
+# Packs a built program with its man pages, completion scripts and documents: what a user unpacks under /usr/local. Its symbols
+# and line tables, if it has any, come to lie beside the archive, where a debugger finds them by the program's build id.
+#   cargo build --profile dist && scripts/package.sh target/dist/hsr-gpu dist
 set -euo pipefail
 program=$(realpath "$1")
 mkdir -p "$2"
@@ -15,6 +16,10 @@ share=$root/share
 mkdir -p "$root/bin" "$share/bash-completion/completions" "$share/zsh/site-functions" \
   "$share/fish/vendor_completions.d" "$share/doc/hsr-gpu"
 install -m 755 "$program" "$root/bin/hsr-gpu"
+if command -v objcopy >/dev/null; then
+  objcopy --only-keep-debug --compress-debug-sections "$program" "$out/$name.debug"
+  objcopy --strip-all --add-gnu-debuglink="$out/$name.debug" "$program" "$root/bin/hsr-gpu"
+fi
 "$program" manual --out "$share/man/man1" >/dev/null
 "$program" completions bash >"$share/bash-completion/completions/hsr-gpu"
 "$program" completions zsh >"$share/zsh/site-functions/_hsr-gpu"

@@ -1,11 +1,15 @@
 //! The library's front door: the bits of the command line, from arrays of any layout, stopped by a token.
 
+use hsr_gpu::coordination::config::Refine;
 use hsr_gpu::coordination::watcher::{StageTime, Watcher};
 use hsr_gpu::cube::Cube;
 use hsr_gpu::engine::simd::SimdEngine;
-use hsr_gpu::engine::{Engine, StepLosses};
-use hsr_gpu::{Fusion, Psf, Srf, Token, io};
-use ndarray::{Array2, Array3};
+use hsr_gpu::engine::{
+    Engine, Output, Problem, StepLosses, Trainer, TrainingSet, TrainingState, refinement::Refiner,
+};
+use hsr_gpu::network::Architecture;
+use hsr_gpu::{Fusion, Psf, Result, Srf, Token, io};
+use ndarray::{Array2, Array3, ArrayView3, ArrayViewMut3};
 
 use crate::common::Folder;
 
@@ -127,4 +131,65 @@ fn one_engine_serves_several_threads() {
         (run(), other.join().unwrap())
     });
     assert_eq!(one, other);
+}
+
+/// An engine whose network gives one sample that is no number.
+struct Broken(SimdEngine);
+
+impl Engine<f32> for Broken {
+    fn name(&self) -> String {
+        "a broken card".to_owned()
+    }
+
+    fn trainer<'a>(
+        &'a self,
+        problem: &Problem<f32>,
+        data: &TrainingSet<f32>,
+        state: TrainingState<f32>,
+    ) -> Result<Box<dyn Trainer<f32> + 'a>> {
+        self.0.trainer(problem, data, state)
+    }
+
+    fn reconstruct(
+        &self,
+        architecture: &Architecture,
+        state: &TrainingState<f32>,
+        hr_msi: ArrayView3<f32>,
+        first_pixel: u32,
+        output: Output,
+        mut out: ArrayViewMut3<f32>,
+    ) -> Result<()> {
+        self.0
+            .reconstruct(architecture, state, hr_msi, first_pixel, output, out.view_mut())?;
+        out[[1, 2, 3]] = f32::NAN;
+        Ok(())
+    }
+
+    fn refiner(&self) -> &dyn Refiner<f32> {
+        self.0.refiner()
+    }
+}
+
+#[test]
+fn what_a_device_gives_as_no_number_is_never_written() {
+    let folder = Folder::new();
+    let (hsi, msi) = pair();
+    let engine = Broken(SimdEngine::new());
+    for (refine, memory) in [
+        (Refine::Off, usize::MAX),
+        (Refine::Off, 0),
+        (Refine::Auto, usize::MAX),
+    ] {
+        let fused = small(&hsi, &msi)
+            .settings(|config| config.refine = refine)
+            .memory(memory)
+            .on(&engine)
+            .run();
+        let error = fused
+            .and_then(|fused| fused.write(folder.path("z.npy")))
+            .err()
+            .unwrap();
+        assert_eq!(error.exit_code(), 1, "{error}");
+        assert!(folder.names().is_empty());
+    }
 }

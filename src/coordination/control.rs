@@ -11,6 +11,7 @@ use crate::coordination::registration::registered_estimate;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::coordination::watcher::{StageTime, Watcher, stage};
+use crate::cube::filled;
 use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -105,11 +106,10 @@ pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f
     })?;
     interrupt::check()?;
     let (rows, columns, _) = scene.hr_msi.dim();
-    let mut out = Array3::zeros((rows, columns, scene.lr_hsi.dim().2));
-    if let Some(out) = out.as_slice_mut() {
+    filled((rows, columns, scene.lr_hsi.dim().2), |out| {
         regression.blend(&vec![1.0; regression.bands()], scene.hr_msi.samples(), out);
-    }
-    Ok(out)
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -8,14 +8,14 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use ndarray::{Array3, s};
+use ndarray::s;
 use serde::Serialize;
 
 use crate::coordination::model::Model;
 use crate::coordination::product::{Fused, finish};
 use crate::coordination::reconstruct::reconstruct_rows;
 use crate::cube::strips::{self, Strips};
-use crate::cube::{Cube, Metadata, SampleType};
+use crate::cube::{Cube, Metadata, SampleType, filled};
 use crate::engine::Output;
 use crate::error::{Error, Result};
 
@@ -166,11 +166,11 @@ impl Strips for Deviation<'_> {
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
         let (_, columns, bands) = self.dim();
         let scene = &self.fused.scene;
-        let mut samples = Array3::zeros((rows.len(), columns, bands));
-        if let Some(out) = samples.as_slice_mut() {
+        let samples = filled((rows.len(), columns, bands), |out| {
             self.variance(rows.clone(), out)?;
             out.iter_mut().for_each(|v| *v = v.sqrt());
-        }
+            Ok(())
+        })?;
         let valid = scene.hr_valid.slice(s![rows, ..]);
         Ok(finish(
             samples,

@@ -16,9 +16,9 @@ use crate::coordination::start::Known;
 use crate::coordination::training::History;
 use crate::coordination::watcher::StageTime;
 use crate::cube::strips::{self, Strips};
-use crate::cube::{Cube, Metadata, SampleType};
+use crate::cube::{Cube, Metadata, SampleType, filled};
 use crate::engine::{Engine, Output};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::refine::RefinementReport;
 use crate::refine::consistency::Correction;
 use crate::sensor::estimate::Estimate;
@@ -96,21 +96,21 @@ impl Strips for FusedImage<'_> {
         } = self.fused;
         let samples = match &self.fused.product {
             Product::Whole(samples) => samples.slice(s![rows.clone(), .., ..]).to_owned(),
-            Product::Strips(correction) => {
-                let mut samples = Array3::zeros((rows.len(), columns, bands));
-                if let Some(out) = samples.as_slice_mut() {
-                    let started = Instant::now();
-                    let range = rows.clone();
-                    reconstruct_rows(*engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
-                    self.seconds
-                        .set(self.seconds.get() + started.elapsed().as_secs_f64());
-                    if let Some(correction) = correction {
-                        correction.apply(engine.refiner(), rows.start, scene.hr_msi.view(), out)?;
+            Product::Strips(correction) => filled((rows.len(), columns, bands), |out| {
+                let started = Instant::now();
+                let range = rows.clone();
+                reconstruct_rows(*engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
+                self.seconds
+                    .set(self.seconds.get() + started.elapsed().as_secs_f64());
+                match correction {
+                    Some(correction) => {
+                        correction.apply(engine.refiner(), rows.start, scene.hr_msi.view(), out)
                     }
+                    None => Ok(()),
                 }
-                samples
-            }
+            })?,
         };
+        sound(*engine, &samples)?;
         let valid = scene.hr_valid.slice(s![rows, ..]);
         Ok(finish(samples, scene.hsi_unit, valid, self.metadata.clone()))
     }
@@ -122,6 +122,17 @@ fn marked(mut metadata: Metadata, valid: ArrayView2<bool>) -> Metadata {
         metadata.nodata = metadata.nodata.or(Some(f64::NAN));
     }
     metadata
+}
+
+/// Refuses samples that are no numbers: the two images had none, so a device made them.
+fn sound(engine: &dyn Engine<f32>, samples: &Array3<f32>) -> Result<()> {
+    match samples.indexed_iter().find(|(_, x)| !x.is_finite()) {
+        Some(((r, c, b), x)) => Err(Error::Device(format!(
+            "{}: computed {x} for row {r}, column {c}, band {b} of the result; nothing of it is written",
+            engine.name()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Brings rows of a reconstruction back to the HSI's unit and marks masked pixels with the no-data value.
@@ -178,6 +189,7 @@ impl Fused<'_> {
         match self.product {
             Product::Whole(samples) => {
                 let scene = &self.scene;
+                sound(self.engine, &samples)?;
                 Ok(finish(
                     samples,
                     scene.hsi_unit,

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
-use ndarray::{Array3, ArrayView3, ArrayViewMut3, Axis, s};
+use ndarray::{Array3, ArrayView3, ArrayViewMut3, s};
 
 use crate::coordination::model::Model;
+use crate::cube::filled;
 use crate::cube::strips::strip_rows;
 use crate::engine::{Engine, Output};
 use crate::error::{Error, Result};
@@ -25,16 +26,16 @@ pub fn reconstruct(
 ) -> Result<Array3<f32>> {
     let (rows, columns, _) = hr_msi.dim();
     let bands = model.architecture.bands;
-    let mut out = Array3::zeros((rows, columns, bands));
-    let tile = strip_rows(columns, bands);
-    for (k, mut part) in out.axis_chunks_iter_mut(Axis(0), tile).enumerate() {
-        let range = k * tile..k * tile + part.dim().0;
-        // A chunk of rows of an array in standard layout is contiguous.
-        let part = part.as_slice_mut().unwrap_or_default();
-        reconstruct_rows(engine, model, hr_msi, range.clone(), output, part)?;
-        progress(range.end, rows);
-    }
-    Ok(out)
+    let (tile, line) = (strip_rows(columns, bands), columns * bands);
+    filled((rows, columns, bands), |out| {
+        for first in (0..rows).step_by(tile) {
+            let range = first..(first + tile).min(rows);
+            let part = &mut out[first * line..range.end * line];
+            reconstruct_rows(engine, model, hr_msi, range.clone(), output, part)?;
+            progress(range.end, rows);
+        }
+        Ok(())
+    })
 }
 
 /// [`reconstruct`] of some rows of an HR-MSI, into room for them.

@@ -9,7 +9,7 @@ use crate::coordination::windows::gather;
 use crate::cube::raster::Raster;
 use crate::cube::scratch::Store;
 use crate::cube::strips::{self, Strips};
-use crate::cube::{Cube, Oddities, SampleType};
+use crate::cube::{Cube, Oddities, SampleType, in_order};
 use crate::engine::{Geometry, TrainingSet};
 use crate::error::{Error, Result};
 use crate::real::Real;
@@ -82,9 +82,8 @@ impl Loaded {
                 false => strip.part(here.start - first..here.end - first, columns.clone()),
             };
             let to = here.start - rows.start..here.end - rows.start;
-            let samples = strip.samples.as_standard_layout();
-            let samples = samples.as_slice().unwrap_or_default();
-            loaded.samples.rows_mut(to.clone()).copy_from_slice(samples);
+            let samples = in_order(strip.samples.view());
+            loaded.samples.rows_mut(to.clone()).copy_from_slice(&samples);
             loaded.peak = loaded.peak.into_iter().chain(strip.max_valid()).reduce(f32::max);
             if let Some(valid) = &strip.valid {
                 loaded.valid.slice_mut(ndarray::s![to, ..]).assign(valid);

@@ -4,10 +4,11 @@
 //! rows × columns × bands. The samples keep the unit of the file they came from; `coordination::scene`
 //! is where a run divides them into \[0, 1\].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use ndarray::{Array2, Array3, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
 
 use crate::error::{Error, Result};
 use grid::Grid;
@@ -118,6 +119,27 @@ impl Metadata {
             extra: self.extra.iter().filter_map(field).collect(),
             ..self.clone()
         }
+    }
+}
+
+/// Samples of `dim` rows, columns and bands as `fill` writes them over zeros.
+///
+/// # Errors
+/// What `fill` returns.
+pub fn filled(
+    dim: (usize, usize, usize),
+    fill: impl FnOnce(&mut [f32]) -> Result<()>,
+) -> Result<Array3<f32>> {
+    let mut samples = vec![0.0; dim.0 * dim.1 * dim.2];
+    fill(&mut samples)?;
+    Array3::from_shape_vec(dim, samples).map_err(|e| Error::failed(format!("samples of an image: {e}")))
+}
+
+/// The samples of a view in the order rows, columns, bands; a copy where they do not lie so.
+pub fn in_order(view: ArrayView3<'_, f32>) -> Cow<'_, [f32]> {
+    match view.to_slice() {
+        Some(samples) => Cow::Borrowed(samples),
+        None => Cow::Owned(view.iter().copied().collect()),
     }
 }
 

@@ -9,12 +9,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ndarray::Array3;
-
 use super::file::{State, read_error};
 use super::samples::{BLOCK, ByteOrder, decode, width};
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata, SampleType};
+use crate::cube::{Cube, Metadata, SampleType, filled};
 use crate::error::Result;
 
 /// How samples lie in the file.
@@ -138,11 +136,7 @@ impl Strips for StripFile {
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
         let [_, columns, bands] = self.layout.dim;
-        let mut samples = Array3::zeros((rows.len(), columns, bands));
-        if let Some(out) = samples.as_slice_mut() {
-            self.fill(&rows, out)?;
-        }
-        let mut cube = Cube::new(samples);
+        let mut cube = Cube::new(filled((rows.len(), columns, bands), |out| self.fill(&rows, out))?);
         cube.sample_type = self.layout.kind;
         cube.metadata = self.metadata.clone();
         Ok(cube)

@@ -15,6 +15,7 @@ use std::ops::Range;
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 use rayon::prelude::*;
 
+use crate::cube::in_order;
 use crate::cube::scratch::{Buffer, Store};
 use crate::engine::Geometry;
 use crate::engine::refinement::{BICUBIC_REACH, Guide, RefinementGrid, Refiner, Strip};
@@ -196,10 +197,9 @@ pub fn correct(
         floor: floor(observed.lr_hsi, &sigma),
     };
     let hr_rows = observed.hr_msi.dim().0;
-    let lr_hsi = observed.lr_hsi.as_standard_layout();
-    let lr_hsi = lr_hsi.as_slice().unwrap_or_default();
+    let lr_hsi = in_order(observed.lr_hsi);
     let mut residual = match prior {
-        Prior::Whole(image) => passes.residual_of(&grid, lr_hsi, image)?,
+        Prior::Whole(image) => passes.residual_of(&grid, &lr_hsi, image)?,
         Prior::Made(make) => {
             let mut made = |rows: Range<usize>, out: &mut [f32]| {
                 let end = rows.end;
@@ -207,18 +207,18 @@ pub fn correct(
                 progress(end, 2 * hr_rows);
                 Ok(())
             };
-            passes.residual(lr_hsi, &mut made)?
+            passes.residual(&lr_hsi, &mut made)?
         }
     };
     let lr_msi = passes.blurred()?;
     let predictor = Predictor::new(passes.lattice(&lr_msi));
-    correction.blend = passes.blend(&predictor, lr_hsi, &lr_msi, &mut residual)?;
+    correction.blend = passes.blend(&predictor, &lr_hsi, &lr_msi, &mut residual)?;
     report.regression_share = correction.blend.as_ref().map_or(0.0, Blend::mean_share);
     let gain = WienerGain::new(used(&residual, usable, grid.bands), &sigma);
     let power = square(&residual);
     let count = (usable.iter().filter(|ok| **ok).count() * grid.bands).max(1) as f64;
     report.residual = ((power / count).sqrt(), (power / count).sqrt());
-    let sky: f64 = used(lr_hsi, usable, grid.bands).map(square).sum();
+    let sky: f64 = used(&lr_hsi, usable, grid.bands).map(square).sum();
     let noise = sigma.iter().map(|s| s * s).sum::<f64>() / grid.bands as f64;
     report.hsi_snr_db = decibels(sky / count, noise);
     // From here on `noise` is what the gain takes away, and `residual` is what is still to be put into the image.
@@ -313,7 +313,8 @@ impl Correction {
         }
         rows.par_chunks_mut(bands).with_min_len(256).for_each(|pixel| {
             for (z, &floor) in pixel.iter_mut().zip(&self.floor) {
-                *z = z.max(floor);
+                // What is no number stays none and is refused; `max` would make it the floor.
+                *z = if *z < floor { floor } else { *z };
             }
         });
         Ok(())
@@ -339,15 +340,14 @@ impl Spread {
         let of = |image: &'_ [f32], bands: usize| {
             lr.start * grid.columns * bands..(lr.end * grid.columns * bands).min(image.len())
         };
-        let colours = hr_msi.slice_move(s![hr, .., ..]);
-        let colours = colours.as_standard_layout();
+        let colours = in_order(hr_msi.slice_move(s![hr, .., ..]));
         refiner.guided_update(
             grid,
             strip,
             self.guide,
             &self.weights[of(&self.weights, grid.bands)],
             &self.lr_msi[of(&self.lr_msi, grid.msi_bands)],
-            colours.as_slice().unwrap_or_default(),
+            &colours,
             rows,
         )
     }
@@ -506,7 +506,7 @@ impl<'a, 'o> Passes<'a, 'o> {
 
     /// (Y∗C)↓, h×w×b.
     fn blurred(&self) -> Result<Buffer> {
-        let msi = self.observed.hr_msi.as_standard_layout();
+        let msi = in_order(self.observed.hr_msi);
         let bands = self.grid.msi_bands;
         let grid = RefinementGrid { bands, ..self.grid };
         let zero = self.observed.store.zeros(grid.rows * grid.columns * bands)?;
@@ -515,7 +515,7 @@ impl<'a, 'o> Passes<'a, 'o> {
             psf: self.psf.clone(),
             ..*self
         };
-        let mut out = all.residual_of(&grid, &zero, msi.as_slice().unwrap_or_default())?;
+        let mut out = all.residual_of(&grid, &zero, &msi)?;
         out.iter_mut().for_each(|x| *x = -*x);
         Ok(out)
     }

@@ -20,8 +20,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ndarray::Array3;
-
 use chunk::{ChunkReader, Compression};
 use directory::{Fault, Source};
 use page::{Page, tags};
@@ -30,7 +28,7 @@ use super::array::shape_text;
 use super::file::{State, open, read_error};
 use super::samples::{decode, sample_type_name, width};
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata, SampleType};
+use crate::cube::{Cube, Metadata, SampleType, filled};
 use crate::error::{Error, Result};
 
 mod chunk;
@@ -319,11 +317,9 @@ impl Strips for TiffFile {
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
         let (_, columns, bands) = self.dim;
-        let mut samples = Array3::zeros((rows.len(), columns, bands));
-        if let Some(out) = samples.as_slice_mut() {
-            self.fill(&rows, out)
-                .map_err(|fault| refusal(&self.path, fault))?;
-        }
+        let samples = filled((rows.len(), columns, bands), |out| {
+            self.fill(&rows, out).map_err(|fault| refusal(&self.path, fault))
+        })?;
         let reading = self.reading.lock().unwrap_or_else(|e| e.into_inner());
         self.state.check(&self.path, &reading.source.file)?;
         drop(reading);
