@@ -5,6 +5,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::common::{Folder, scene};
+use hsr_gpu::io::write_matrix;
+use ndarray::Array2;
 
 /// So little that a scene takes a fraction of a second.
 const OPTIONS: &str = "--backend cpu --steps 6 --members 1 --finetune-steps 2";
@@ -115,6 +117,7 @@ fn a_failed_scene_stops_no_other_and_is_tried_again() {
     // Other options, or an input that has changed since, are another result.
     let found = summary(&folder.good(&format!("{batch} --seed 5")));
     assert_eq!(found["fused"], 3);
+    // Another time of change is none.
     let later = std::time::SystemTime::now() + Duration::from_secs(5);
     fs::File::options()
         .write(true)
@@ -123,7 +126,96 @@ fn a_failed_scene_stops_no_other_and_is_tried_again() {
         .set_modified(later)
         .unwrap();
     let found = summary(&folder.good(&format!("{batch} --seed 5")));
-    assert_eq!((&found["fused"], &found["skipped"]), (&1.into(), &2.into()));
+    assert_eq!(found["skipped"], 3);
+}
+
+/// Whatever took part in a scene decides whether it is done, by what it holds.
+#[test]
+fn a_scene_is_done_as_long_as_its_files_hold_what_they_held() {
+    let folder = scenes(2);
+    let x = scene(4, 4, 6);
+    folder.cube("e.img", &x);
+    write_matrix(folder.path("r.csv"), &Array2::from_elem((6, 2), 0.25)).unwrap();
+    write_matrix(folder.path("p.csv"), &Array2::from_elem((4, 4), 0.0625)).unwrap();
+    fs::write(folder.path("c.toml"), "[training]\nsteps = 6\n").unwrap();
+    fs::write(folder.path("scenes.txt"), "e.hdr,y0.npy,name=e\nx1.npy,y1.npy\n").unwrap();
+    let batch = format!(
+        "batch scenes.txt --out out --json --quiet -- {} --config c.toml --srf r.csv --psf p.csv --save-std out/{{name}}-std.npy",
+        OPTIONS.replace("--steps 6 --members 1", "--members 2")
+    );
+    let fused = || summary(&folder.good(&batch))["fused"].as_u64().unwrap();
+    assert_eq!((fused(), fused()), (2, 0));
+    let mut other = x.clone();
+    other.samples[[0, 0, 0]] += 0.25;
+    let header = fs::read(folder.path("e.hdr")).unwrap();
+    let time = fs::metadata(folder.path("e.img")).unwrap().modified().unwrap();
+    folder.cube("e.img", &other);
+    assert!(fs::read(folder.path("e.hdr")).unwrap() == header);
+    let file = fs::File::options()
+        .write(true)
+        .open(folder.path("e.img"))
+        .unwrap();
+    file.set_modified(time).unwrap();
+    assert_eq!((fused(), fused()), (1, 0));
+    write_matrix(folder.path("r.csv"), &Array2::from_elem((6, 2), 0.2)).unwrap();
+    assert_eq!((fused(), fused()), (2, 0));
+    fs::write(folder.path("c.toml"), "[training]\nsteps = 5\n").unwrap();
+    assert_eq!((fused(), fused()), (2, 0));
+    fs::remove_file(folder.path("out/e-std.npy")).unwrap();
+    assert_eq!((fused(), fused()), (1, 0));
+}
+
+#[test]
+fn what_one_scene_writes_no_other_does() {
+    let folder = scenes(2);
+    for option in ["--save-std s.npy", "--report page", "--save-degradation d"] {
+        let error = folder.refused(&format!("batch scenes.txt --out out -- {OPTIONS} {option}"));
+        assert!(
+            error.contains("scene scene-1") && error.contains("{name}"),
+            "{error}"
+        );
+    }
+    // The inputs are in the folder of the results, under other names.
+    fs::write(folder.path("scenes.txt"), "x0.npy,y0.npy\n").unwrap();
+    let error = folder.refused(&format!("batch scenes.txt --out . -- {OPTIONS}"));
+    assert!(error.contains("x0.npy") && error.contains("--hsi"), "{error}");
+    let error = folder.refused(&format!("batch scenes.txt --out out -- {OPTIONS} --dump-config"));
+    assert!(error.contains("--dump-config"), "{error}");
+}
+
+// However the batch ends, its scene's process ends, and leaves its checkpoint to the next.
+#[cfg(unix)]
+#[test]
+fn a_scene_ends_with_its_batch() {
+    let folder = scenes(1);
+    let batch = format!(
+        "batch scenes.txt --out out --json --quiet -- {} --every 10",
+        OPTIONS.replace("--steps 6", "--steps 4000000")
+    );
+    let mut killed = folder.start(&batch);
+    let began = Instant::now();
+    let lock = || {
+        let names = fs::read_dir(folder.path("out")).into_iter().flatten().flatten();
+        names
+            .map(|e| e.file_name().into_string().unwrap())
+            .find(|n| n.ends_with(".lock"))
+    };
+    while lock().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no scene in a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let began = Instant::now();
+    // It goes with its process, in good order.
+    while lock().is_some() {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "the scene goes on alone"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn the_built_in_scene_needs_no_manifest() {
         text.contains("5 cells (5 computed now)") && text.contains("engine"),
         "{text}"
     );
-    let text = folder.good(&format!("experiment robustness --out e --only seed4 {FEW}"));
+    let text = folder.good(&format!("experiment robustness --out f --only seed4 {FEW}"));
     assert!(text.contains("seed") && text.contains("control"), "{text}");
 }
 

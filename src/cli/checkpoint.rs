@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::coordination::keeper::Keeper;
 use crate::error::{Error, Result};
+use crate::io::OutputSet;
 
 /// Where to leave checkpoints.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +21,13 @@ pub struct CheckpointOptions {
 }
 
 impl CheckpointOptions {
+    /// The files that are written on the way.
+    pub fn files(&self, set: &mut OutputSet) {
+        if let Some(path) = &self.checkpoint {
+            set.keeps("--checkpoint", path);
+        }
+    }
+
     /// The keeper of these options.
     ///
     /// # Errors

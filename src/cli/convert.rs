@@ -10,7 +10,7 @@ use crate::cube::SampleType;
 use crate::cube::bands::BandSelection;
 use crate::cube::strips::Strips;
 use crate::error::Result;
-use crate::io::{self, Interleave, Reading, Target, write_strips};
+use crate::io::{self, Interleave, OutputSet, Reading, Target, write_strips};
 
 /// Convert an image to another file format, numeric type or interleave
 ///
@@ -52,6 +52,16 @@ struct Written {
 }
 
 impl Convert {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        set.reads("the input", &self.input);
+        set.writes_image("the output", &self.output)?;
+        Ok(())
+    }
+
     /// Reads, converts and writes.
     ///
     /// # Errors
@@ -59,7 +69,6 @@ impl Convert {
     /// where an integer type is asked for, or the output cannot be written there;
     /// [`crate::Error::Failed`] if writing fails.
     pub fn run(self, output: &Output) -> Result<()> {
-        io::check_cube_writable(&self.output)?;
         let reading = Reading {
             bands: self.bands.clone().unwrap_or(BandSelection::All),
             nodata: self.nodata,

@@ -9,16 +9,27 @@ use super::Output;
 use super::engine_options::EngineOptions;
 use super::opening::Opening;
 use super::options::{ConfigOptions, RefineOptions};
-use super::page::{Images, page_path, write_page};
+use super::page::{Images, PAGE, page_path, write_page};
 use super::progress::Stages;
-use super::summary::{compare, make_folder, save_degradation};
+use super::summary::{DEGRADATION, compare, make_folder, save_degradation};
 use crate::coordination::scene::Scene;
 use crate::cube::{Metadata, bicubic};
 use crate::error::Result;
 use crate::fusion::Fusion;
-use crate::io;
+use crate::io::{self, OutputSet};
 use crate::report::picture::Comparison;
 use crate::sensor::demo_pair::{DemoPair, SCALE, demo_pair};
+
+/// What lies in the folder at the end, beside PSF, SRF and page.
+const FILES: [&str; 7] = [
+    "hsi.npy",
+    "msi.npy",
+    "reference.npy",
+    "fused.npy",
+    "comparison.png",
+    "report.txt",
+    "report.json",
+];
 
 /// Fuse the built-in scene: degrade it, recover it blind, compare with bicubic interpolation
 ///
@@ -42,6 +53,21 @@ pub struct Demo {
 }
 
 impl Demo {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        if self.config.dump_config {
+            return Ok(());
+        }
+        self.config.files(set);
+        set.writes_into("--out", &self.out, &FILES);
+        set.writes_into("--out", &self.out, &DEGRADATION);
+        set.writes_into("--report", self.report.as_deref().unwrap_or(&self.out), &[PAGE]);
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -78,12 +104,7 @@ impl Demo {
         summary.bicubic = Some(baseline);
         let picture = self.out.join("comparison.png");
         stages.run("write", |_| {
-            for (name, image) in [
-                ("hsi.npy", &hsi),
-                ("msi.npy", &msi),
-                ("reference.npy", &reference),
-                ("fused.npy", &image),
-            ] {
+            for (name, image) in FILES.iter().zip([&hsi, &msi, &reference, &image]) {
                 io::write_cube(self.out.join(name), image)?;
             }
             save_degradation(&self.out, &fused.model)?;

@@ -7,12 +7,13 @@ use clap::Args;
 use super::Output;
 use super::options::{Pair, PairOptions, ScratchOptions, SensorOptions};
 use super::progress::Stages;
-use super::summary::{degradation_text, save_degradation};
+use super::summary::{DEGRADATION, degradation_text, save_degradation};
 use crate::coordination::config::Config;
 use crate::coordination::memory::pair_bytes;
 use crate::coordination::start::{estimate_degradation, start};
 use crate::coordination::summary::DegradationSummary;
 use crate::error::Result;
+use crate::io::OutputSet;
 
 /// Estimate the point spread function and spectral response that relate two images of one scene
 #[derive(Debug, Args)]
@@ -30,6 +31,19 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// None.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        self.pair.files(set);
+        self.sensors.files(set);
+        if let Some(folder) = &self.save_degradation {
+            set.writes_into("--save-degradation", folder, &DEGRADATION);
+        }
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors

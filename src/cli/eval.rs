@@ -8,7 +8,7 @@ use super::Output;
 use super::input::open_matching;
 use super::options::{BandOptions, MemoryOptions};
 use crate::error::{Error, Result};
-use crate::io::{self, Reading};
+use crate::io::{self, OutputSet, Reading};
 use crate::metrics::{Convention, Scores, evaluate};
 
 /// Compare an estimated image with its reference: PSNR, SAM, ERGAS, UIQI, SSIM, RMSE
@@ -58,6 +58,19 @@ fn conventions(name: &str) -> std::result::Result<Conventions, String> {
 }
 
 impl Eval {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        set.reads("--reference", &self.reference);
+        set.reads("--estimate", &self.estimate);
+        if let Some(file) = &self.mask {
+            set.reads("--mask", file);
+        }
+        Ok(())
+    }
+
     /// Runs the command. `--json` prints one object, or an array of them for `--convention all`.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::coordination::summary::ObjectiveSummary;
 use crate::coordination::training_set::training_data;
 use crate::engine::StepLosses;
 use crate::error::{Error, Result};
-use crate::io;
+use crate::io::OutputSet;
 use crate::sensor::catalogue::PsfSpec;
 use crate::sensor::estimate::Psf;
 use crate::sensor::psf;
@@ -84,12 +84,25 @@ pub fn check_fits(model: &Model, name: &str, scene: &Scene) -> Result<()> {
 }
 
 impl FineTune {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        set.reads("--model", &self.model.to_string_lossy());
+        self.pair.files(set);
+        if let Some(PsfSpec::File(file)) = &self.psf {
+            set.reads("--psf", file);
+        }
+        set.writes("--out", &self.out);
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
-        io::check_writable(&self.out)?;
         let mut room = self.scratch.room(Some(&self.out))?;
         let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);

@@ -11,9 +11,9 @@ use super::engine_options::EngineOptions;
 use super::log::Log;
 use super::opening::Opening;
 use super::options::{ConfigOptions, Pair, PairOptions, RefineOptions, ScratchOptions, SensorOptions};
-use super::page::{Images, page_path, write_page};
+use super::page::{Images, PAGE, page_path, write_page};
 use super::progress::Stages;
-use super::summary::{compare, make_folder, save_degradation};
+use super::summary::{DEGRADATION, compare, save_degradation};
 use crate::coordination::deviation::{self, calibration};
 use crate::coordination::memory::fusion_bytes;
 use crate::coordination::overlap::Overlap;
@@ -25,7 +25,7 @@ use crate::cube::strips::{self, Cropped, Strips};
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
 use crate::fusion::Fusion;
-use crate::io::{self, Target, write_strips};
+use crate::io::{self, OutputSet, Target, write_strips};
 
 /// Fuse a low-resolution hyperspectral and a high-resolution multispectral image of one scene
 ///
@@ -73,6 +73,42 @@ pub struct Fuse {
 }
 
 impl Fuse {
+    /// Whether it shows its configuration and fuses nothing.
+    pub fn only_shows(&self) -> bool {
+        self.config.dump_config
+    }
+
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        let Some(out) = self.out.as_deref().filter(|_| !self.config.dump_config) else {
+            return Ok(());
+        };
+        self.pair.files(set);
+        self.sensors.files(set);
+        self.config.files(set);
+        if let Some(file) = &self.reference {
+            set.reads("--reference", file);
+        }
+        set.writes_image("--out", out)?;
+        if let Some(path) = &self.save_std {
+            set.writes_image("--save-std", path)?;
+        }
+        self.checkpoint.files(set);
+        if let Some(folder) = &self.save_degradation {
+            set.writes_into("--save-degradation", folder, &DEGRADATION);
+        }
+        if let Some(folder) = &self.report {
+            set.writes_into("--report", folder, &[PAGE]);
+        }
+        if let Some(folder) = &self.log {
+            set.writes_into("--log", folder, &[]);
+        }
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -88,12 +124,7 @@ impl Fuse {
             .out
             .as_deref()
             .ok_or_else(|| Error::input("--out FILE is missing"))?;
-        io::check_cube_writable(out)?;
         let mut keeper = self.checkpoint.keeper(self.resume)?;
-        if let Some(folder) = &self.save_degradation {
-            make_folder(folder)?;
-            io::check_matrix_writable(folder.join("psf.npy"))?;
-        }
         let report = self.report.as_deref().map(page_path).transpose()?;
         let mut room = self.scratch.room(Some(out))?;
         let device = Opening::begin(&self.engine, output)?;
@@ -122,14 +153,7 @@ impl Fuse {
             ..target.clone()
         });
         if let Some(target) = &std_target {
-            if target.path == out {
-                return Err(Error::input(format!(
-                    "{}: --out and --save-std name one file",
-                    out.display()
-                )));
-            }
             deviation::check(config.network.members, config.training.sampling)?;
-            io::check_cube_writable(target.path)?;
             target.check(shape)?;
         }
         let reference = self

@@ -20,7 +20,7 @@ use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::engine::{Engine, Output as Wanted};
 use crate::error::{Error, Result};
-use crate::io::{self, Reading, Target, write_strips};
+use crate::io::{self, OutputSet, Reading, Target, write_strips};
 
 /// Reconstruct a high-resolution hyperspectral image from a multispectral one with a trained model
 #[derive(Debug, Args)]
@@ -115,12 +115,25 @@ impl Strips for Inferred<'_> {
 }
 
 impl Infer {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        set.reads("--model", &self.model.to_string_lossy());
+        set.reads("--msi", &self.msi);
+        if let Some(file) = &self.msi_mask {
+            set.reads("--msi-mask", file);
+        }
+        set.writes_image("--out", &self.out)?;
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
-        io::check_cube_writable(&self.out)?;
         let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();

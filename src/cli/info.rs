@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Output;
 use crate::cube::strips::{self, Strips};
 use crate::error::Result;
-use crate::io;
+use crate::io::{self, OutputSet};
 
 /// Show what is in an image file: size, type, wavelengths, range of values, masked pixels, metadata
 #[derive(Debug, Args)]
@@ -169,6 +169,15 @@ fn shortened(value: &str) -> String {
 }
 
 impl Info {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// None.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        set.reads("the file", &self.file);
+        Ok(())
+    }
+
     /// Reads the file and shows what is in it.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use clap_mangen::Man;
 use super::summary::make_folder;
 use super::{Cli, Output};
 use crate::error::{Error, Result};
-use crate::io::replace;
+use crate::io::{OutputSet, replace};
 
 /// Write the man pages, one a command
 #[derive(Debug, Args)]
@@ -19,21 +19,39 @@ pub struct Manual {
     out: PathBuf,
 }
 
+/// A page for every command.
+fn pages() -> Vec<Man> {
+    let mut program = Cli::command().disable_help_subcommand(true);
+    // Names of pages and the options that all commands share.
+    program.build();
+    let (mut pages, mut commands) = (Vec::new(), vec![program]);
+    while let Some(command) = commands.pop() {
+        commands.extend(command.get_subcommands().cloned());
+        pages.push(Man::new(command));
+    }
+    pages
+}
+
 impl Manual {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// None.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        let names: Vec<String> = pages().iter().map(Man::get_filename).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        set.writes_into("--out", &self.out, &names);
+        Ok(())
+    }
+
     /// Writes the pages.
     ///
     /// # Errors
     /// [`Error::Input`] where the folder cannot take them.
     pub fn run(self, output: &Output) -> Result<()> {
         make_folder(&self.out)?;
-        let mut program = Cli::command().disable_help_subcommand(true);
-        // Names of pages and the options that all commands share.
-        program.build();
         let mut written = Vec::new();
-        let mut commands = vec![program];
-        while let Some(command) = commands.pop() {
-            commands.extend(command.get_subcommands().cloned());
-            let page = Man::new(command);
+        for page in pages() {
             let path = self.out.join(page.get_filename());
             let mut text = Vec::new();
             page.render(&mut text)

@@ -14,6 +14,7 @@ use self::engine_options::ThreadOptions;
 use self::journal::Journal;
 use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
+use crate::io::OutputSet;
 
 mod batch;
 mod bench;
@@ -47,7 +48,6 @@ mod render;
 mod sensors;
 mod simulate;
 mod summary;
-mod supplement;
 mod train;
 #[cfg(feature = "verify")]
 mod verify;
@@ -61,9 +61,15 @@ struct Cli {
     output: Output,
     #[command(flatten)]
     threads: ThreadOptions,
+    /// End when nobody holds the other end of standard input any more: a batch gives its scenes this
+    #[arg(long = "end-with-input", global = true, hide = true)]
+    end_with_input: bool,
     #[command(subcommand)]
     command: Command,
 }
+
+/// The option with which a process ends with the one that started it.
+const END_WITH_INPUT: &str = "--end-with-input";
 
 /// How results and progress are shown; common to all commands.
 #[derive(Debug, Clone, Args)]
@@ -180,19 +186,27 @@ pub fn main() -> ExitCode {
     let Cli {
         mut output,
         threads,
+        end_with_input,
         command,
     } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return misuse(&e),
     };
-    let journal = output.log_file.as_deref().map(Journal::open).transpose();
-    let ready = journal.and_then(|journal| {
-        output.journal = journal.map(Arc::new);
+    let mut files = OutputSet::new();
+    let ready = prepare(&command, &mut output, &mut files).and_then(|()| {
         threads.install()?;
-        ctrl_c::install()
+        ctrl_c::install()?;
+        match end_with_input {
+            true => ctrl_c::end_with_input(),
+            false => Ok(()),
+        }
     });
     match ready.and_then(|()| command.run(&output)) {
         Ok(()) => {
+            let written = files.written();
+            if !written.is_empty() {
+                output.say(&format!("wrote {}", written.join(", ")));
+            }
             output.note("end");
             ExitCode::SUCCESS
         }
@@ -202,6 +216,23 @@ pub fn main() -> ExitCode {
             ExitCode::from(e.exit_code())
         }
     }
+}
+
+/// Finds what the command will read and write, opens the log file where it is none of that, and refuses what would cost the
+/// user a file.
+///
+/// # Errors
+/// [`Error::Input`] naming the file.
+fn prepare(command: &Command, output: &mut Output, files: &mut OutputSet) -> Result<()> {
+    let found = command.files(files);
+    if let Some(path) = &output.log_file {
+        files.appends("--log-file", path);
+        files.check_log()?;
+        output.journal = Some(Arc::new(Journal::open(path)?));
+    }
+    found?;
+    files.check_apart()?;
+    files.check_writable()
 }
 
 /// `--help` and `--version` as clap prints them; anything else as one line and exit code 2.
@@ -224,6 +255,30 @@ fn misuse(error: &clap::Error) -> ExitCode {
 }
 
 impl Command {
+    /// What the command will read and write.
+    fn files(&self, set: &mut OutputSet) -> Result<()> {
+        match self {
+            Command::Demo(command) => command.files(set),
+            Command::Fuse(command) => command.files(set),
+            Command::Batch(command) => command.files(set),
+            Command::Estimate(command) => command.files(set),
+            Command::Train(command) => command.files(set),
+            Command::FineTune(command) => command.files(set),
+            Command::Infer(command) => command.files(set),
+            Command::Eval(command) => command.files(set),
+            Command::Experiment(command) => command.files(set),
+            Command::Simulate(command) => command.files(set),
+            Command::Info(command) => command.files(set),
+            Command::Profile(command) => command.files(set),
+            Command::Convert(command) => command.files(set),
+            Command::Render(command) => command.files(set),
+            Command::Manual(command) => command.files(set),
+            #[cfg(feature = "gpu")]
+            Command::Devices(_) | Command::Verify(_) => Ok(()),
+            Command::Bench(_) | Command::Doctor(_) | Command::Completions(_) | Command::Sensors(_) => Ok(()),
+        }
+    }
+
     fn run(self, output: &Output) -> Result<()> {
         match self {
             Command::Demo(command) => command.run(output),

@@ -19,7 +19,7 @@ use crate::cube::scratch::Store;
 use crate::cube::strips::Strips;
 use crate::cube::{Metadata, Oddities};
 use crate::error::{Error, Result};
-use crate::io::{self, Image, Reading};
+use crate::io::{self, Image, OutputSet, Reading};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::estimate::PsfModel;
 
@@ -186,6 +186,16 @@ pub(super) fn bytes(text: &str) -> std::result::Result<usize, String> {
 }
 
 impl PairOptions {
+    /// The files that are read.
+    pub fn files(&self, set: &mut OutputSet) {
+        set.reads("--hsi", &self.hsi);
+        set.reads("--msi", &self.msi);
+        let masks = [("--hsi-mask", &self.hsi_mask), ("--msi-mask", &self.msi_mask)];
+        for (option, file) in masks {
+            file.iter().for_each(|file| set.reads(option, file));
+        }
+    }
+
     /// Reads and checks both images, and says what is unusual about them. `need` says how many bytes a scene of images of
     /// these sizes takes of `room`.
     ///
@@ -321,6 +331,16 @@ pub struct SensorOptions {
 }
 
 impl SensorOptions {
+    /// The files that are read.
+    pub fn files(&self, set: &mut OutputSet) {
+        if let PsfSpec::File(file) = &self.psf {
+            set.reads("--psf", file);
+        }
+        if let SrfSpec::File(file) = &self.srf {
+            set.reads("--srf", file);
+        }
+    }
+
     /// Lays these options over a configuration.
     pub fn apply(&self, config: &mut Config) {
         config.degradation.kernel = self.kernel.map_or(config.degradation.kernel, usize::from);
@@ -389,6 +409,13 @@ pub struct ConfigOptions {
 }
 
 impl ConfigOptions {
+    /// The file that is read.
+    pub fn files(&self, set: &mut OutputSet) {
+        if let Some(path) = &self.config {
+            set.reads("--config", &path.to_string_lossy());
+        }
+    }
+
     /// The configuration, with `default` as the preset where none is named and `sensors` over it.
     ///
     /// # Errors

@@ -29,15 +29,16 @@ pub struct Images<'a> {
     pub true_psf: Option<&'a Array2<f64>>,
 }
 
+/// The name of the page in its folder.
+pub const PAGE: &str = "report.html";
+
 /// The place of the page in a folder, which is made where it is missing.
 ///
 /// # Errors
-/// [`crate::Error::Input`] where the folder cannot take the page.
+/// [`crate::Error::Input`] where the folder cannot be made.
 pub fn page_path(folder: &Path) -> Result<PathBuf> {
     make_folder(folder)?;
-    let path = folder.join("report.html");
-    io::check_writable(&path)?;
-    Ok(path)
+    Ok(folder.join(PAGE))
 }
 
 /// Writes the page.

@@ -17,7 +17,7 @@ use crate::engine::workload::{self, Workload};
 use crate::engine::{Engine, Noise, Output as Wanted, Precision};
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::io::check_writable;
+use crate::io::OutputSet;
 use crate::network::Architecture;
 
 mod refinement;
@@ -159,6 +159,17 @@ struct Prepared<'a> {
 }
 
 impl Profile {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        if let Some(trace) = &self.trace {
+            set.writes("--trace", trace);
+        }
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -177,9 +188,6 @@ impl Profile {
         }
         if wanted(Stage::Refine) {
             refinement::check(self.side.into(), train.scale)?;
-        }
-        if let Some(trace) = &self.trace {
-            check_writable(trace)?;
         }
         let engine = self.engine.open_alone()?;
         let engine = engine.as_ref();

@@ -12,7 +12,7 @@ use crate::cube::Cube;
 use crate::cube::bands::BandName;
 use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
-use crate::io;
+use crate::io::{self, OutputSet};
 use crate::report::Picture;
 use crate::report::panels::{Bar, ColourMap, PANEL_WIDTH, Panel, sheet};
 use crate::report::picture::{
@@ -166,6 +166,19 @@ impl Look {
 }
 
 impl Render {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// None.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        self.images.iter().for_each(|image| set.reads("the image", image));
+        if let Some(file) = &self.reference {
+            set.reads("--reference", file);
+        }
+        set.writes("--out", &self.out);
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -182,7 +195,6 @@ impl Render {
                 self.out.display()
             )));
         }
-        io::check_writable(&self.out)?;
         if !self.label.is_empty() && self.label.len() != self.images.len() {
             return Err(Error::input(format!(
                 "--label has {} names for {} images",

@@ -13,7 +13,7 @@ use super::{Output, input};
 use crate::coordination::response::srf_response;
 use crate::cube::strips::{Cropped, Strips};
 use crate::error::{Error, Result};
-use crate::io::{self, Reading, Target, write_strips};
+use crate::io::{self, OutputSet, Reading, Target, write_strips};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::observe::Observation;
 use crate::sensor::observe_strips::{Blurred, Noisy, Responded};
@@ -88,6 +88,26 @@ struct Written {
 }
 
 impl Simulate {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        set.reads("--hsi", &self.hsi);
+        if let PsfSpec::File(file) = &self.psf {
+            set.reads("--psf", file);
+        }
+        if let SrfSpec::File(file) = &self.srf {
+            set.reads("--srf", file);
+        }
+        set.writes_image("--out-hsi", &self.out_hsi)?;
+        set.writes_image("--out-msi", &self.out_msi)?;
+        if let Some(path) = &self.out_reference {
+            set.writes_image("--out-reference", path)?;
+        }
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -99,7 +119,6 @@ impl Simulate {
                 "--scale 0: the ratio of the pixel grids is an integer from 1",
             ));
         }
-        self.check_outputs()?;
         let reading = Reading {
             bands: self.bands.selection(),
             nodata: self.nodata,
@@ -161,28 +180,6 @@ impl Simulate {
             masked_msi,
         };
         output.result(&written, &text)
-    }
-
-    /// Every output can be written, and none is another one or the input.
-    fn check_outputs(&self) -> Result<()> {
-        let outputs: Vec<&PathBuf> = [&self.out_hsi, &self.out_msi]
-            .into_iter()
-            .chain(&self.out_reference)
-            .collect();
-        for (i, path) in outputs.iter().enumerate() {
-            io::check_writable(path)?;
-            let is_input = match (path.canonicalize(), Path::new(&self.hsi).canonicalize()) {
-                (Ok(a), Ok(b)) => a == b,
-                _ => false,
-            };
-            if is_input || outputs[..i].contains(path) {
-                return Err(Error::input(format!(
-                    "{}: named twice; give every input and output its own file",
-                    path.display()
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Says how much of a named PSF `--kernel` cuts off.

@@ -32,14 +32,18 @@ pub fn compare(
     Ok((scores, evaluate(reference, &baseline, scale, Convention::Strict)?))
 }
 
+/// The files of [`save_degradation`].
+pub const DEGRADATION: [&str; 2] = ["psf.npy", "srf.npy"];
+
 /// Writes `psf.npy` (K×K) and `srf.npy` (B×b) into `folder`, which is made where it is missing.
 ///
 /// # Errors
 /// [`Error::Input`] where the folder cannot take them.
 pub fn save_degradation(folder: &Path, model: &Model) -> Result<()> {
     make_folder(folder)?;
-    io::write_matrix(folder.join("psf.npy"), &model.psf())?;
-    io::write_matrix(folder.join("srf.npy"), &model.srf())
+    let [psf, srf] = DEGRADATION.map(|name| folder.join(name));
+    io::write_matrix(psf, &model.psf())?;
+    io::write_matrix(srf, &model.srf())
 }
 
 /// Makes a folder for results.

@@ -1,6 +1,6 @@
 //! `train`: the coordination loop over many scenes, into a model that `finetune` and `infer` go on from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -30,7 +30,7 @@ use crate::cube::bands::{BandSelection, TakenBands};
 use crate::engine::StepLosses;
 use crate::error::{Error, Result};
 use crate::interrupt::Shield;
-use crate::io::{self, Reading};
+use crate::io::{self, OutputSet, Reading};
 
 /// Train the network and the degradation on many scenes
 #[derive(Debug, Args)]
@@ -82,7 +82,47 @@ struct Report {
     objective: ObjectiveSummary,
 }
 
+/// Where an interrupted run leaves its model if the place of the result is taken.
+fn interrupted(out: &Path) -> PathBuf {
+    out.with_extension("interrupted.safetensors")
+}
+
 impl Train {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        let (Some(list), Some(out)) = (&self.scenes, &self.out) else {
+            return Ok(());
+        };
+        if self.config.dump_config {
+            return Ok(());
+        }
+        set.reads("--scenes", &list.to_string_lossy());
+        manifest::files(list)
+            .iter()
+            .for_each(|file| set.reads("the manifest", file));
+        self.sensors.files(set);
+        self.config.files(set);
+        set.writes("--out", out);
+        // A model may be gone on with in its place.
+        let resumed = self
+            .resume
+            .iter()
+            .flatten()
+            .filter(|model| !io::same_file(model, out));
+        for model in resumed {
+            set.reads("--resume", &model.to_string_lossy());
+        }
+        set.may_write("--out, where it is interrupted,", &interrupted(out));
+        self.checkpoint.files(set);
+        if let Some(folder) = &self.log {
+            set.writes_into("--log", folder, &[]);
+        }
+        Ok(())
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -109,7 +149,6 @@ impl Train {
             .as_deref()
             .ok_or_else(|| missing("--scenes MANIFEST"))?;
         let out = self.out.as_deref().ok_or_else(|| missing("--out MODEL"))?;
-        io::check_writable(out)?;
         let mut keeper = self.checkpoint.keeper(self.resume.is_some())?;
         let mut room = self.scratch.room(Some(out))?;
         let device = Opening::begin(&self.engine, output)?;
@@ -170,10 +209,16 @@ impl Train {
             ..
         } = run;
         if matches!(result, Err(Error::Interrupted(_))) && !keeper.keeps() {
-            checkpoint::save(out, &model)?;
+            // A model that is there already may be a finished one.
+            let kept = if out.exists() {
+                interrupted(out)
+            } else {
+                out.to_owned()
+            };
+            checkpoint::save(&kept, &model)?;
             return Err(Error::Interrupted(format!(
                 "interrupted; kept {} after {} of {} steps, go on with --resume {0}",
-                out.display(),
+                kept.display(),
                 model.step,
                 training.steps
             )));

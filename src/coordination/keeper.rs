@@ -20,7 +20,7 @@ use crate::coordination::start::Known;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::interrupt::{Keeping, Shield};
-use crate::io;
+use crate::io::Lock;
 
 /// Steps between two looks at the clock where no number of steps was asked for.
 const EVERY: u32 = 250;
@@ -147,6 +147,8 @@ pub struct Keeper {
     resume: bool,
     /// What the user is told to do after an interruption; none where someone else says it.
     advice: bool,
+    /// Keeps other runs from writing there.
+    _lock: Option<Lock>,
     identity: Option<Identity>,
     /// When the loop began or the newest checkpoint was written.
     since: Option<Instant>,
@@ -175,6 +177,7 @@ impl Keeper {
             every: None,
             resume: false,
             advice: false,
+            _lock: None,
             identity: None,
             since: None,
             began: None,
@@ -188,9 +191,9 @@ impl Keeper {
     /// if anything is.
     ///
     /// # Errors
-    /// [`Error::Input`] where the folder cannot take the file, and without `resume` where it is there already.
+    /// [`Error::Input`] where the folder cannot take the file, another run has it, and without `resume` where it is there already.
     pub fn new(path: &Path, every: Option<u32>, resume: bool) -> Result<Self> {
-        io::check_writable(path)?;
+        let lock = Lock::take(path, "another run leaves its checkpoints there")?;
         if !resume && path.exists() {
             return Err(Error::input(format!(
                 "{}: is there already; add --resume to go on from it, or remove it to begin anew",
@@ -202,6 +205,7 @@ impl Keeper {
             every,
             resume,
             advice: true,
+            _lock: Some(lock),
             ..Keeper::none()
         })
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::cube::bands::BandSelection;
 use crate::error::{Error, Result};
+use crate::io;
 
 /// The fields of [`SceneOptions`], for messages.
 pub const SCENE_FIELDS: &str = "[,bands=LIST][,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE]";
@@ -117,6 +118,24 @@ pub fn lines(path: &Path, expected: &str) -> Result<Vec<(usize, Vec<String>)>> {
 pub fn place(manifest: &Path, file: &str) -> String {
     let folder = manifest.parent().unwrap_or(Path::new(""));
     folder.join(file).display().to_string()
+}
+
+/// The files that a manifest of any kind names, as far as it can be read; whatever else its fields say is taken for files, too.
+pub fn files(manifest: &Path) -> Vec<String> {
+    let lines = lines(manifest, "").unwrap_or_default();
+    let fields = lines.iter().flat_map(|(_, fields)| fields);
+    let value = |field: &String| {
+        field
+            .rsplit_once('=')
+            .map_or(field.clone(), |(_, value)| value.to_owned())
+    };
+    let file = |value: String| value.strip_prefix("msi:").unwrap_or(&value).trim().to_owned();
+    let there = |file: &String| io::files_of(file).iter().any(|file| file.exists());
+    fields
+        .map(value)
+        .map(|value| place(manifest, &file(value)))
+        .filter(there)
+        .collect()
 }
 
 /// Reads a manifest. Empty lines and lines that begin with `#` are left out.

@@ -31,6 +31,22 @@ fn numbered(path: &Path) -> Option<(Shared, u64)> {
     Some(((name[..begin].to_owned(), name[end..].to_owned()), number))
 }
 
+/// Whether a file of this name in a folder of bands could be one.
+pub(super) fn may_be_band(path: &Path) -> bool {
+    ENDINGS.contains(&ending(path).as_str())
+}
+
+/// The files of a folder that could be bands, sorted.
+pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|p| may_be_band(p))
+        .collect();
+    files.sort();
+    files
+}
+
 /// The bands of a folder, by their numbers, and the number of files that are none.
 fn bands_of(path: &Path) -> Result<(Vec<PathBuf>, usize)> {
     let mut groups: BTreeMap<Shared, Vec<(u64, PathBuf)>> = BTreeMap::new();
@@ -41,8 +57,7 @@ fn bands_of(path: &Path) -> Result<(Vec<PathBuf>, usize)> {
             continue;
         }
         files += 1;
-        if let Some((shared, number)) = numbered(&file).filter(|_| ENDINGS.contains(&ending(&file).as_str()))
-        {
+        if let Some((shared, number)) = numbered(&file).filter(|_| may_be_band(&file)) {
             groups.entry(shared).or_default().push((number, file));
         }
     }

@@ -73,6 +73,17 @@ pub(crate) fn metadata_file(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
+/// The files of the product that a name means: the XML and what is called like it.
+pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
+    let Ok(Some(xml)) = metadata_file(path) else {
+        return vec![path.to_owned()];
+    };
+    let name = capital_name(&xml);
+    let product = name.trim_end_matches(ENDING);
+    let found = files(super::folder_of(&xml), |name| name.starts_with(product));
+    found.unwrap_or_else(|_| vec![xml])
+}
+
 /// An image whose samples are scaled as they are read.
 pub(crate) struct EnmapFile {
     image: TiffFile,

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use super::array::{Layout, shape_text};
 use super::ending;
 use super::envi_header::{Header, Interleave};
-use super::file::{check_writable, open, read_error};
+use super::file::{Prepared, appended, check_writable, open, prepare, read_error};
+use super::identity::resolved;
 use super::samples::width;
 use super::strip_file::{RawLayout, StripFile};
 use crate::error::{Error, Result};
@@ -17,26 +18,36 @@ use crate::error::{Error, Result};
 /// Name endings of data files, without the dot. A data file may also have none.
 pub(crate) const DATA_ENDINGS: [&str; 6] = ["img", "dat", "raw", "bsq", "bil", "bip"];
 
+/// What stands in the place of a header while its data are replaced. Without it a data file of another name could take the
+/// header that they share for its own.
+const UNFINISHED: &str = "ENVI\n; the data file beside this header was being replaced\n";
+
 /// Longest header that is read.
 const MAX_HEADER: u64 = 1 << 24;
 
-/// `path` with `.ending` put after its whole name.
-fn appended(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    name.into()
+/// Endings of headers.
+const HEADER_ENDINGS: [&str; 2] = ["hdr", "HDR"];
+
+/// The header that a data file has for itself: its whole name with `.hdr` after it.
+fn own_header(data: &Path) -> Option<PathBuf> {
+    let names = HEADER_ENDINGS.iter().map(|e| appended(data, e));
+    names.into_iter().find(|p| p.is_file())
 }
 
-/// The header that belongs to a data file: its name with `.hdr` in place of the ending, or after it.
+/// The header that belongs to a data file, looked for as GDAL does: its whole name with `.hdr` after it, else `.hdr` in place
+/// of its ending.
 pub(crate) fn header_of(data: &Path) -> Option<PathBuf> {
-    ["hdr", "HDR"]
-        .iter()
-        .flat_map(|e| [data.with_extension(e), appended(data, e)])
-        .find(|p| p.is_file())
+    let shared = || {
+        HEADER_ENDINGS
+            .iter()
+            .map(|e| data.with_extension(e))
+            .find(|p| p.is_file())
+    };
+    own_header(data).or_else(shared)
 }
 
-/// The data files that could belong to a header: its name without `.hdr`, or with another ending.
+/// The data files that could belong to a header: its name without `.hdr`, or with another ending. Those that have a header for
+/// themselves do not.
 fn data_candidates(header: &Path) -> Vec<PathBuf> {
     let stem = header.with_extension("");
     let mut found = vec![stem.clone()];
@@ -44,7 +55,7 @@ fn data_candidates(header: &Path) -> Vec<PathBuf> {
         found.push(appended(&stem, e));
         found.push(appended(&stem, &e.to_uppercase()));
     }
-    found.retain(|p| p.is_file());
+    found.retain(|p| p.is_file() && own_header(p).is_none_or(|own| own == header));
     // Where names do not tell cases apart, x.img and x.IMG are one file.
     let mut seen: Vec<PathBuf> = Vec::new();
     found.retain(|p| {
@@ -54,6 +65,15 @@ fn data_candidates(header: &Path) -> Vec<PathBuf> {
         new
     });
     found
+}
+
+/// The files of the image that either of its files names.
+pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
+    let more = match ending(path) == "hdr" {
+        true => data_candidates(path),
+        false => header_of(path).into_iter().collect(),
+    };
+    [vec![path.to_owned()], more].concat()
 }
 
 fn read_header(path: &Path) -> Result<Header> {
@@ -170,13 +190,42 @@ pub(crate) fn open_cube(path: &Path) -> Result<StripFile> {
     Ok(StripFile::new(&data, file, raw, header.metadata)?.with_notes(notes))
 }
 
-/// Header and data file to write for a name with either ending.
-pub(crate) fn output_paths(path: &Path) -> (PathBuf, PathBuf) {
+/// Header and data file to write for a name with either ending. Where another data file has the header that the name
+/// suggests, `e.hdr` for `e.bip`, the new one gets a header of its own, `e.bip.hdr`.
+///
+/// # Errors
+/// [`Error::Input`] where the header that is named describes another data file than the one that would be written.
+pub(crate) fn output_paths(path: &Path) -> Result<(PathBuf, PathBuf)> {
+    let others = |header: &Path, data: &Path| {
+        let one = |p: &PathBuf| resolved(p) != resolved(data);
+        data_candidates(header).into_iter().find(one)
+    };
     if ending(path) == "hdr" {
-        (path.to_owned(), path.with_extension("img"))
-    } else {
-        (path.with_extension("hdr"), path.to_owned())
+        let data = path.with_extension("img");
+        let taken = match own_header(&data) {
+            Some(own) if own != path => Some(format!(
+                "{} has its own header, {}",
+                data.display(),
+                own.display()
+            )),
+            _ => others(path, &data).map(|other| format!("it is the header of {}", other.display())),
+        };
+        return match taken {
+            None => Ok((path.to_owned(), data)),
+            Some(taken) => Err(Error::input(format!(
+                "{}: would describe {}, but {taken}; give the result another name",
+                path.display(),
+                data.display()
+            ))),
+        };
     }
+    let shared = path.with_extension("hdr");
+    let header = match own_header(path) {
+        Some(own) => own,
+        None if others(&shared, path).is_some() => appended(path, "hdr"),
+        None => shared,
+    };
+    Ok((header, path.to_owned()))
 }
 
 /// The interleave to write: the one asked for, else the one that the name says, else BSQ.
@@ -201,7 +250,51 @@ pub(crate) fn output_interleave(path: &Path, asked: Option<Interleave>) -> Resul
 /// # Errors
 /// [`Error::Input`] with the reason.
 pub(crate) fn check_both_writable(path: &Path) -> Result<()> {
-    let (header, data) = output_paths(path);
+    let (header, data) = output_paths(path)?;
     check_writable(header)?;
     check_writable(data)
+}
+
+/// Puts a finished data file and its header under their names. Between the two renames no header describes the data, so that
+/// a run that is killed there leaves an image that cannot be opened, never new samples under an old header.
+///
+/// # Errors
+/// [`Error::Input`] and [`Error::Failed`] as for other files.
+pub(super) fn publish(data: Prepared, header: (PathBuf, String)) -> Result<()> {
+    let (path, text) = header;
+    let none = prepare(&path, |sink| sink.write_all(UNFINISHED.as_bytes()))?;
+    let header = prepare(&path, |sink| sink.write_all(text.as_bytes()))?;
+    none.publish()?;
+    data.publish_image()?;
+    header.publish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cube::Cube;
+    use crate::io::{read_cube, write_cube};
+
+    #[test]
+    fn a_pair_that_was_stopped_half_way_is_never_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let image = |rows: usize| Cube::new(ndarray::Array3::zeros((rows, 12 / rows, 2)));
+        write_cube(at("e.img"), &image(3)).unwrap();
+        let open = |name: &str| read_cube(&at(name).to_string_lossy());
+        // Of the same length as the first, and with its name: without a header of its own it would be read by that one.
+        write_cube(at("e.bip"), &image(4)).unwrap();
+        for data in ["e.img", "e.bip"] {
+            assert!(open(data).is_ok());
+            let (header, path) = output_paths(&at(data)).unwrap();
+            let none = prepare(&path, |sink| sink.write_all(&[0; 96])).unwrap();
+            // The new data are gone before they can be renamed: as if the process had ended there.
+            std::fs::remove_file(none.temporary()).unwrap();
+            assert!(publish(none, (header, "ENVI\n".to_owned())).is_err());
+            let error = open(data).map(drop).unwrap_err().to_string();
+            assert!(error.contains("bad ENVI header"), "{error}");
+        }
+        write_cube(at("e.img"), &image(2)).unwrap();
+        assert_eq!(open("e.img").unwrap().rows(), 2);
+    }
 }

@@ -2,15 +2,19 @@
 //!
 //! Results appear whole or not at all: they are written to a temporary file in the folder of the
 //! target, synced to disk and renamed over it. The temporary file is locked while it is written, and its name says what it
-//! would have become, so that whoever writes that target next removes what killed processes left of it.
+//! would have become, so that whoever writes that target next removes what killed processes left of it. A target that is a
+//! symbolic link stays one: what it leads to is replaced.
 
+use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR_STR, Path, PathBuf};
 use std::time::SystemTime;
 
 use tempfile::{NamedTempFile, TempPath};
+use web_time::{Duration, Instant};
 
+use super::identity::resolved;
 use crate::error::{Error, Result};
 use crate::interrupt::Temporary;
 
@@ -92,28 +96,36 @@ const RANDOM: usize = 6;
 /// Bytes of the target's name in a temporary one at most: file systems take names of 255.
 const NAMED: usize = 200;
 
+/// What the names of temporary files begin with.
+const MARK: &str = ".hsr-gpu-";
+
 /// What the names of all temporary files of the target `path` begin with; targets with names that are too long to stand
 /// in them may share it.
-fn temporary_prefix(path: &Path) -> String {
+pub(super) fn temporary_prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
     let end = ends.take_while(|&end| end <= NAMED).last().unwrap_or(0);
-    format!(".hsr-gpu-{}-", &name[..end])
+    format!("{MARK}{}-", &name[..end])
 }
 
-/// Removes temporary files of the target `path` that nobody writes any more: those whose lock is free. Where a file
-/// system has no locks, or one cannot be looked at, they stay.
-fn remove_abandoned(path: &Path, folder: &Path) {
-    let prefix = temporary_prefix(path);
+/// What all temporary files of the target of one of this name begin with; `None` for any other name.
+pub(super) fn temporary_of(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let random = name.strip_prefix(MARK)?.rsplit_once('-')?.1;
+    let fits = random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric());
+    fits.then(|| &name[..name.len() - RANDOM])
+}
+
+/// Removes temporary files in `folder` of these targets in it that nobody writes any more: those whose lock is free. Where a
+/// file system has no locks, or one cannot be looked at, they stay.
+fn remove_abandoned(folder: &Path, targets: &[&Path]) {
+    let prefixes: HashSet<String> = targets.iter().map(|path| temporary_prefix(path)).collect();
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(random) = name.to_str().and_then(|name| name.strip_prefix(&prefix)) else {
-            continue;
-        };
-        if random.len() != RANDOM || !random.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        let path = entry.path();
+        if !temporary_of(&path).is_some_and(|prefix| prefixes.contains(prefix)) {
             continue;
         }
         // Removed under the lock: whoever has just created it sees that it is locked, or gone.
@@ -139,24 +151,43 @@ fn locked(builder: &tempfile::Builder, folder: &Path) -> io::Result<NamedTempFil
     }
 }
 
-/// Creates the temporary file that will become `path`, and removes abandoned ones.
-fn temporary(path: &Path) -> Result<NamedTempFile> {
-    let folder = folder_of(path);
-    if path.file_name().is_none() || path.is_dir() {
-        return Err(Error::input(format!(
-            "{}: is a folder; give the name of a file to write",
-            path.display()
-        )));
+/// Checks that `path` is a name that a file can have and nothing else has: no folder, no pipe or device.
+///
+/// # Errors
+/// [`Error::Input`] with the reason.
+pub(super) fn check_name(path: &Path) -> Result<()> {
+    let wrong = |what: &str| Err(Error::input(format!("{}: {what}", path.display())));
+    let spelled = path.as_os_str().as_encoded_bytes();
+    if path.file_name().is_none()
+        || spelled.ends_with(b"/")
+        || spelled.ends_with(MAIN_SEPARATOR_STR.as_bytes())
+    {
+        return wrong("names a folder; give the name of a file to write");
     }
-    if !folder.is_dir() {
-        return Err(Error::input(format!(
-            "{}: the folder {} does not exist; create it or write elsewhere",
-            path.display(),
-            folder.display()
-        )));
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => wrong("is a folder; give the name of a file to write"),
+        Ok(found) if !found.is_file() => wrong(
+            "is a pipe or a device, which a result would replace by a file; give the name of a file to write",
+        ),
+        Err(e) if e.kind() == io::ErrorKind::InvalidFilename => {
+            wrong("the name is too long for a file here; give a shorter one")
+        }
+        _ => Ok(()),
     }
-    remove_abandoned(path, folder);
-    let prefix = temporary_prefix(path);
+}
+
+/// Creates the temporary file that will become the file that `path` leads to, gives it and the latter, and removes
+/// abandoned ones.
+fn temporary(path: &Path) -> Result<(NamedTempFile, PathBuf)> {
+    check_name(path)?;
+    let target = match path.is_symlink() {
+        true => resolved(path),
+        false => path.to_owned(),
+    };
+    let folder = folder_of(&target);
+    check_folder(path, folder)?;
+    remove_abandoned(folder, &[&target]);
+    let prefix = temporary_prefix(&target);
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix).rand_bytes(RANDOM);
     // Temporary files are private by default; a result gets the rights that any new file would get.
@@ -164,13 +195,27 @@ fn temporary(path: &Path) -> Result<NamedTempFile> {
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
     #[cfg(unix)]
     builder.permissions(permissions);
-    locked(&builder, folder).map_err(|e| {
-        Error::input(format!(
-            "{}: cannot create a file in {}: {e}",
-            path.display(),
-            folder.display()
-        ))
-    })
+    let file = locked(&builder, folder).map_err(|e| not_created(path, folder, &e))?;
+    Ok((file, target))
+}
+
+fn check_folder(path: &Path, folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{}: the folder {} does not exist; create it or write elsewhere",
+        path.display(),
+        folder.display()
+    )))
+}
+
+fn not_created(path: &Path, folder: &Path, error: &io::Error) -> Error {
+    Error::input(format!(
+        "{}: cannot create a file in {}: {error}",
+        path.display(),
+        folder.display()
+    ))
 }
 
 /// Checks, before long work, that `path` can be written later: its folder exists and lets files be
@@ -182,9 +227,110 @@ pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
     temporary(path.as_ref()).map(drop)
 }
 
+/// [`check_writable`] of many targets in one folder, of which the first is named where it takes no files. A folder that is not
+/// there yet is made later: then the first above it that exists is looked at.
+///
+/// # Errors
+/// [`Error::Input`] with the reason.
+pub(super) fn check_takes_files(folder: &Path, targets: &[&Path], made_later: bool) -> Result<()> {
+    let Some(first) = targets.first() else {
+        return Ok(());
+    };
+    let existing = folder.ancestors().find(|f| !made_later || f.exists());
+    let existing = existing.filter(|f| !f.as_os_str().is_empty()).unwrap_or(folder);
+    check_folder(first, existing)?;
+    let mut builder = tempfile::Builder::new();
+    let made = builder.prefix(MARK).tempfile_in(existing);
+    made.map_err(|e| not_created(first, existing, &e))?;
+    remove_abandoned(folder, targets);
+    Ok(())
+}
+
+/// A right to write `path` that one process has at a time, as long as this lives. Where a file system has no locks, nobody is
+/// kept out.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    _file: File,
+    _remembered: Temporary,
+}
+
+/// How long a lock is waited for: who was told to end may still be writing what it has.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two looks at a lock.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The file whose lock stands for `path`: `path` itself is replaced while it is written.
+pub(super) fn lock_of(path: &Path) -> PathBuf {
+    let prefix = temporary_prefix(path);
+    folder_of(path).join(format!("{}.lock", prefix.trim_end_matches('-')))
+}
+
+impl Lock {
+    /// Takes the right; `whose` says in the refusal who has it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where another process has it, or the folder takes no files.
+    pub fn take(path: &Path, whose: &str) -> Result<Lock> {
+        let path = resolved(path);
+        let lock = lock_of(&path);
+        let began = Instant::now();
+        loop {
+            let opened = File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&lock);
+            let file = opened.map_err(|e| not_created(&path, folder_of(&lock), &e))?;
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::input(format!(
+                        "{}: {whose}; wait until it ends, or name another",
+                        path.display()
+                    )));
+                }
+                // Whoever had it before has removed the file meanwhile.
+                Ok(()) if !is_at(&file, &lock) => continue,
+                Ok(()) | Err(TryLockError::Error(_)) => {
+                    let _remembered = Temporary::remember(&lock);
+                    return Ok(Lock {
+                        path: lock,
+                        _file: file,
+                        _remembered,
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed under the lock: who opened it before sees that it is gone.
+        let _gone_or_for_the_next = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether an open file is the one of this path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let node = |m: fs::Metadata| (m.dev(), m.ino());
+    let (open, there) = (file.metadata().map(node), fs::metadata(path).map(node));
+    matches!((open, there), (Ok(open), Ok(there)) if open == there)
+}
+
+/// Here an open file cannot be removed.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
 /// A file that is complete and on disk under a temporary name.
 pub(crate) struct Prepared {
     file: NamedTempFile,
+    name: PathBuf,
     target: PathBuf,
     _remembered: Temporary,
 }
@@ -205,6 +351,8 @@ pub(crate) struct Partial {
     // Apart from each other, because errors of a `NamedTempFile` name the temporary file.
     file: BufWriter<File>,
     path: TempPath,
+    /// What the user called it, for messages.
+    name: PathBuf,
     target: PathBuf,
     remembered: Temporary,
 }
@@ -220,12 +368,14 @@ impl Partial {
     /// # Errors
     /// [`Error::Input`] if the folder cannot take files.
     pub(crate) fn create(path: &Path) -> Result<Partial> {
-        let (file, temporary) = temporary(path)?.into_parts();
+        let (file, target) = temporary(path)?;
+        let (file, temporary) = file.into_parts();
         Ok(Partial {
             remembered: Temporary::remember(&temporary),
             file: BufWriter::new(file),
             path: temporary,
-            target: path.to_owned(),
+            name: path.to_owned(),
+            target,
         })
     }
 
@@ -234,7 +384,7 @@ impl Partial {
     /// # Errors
     /// [`Error::Failed`] if that fails (disk full).
     pub(crate) fn write(&mut self, write: impl FnOnce(&mut dyn Place) -> io::Result<()>) -> Result<()> {
-        write(&mut self.file).map_err(|e| write_error(&self.target, &e))
+        write(&mut self.file).map_err(|e| write_error(&self.name, &e))
     }
 
     /// Brings everything to disk.
@@ -242,12 +392,13 @@ impl Partial {
     /// # Errors
     /// [`Error::Failed`] if that fails.
     pub(crate) fn finish(self) -> Result<Prepared> {
-        let failed = |e: &io::Error| write_error(&self.target, e);
+        let failed = |e: &io::Error| write_error(&self.name, e);
         let file = self.file.into_inner().map_err(|e| failed(e.error()))?;
         file.sync_all().map_err(|e| failed(&e))?;
         Ok(Prepared {
             file: NamedTempFile::from_parts(file, self.path),
             _remembered: self.remembered,
+            name: self.name,
             target: self.target,
         })
     }
@@ -287,16 +438,58 @@ fn free_bytes(folder: &Path) -> Option<u64> {
     }
 }
 
+/// What GDAL keeps beside an image `NAME.ENDING`, by what is put after its name: statistics and no-data values, masks,
+/// overviews.
+const COMPANIONS: [&str; 3] = ["aux.xml", "msk", "ovr"];
+
+/// `path` with `.ending` put after its whole name.
+pub(super) fn appended(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
+/// The files that GDAL keeps beside an image and that are there.
+pub(super) fn companions(image: &Path) -> impl Iterator<Item = PathBuf> {
+    COMPANIONS
+        .map(|ending| appended(image, ending))
+        .into_iter()
+        .filter(|file| file.exists())
+}
+
 impl Prepared {
+    /// [`Prepared::publish`] of an image that GDAL may know: what lies beside the one that was there describes that one.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if a file cannot be removed or renamed.
+    pub(crate) fn publish_image(self) -> Result<()> {
+        for companion in companions(&self.name) {
+            fs::remove_file(&companion).map_err(|e| {
+                Error::failed(format!(
+                    "{}: describes an image that is replaced and cannot be removed: {e}",
+                    companion.display()
+                ))
+            })?;
+        }
+        self.publish()
+    }
+
+    /// Where the file is until then.
+    #[cfg(test)]
+    pub(super) fn temporary(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Renames the finished file to its target.
     ///
     /// # Errors
     /// [`Error::Failed`] if the rename fails; the target then is as it was.
     pub(crate) fn publish(self) -> Result<()> {
-        let target = self.target;
-        self.file
-            .persist(&target)
-            .map_err(|e| Error::failed(format!("{}: writing failed: {}", target.display(), e.error)))?;
+        let Prepared {
+            file, name, target, ..
+        } = self;
+        file.persist(&target).map_err(|e| write_error(&name, &e.error))?;
         // The rename itself lives in the folder; file systems without folder sync say so and lose nothing.
         #[cfg(unix)]
         if let Ok(folder) = File::open(folder_of(&target)) {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array3, ArrayView3, s};
 
 use super::array::shape_text;
-use super::file::{Partial, check_room, prepare};
+use super::file::{Partial, check_room};
 use super::samples::{integer_range, sample_type_name, width, write_samples};
 use super::tiff::{self, TiffWriter};
 use super::{Format, Interleave, cube_output_format, envi, envi_header, mat, npy, npz, output_format};
@@ -65,7 +65,7 @@ impl Target<'_> {
         match format {
             Format::Envi => {
                 envi::output_interleave(path, self.interleave)?;
-                let (_, data) = envi::output_paths(path);
+                let (_, data) = envi::output_paths(path)?;
                 check_room(
                     &data,
                     samples * width(envi_header::written_kind(self.sample_type)) as u64,
@@ -110,7 +110,7 @@ impl CubeWriter {
         let sink = match cube_output_format(path)? {
             Format::Envi => {
                 let interleave = envi::output_interleave(path, target.interleave)?;
-                let (header_path, data_path) = envi::output_paths(path);
+                let (header_path, data_path) = envi::output_paths(path)?;
                 kind = envi_header::written_kind(kind);
                 Sink::Raw {
                     file: Partial::create(&data_path)?,
@@ -238,14 +238,13 @@ impl CubeWriter {
                 };
                 write(&self.path, samples.view(), self.kind, &self.metadata)
             }
-            Sink::Tiff(file) => file.finish()?.publish(),
+            Sink::Tiff(file) => file.finish()?.publish_image(),
             Sink::Raw { file, header, .. } => {
                 let data = file.finish()?;
-                let header = header
-                    .map(|(path, text)| prepare(&path, |sink| sink.write_all(text.as_bytes())))
-                    .transpose()?;
-                data.publish()?;
-                header.map_or(Ok(()), |header| header.publish())
+                match header {
+                    Some(header) => envi::publish(data, header),
+                    None => data.publish(),
+                }
             }
         }
     }

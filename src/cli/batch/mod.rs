@@ -4,28 +4,26 @@
 //! GPUs work side by side. What is done is told by files alone: shards of one batch need nothing in common but the
 //! folder of results.
 
+mod child;
+mod contents;
 mod plan;
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command as Process, ExitStatus, Stdio};
+use std::process::Command as Process;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use clap::{Args, Parser};
 use serde::Serialize;
 
+use self::contents::Contents;
 use self::plan::{Files, Record, Scene, Shard, Specification, scenes};
 use super::Output;
 use super::fuse::Fuse;
 use super::summary::make_folder;
 use crate::error::{Error, Result};
 use crate::interrupt::{self, Keeping, Shield};
-use crate::io;
-
-/// Time between two looks at scenes that run.
-const LOOK: Duration = Duration::from_millis(100);
+use crate::io::{self, OutputSet};
 
 /// Fuse many scenes, one after the other or spread over GPUs and over the jobs of a cluster
 ///
@@ -56,7 +54,8 @@ pub struct Batch {
     /// Fuse finished scenes anew, and stopped ones from their beginning
     #[arg(long)]
     fresh: bool,
-    /// Options of fuse for all scenes, after --
+    /// Options of fuse for all scenes, after --; {name} in them stands for the scene's name, as in --save-std
+    /// std-{name}.npy
     #[arg(last = true, value_name = "FUSE OPTIONS")]
     fuse: Vec<String>,
 }
@@ -66,7 +65,7 @@ pub struct Batch {
 #[command(name = "fuse")]
 struct FuseAlone {
     #[command(flatten)]
-    _fuse: Fuse,
+    fuse: Fuse,
 }
 
 /// What became of a scene.
@@ -110,10 +109,6 @@ impl Batch {
         let all = scenes(&self.manifest)?;
         let adapters = self.adapters()?;
         make_folder(&self.out)?;
-        for scene in &all {
-            io::check_cube_writable(Files::new(&self.out, &scene.name, &self.format).result)?;
-            self.check_options(scene)?;
-        }
         let program = std::env::current_exe()
             .map_err(|e| Error::failed(format!("cannot find this program to run it again: {e}")))?;
         let own = |place: usize| self.shard.is_none_or(|shard| shard.takes(place));
@@ -149,20 +144,81 @@ impl Batch {
         }
     }
 
-    /// Whether `fuse` would take these options.
-    fn check_options(&self, scene: &Scene) -> Result<()> {
-        let words = ["fuse", "--out", "result.npy", "--checkpoint", "result.checkpoint"]
-            .map(str::to_owned)
-            .into_iter();
-        let words = words
-            .chain(scene.options.iter().cloned())
-            .chain(self.fuse.iter().cloned());
-        FuseAlone::try_parse_from(words).map(drop).map_err(|e| {
+    /// The options of `fuse` that all scenes share, for the scene of this name.
+    fn shared(&self, name: &str) -> Vec<String> {
+        self.fuse
+            .iter()
+            .map(|word| word.replace("{name}", name))
+            .collect()
+    }
+
+    /// How a scene is fused.
+    fn specification(&self, scene: &Scene) -> Specification {
+        Specification {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            fields: scene.fields.clone(),
+            options: self.shared(&scene.name),
+        }
+    }
+
+    /// The words that `fuse` is called with.
+    fn words(&self, scene: &Scene) -> Result<Vec<String>> {
+        let text = |path: PathBuf| {
+            let name = path.into_os_string().into_string();
+            name.map_err(|name| {
+                Error::input(format!(
+                    "{}: the name is not UTF-8; give another one",
+                    PathBuf::from(name).display()
+                ))
+            })
+        };
+        let files = Files::new(&self.out, &scene.name, &self.format);
+        let specification = self.specification(scene);
+        let checkpoint = specification.checkpoint(&self.out, &scene.name);
+        let mut words = scene.options.clone();
+        words.extend(["--out".to_owned(), text(files.result)?]);
+        words.extend([
+            "--checkpoint".to_owned(),
+            text(checkpoint)?,
+            "--resume".to_owned(),
+        ]);
+        words.extend(specification.options);
+        Ok(words)
+    }
+
+    /// What fusing a scene reads and writes.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where `fuse` would not take the options.
+    fn scene_files(&self, scene: &Scene, set: &mut OutputSet) -> Result<()> {
+        set.scene(&scene.name);
+        let words = std::iter::once("fuse".to_owned()).chain(self.words(scene)?);
+        let FuseAlone { fuse } = FuseAlone::try_parse_from(words).map_err(|e| {
             let text = e.to_string();
             let line = text.lines().next().unwrap_or_default();
             let line = line.strip_prefix("error: ").unwrap_or(line);
             Error::input(format!("options of fuse: {line}; see hsr-gpu fuse --help"))
-        })
+        })?;
+        if fuse.only_shows() {
+            return Err(Error::input(
+                "options of fuse: --dump-config fuses nothing; give it to hsr-gpu fuse itself",
+            ));
+        }
+        fuse.files(set)
+    }
+
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a manifest or options that are wrong.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        set.reads("the manifest", &self.manifest.to_string_lossy());
+        set.writes_into("--out", &self.out, &[]);
+        for scene in scenes(&self.manifest)? {
+            self.scene_files(&scene, set)?;
+            set.writes("--out", &Files::new(&self.out, &scene.name, &self.format).record);
+        }
+        Ok(())
     }
 
     /// Fuses what is not done, a process an adapter.
@@ -203,14 +259,25 @@ impl Batch {
 
     /// Fuses one scene, if that is not done.
     fn one(&self, program: &Path, scene: &Scene, adapter: Option<&str>, output: &Output) -> Line {
+        match self.fused(program, scene, adapter, output) {
+            Ok((status, record)) => Line::new(scene, status, Some(&record)),
+            Err(e) => Line::new(scene, Status::Failed(e.to_string()), None),
+        }
+    }
+
+    fn fused(
+        &self,
+        program: &Path,
+        scene: &Scene,
+        adapter: Option<&str>,
+        output: &Output,
+    ) -> Result<(Status, Record)> {
         let files = Files::new(&self.out, &scene.name, &self.format);
-        let specification = Specification {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            fields: scene.fields.clone(),
-            options: self.fuse.clone(),
-        };
-        if let Some(record) = files.done(scene, &specification).filter(|_| !self.fresh) {
-            return Line::new(scene, Status::Skipped, Some(&record));
+        let specification = self.specification(scene);
+        let mut set = OutputSet::new();
+        self.scene_files(scene, &mut set)?;
+        if let Some(record) = files.done(&specification, &set).filter(|_| !self.fresh) {
+            return Ok((Status::Skipped, record));
         }
         let checkpoint = specification.checkpoint(&self.out, &scene.name);
         if self.fresh
@@ -218,18 +285,12 @@ impl Batch {
             && e.kind() != std::io::ErrorKind::NotFound
         {
             let line = format!("{}: cannot be removed: {e}", checkpoint.display());
-            return Line::new(scene, Status::Failed(line), None);
+            return Err(Error::failed(line));
         }
+        // As they are before they are read: what changes meanwhile is another scene.
+        let inputs = Contents::of(&set)?;
         let mut process = Process::new(program);
-        process
-            .arg("fuse")
-            .args(&scene.options)
-            .arg("--out")
-            .arg(&files.result)
-            .arg("--checkpoint")
-            .arg(&checkpoint)
-            .arg("--resume")
-            .args(&self.fuse);
+        process.arg("fuse").args(self.words(scene)?);
         process
             .args(adapter.map(|name| format!("--adapter={name}")))
             .arg(format!("--threads={}", rayon::current_num_threads()))
@@ -237,101 +298,16 @@ impl Batch {
         if output.quiet {
             process.arg("--quiet");
         }
-        let fused = fuse(process, |line| output.say(&format!("{}: {line}", scene.name)));
-        let recorded = fused.and_then(|summary| {
-            let record = Record {
-                specification,
-                summary,
-            };
-            let text =
-                serde_json::to_vec(&record).map_err(|e| Error::failed(format!("record as JSON: {e}")))?;
-            io::replace(&files.record, |file| file.write_all(&text))?;
-            Ok(record)
-        });
-        match recorded {
-            Ok(record) => Line::new(scene, Status::Fused, Some(&record)),
-            Err(e) => Line::new(scene, Status::Failed(e.to_string()), None),
-        }
+        let summary = child::run(process, |line| output.say(&format!("{}: {line}", scene.name)))?;
+        let record = Record {
+            specification,
+            inputs,
+            summary,
+        };
+        let text = serde_json::to_vec(&record).map_err(|e| Error::failed(format!("record as JSON: {e}")))?;
+        io::replace(&files.record, |file| file.write_all(&text))?;
+        Ok((Status::Fused, record))
     }
-}
-
-/// Runs a `fuse --json`; gives what it printed. Its lines of progress go to `say`; after Ctrl-C it is told to end.
-fn fuse(mut process: Process, say: impl Fn(&str) + Sync) -> Result<serde_json::Value> {
-    process
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    // A group of its own: Ctrl-C on a terminal reaches it once, from here.
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut process, 0);
-    let failed = |e: std::io::Error| Error::failed(format!("cannot run fuse: {e}"));
-    let mut child = process.spawn().map_err(failed)?;
-    let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(Error::failed("cannot run fuse: it has no output"));
-    };
-    let (status, text, last) = std::thread::scope(|scope| {
-        let text = scope.spawn(move || {
-            let mut text = Vec::new();
-            stdout.read_to_end(&mut text).map(|_| text)
-        });
-        let last = scope.spawn(|| {
-            // A line is told when the next is there: the last of a failed run is its error.
-            let mut last = String::new();
-            for line in BufReader::new(stderr).lines().map_while(std::io::Result::ok) {
-                let before = std::mem::replace(&mut last, line);
-                if !before.is_empty() {
-                    say(&before);
-                }
-            }
-            last
-        });
-        (wait(&mut child), text.join(), last.join().unwrap_or_default())
-    });
-    let status = status.map_err(failed)?;
-    if !status.success() {
-        let line = last.strip_prefix("hsr-gpu: ").unwrap_or(&last);
-        return Err(Error::failed(match line.is_empty() {
-            true => format!("ended without a word ({status})"),
-            false => line.to_owned(),
-        }));
-    }
-    if !last.is_empty() {
-        say(&last);
-    }
-    let text = text
-        .map_err(|_| Error::failed("cannot read what fuse printed"))?
-        .map_err(failed)?;
-    serde_json::from_slice(&text).map_err(|e| Error::failed(format!("what fuse printed: {e}")))
-}
-
-/// Waits for the end of a process; after Ctrl-C tells it to end and waits on, so that it can keep what it has.
-fn wait(child: &mut Child) -> std::io::Result<ExitStatus> {
-    let mut told = false;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        if !told && interrupt::check().is_err() {
-            told = true;
-            end(child)?;
-        }
-        std::thread::sleep(LOOK);
-    }
-}
-
-/// Asks a process to end.
-#[cfg(unix)]
-fn end(child: &mut Child) -> std::io::Result<()> {
-    use rustix::process::{Pid, Signal, kill_process};
-    // A process identifier fits; one that is gone needs no signal.
-    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    id.map_or(Ok(()), |id| kill_process(id, Signal::TERM).map_err(Into::into))
-}
-
-/// Ends a process: there is no asking here.
-#[cfg(not(unix))]
-fn end(child: &mut Child) -> std::io::Result<()> {
-    child.kill()
 }
 
 /// Every hardware adapter.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::contents::Contents;
 use crate::coordination::manifest::{SCENE_FIELDS, SceneOptions, lines, place};
 use crate::error::{Error, Result};
+use crate::io::OutputSet;
 
 /// Variables that a job of an array finds its number and their count in, and whether there is a first number and a
 /// step, too: Slurm, then Kubernetes, whose job file must set the count itself.
@@ -27,8 +28,6 @@ const ARRAYS: [[&str; 4]; 2] = [
 pub struct Scene {
     /// Its name: results are called so.
     pub name: String,
-    /// The HSI, the MSI, and the reference and masks where there are any.
-    pub inputs: Vec<String>,
     /// Options of `fuse` that read it.
     pub options: Vec<String>,
     /// Its line, field by field.
@@ -48,8 +47,7 @@ pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
         let [hsi, msi, further @ ..] = &fields[..] else {
             return Err(wrong(format!("expected {expected}")));
         };
-        let mut inputs = vec![place(manifest, hsi), place(manifest, msi)];
-        let mut options: Vec<String> = ["--hsi", &inputs[0], "--msi", &inputs[1]]
+        let mut options: Vec<String> = ["--hsi", &place(manifest, hsi), "--msi", &place(manifest, msi)]
             .map(str::to_owned)
             .into();
         let (mut name, mut own) = (None, SceneOptions::default());
@@ -57,7 +55,6 @@ pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
             match field.split_once('=') {
                 Some(("name", given)) => name = Some(given.to_owned()),
                 Some(("reference", file)) => {
-                    inputs.push(place(manifest, file));
                     options.extend(["--reference".to_owned(), place(manifest, file)]);
                 }
                 _ => match own.take(manifest, field).map_err(|e| wrong(e.to_string()))? {
@@ -66,7 +63,6 @@ pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
                 },
             }
         }
-        inputs.extend(own.hsi_mask.into_iter().chain(own.msi_mask));
         let stem = || {
             Path::new(hsi)
                 .file_stem()
@@ -87,7 +83,6 @@ pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
         }
         scenes.push(Scene {
             name,
-            inputs,
             options,
             fields,
         });
@@ -186,6 +181,8 @@ impl Specification {
 pub struct Record {
     /// How it was made.
     pub specification: Specification,
+    /// The files that it was made from.
+    pub inputs: Contents,
     /// What `fuse` said.
     pub summary: serde_json::Value,
 }
@@ -208,16 +205,12 @@ impl Files {
         }
     }
 
-    /// What is recorded of a scene that has been fused like this from the files as they are now; nothing where
-    /// something has changed or is missing, which is no error: the scene is fused again.
-    pub fn done(&self, scene: &Scene, specification: &Specification) -> Option<Record> {
+    /// What is recorded of a scene that has been fused like this from files of the contents that they have now, and
+    /// whose results are there; else nothing, which is no error: the scene is fused again.
+    pub fn done(&self, specification: &Specification, set: &OutputSet) -> Option<Record> {
         let record: Record = serde_json::from_slice(&std::fs::read(&self.record).ok()?).ok()?;
-        let changed = |path: &Path| -> Option<SystemTime> { std::fs::metadata(path).ok()?.modified().ok() };
-        let recorded = changed(&self.record)?;
-        changed(&self.result)?;
-        // An array in a file (`FILE.mat:NAME`) has no time of its own; its file is not looked for.
-        let newer = |input: &String| changed(Path::new(input)).is_some_and(|time| time > recorded);
-        (record.specification == *specification && !scene.inputs.iter().any(newer)).then_some(record)
+        let same = record.specification == *specification && set.all_written() && record.inputs.hold(set);
+        same.then_some(record)
     }
 }
 
@@ -237,7 +230,6 @@ mod tests {
         let second = "c/a.npy,b.npy,name=second,reference=z.npy,bands=0-9 11,hsi-mask=m.png";
         let found = manifest(&format!("a.npy,b.npy\n{second}\n")).unwrap();
         assert_eq!((&*found[0].name, &*found[1].name), ("a", "second"));
-        assert_eq!(found[1].inputs.len(), 4);
         assert_eq!(found[1].options[4], "--reference");
         assert_eq!(found[1].options[6..9], ["--bands", "0-9,11", "--hsi-mask"]);
         for (text, part) in [

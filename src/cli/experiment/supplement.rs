@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Output;
-use super::engine_options::EngineOptions;
-use super::experiment::{Delivery, Place, Run};
-use super::options::load_config;
+use super::run::{Delivery, NETWORK, Place, Run, delivered};
+use crate::cli::Output;
+use crate::cli::engine_options::EngineOptions;
+use crate::cli::options::load_config;
 use crate::coordination::config::Config;
 use crate::error::Result;
 use crate::experiment::conditions::Observation;
@@ -17,6 +17,7 @@ use crate::experiment::paper::EPOCH;
 use crate::experiment::plan::Plan;
 use crate::experiment::table::Results;
 use crate::experiment::{convergence, coordination, finetune, hyperparameters, manifest, network, table2};
+use crate::io::OutputSet;
 use crate::report::html::ExperimentPage;
 use crate::report::plot::Figure;
 use crate::report::table::Table;
@@ -116,6 +117,14 @@ type MakePlan = fn(&[Reference], &Config, &Observation, Range<u64>) -> Result<Pl
 type MakeFigures = fn(&Results) -> Vec<Figure>;
 
 impl Plain {
+    /// What the experiment of this name reads and writes.
+    ///
+    /// # Errors
+    /// As [`Place::files`].
+    pub fn files(&self, name: &str, set: &mut OutputSet) -> Result<()> {
+        self.protocol.files(name, set)
+    }
+
     /// Objective, metrics and PSF over epochs.
     ///
     /// # Errors
@@ -174,6 +183,14 @@ impl Plain {
 }
 
 impl Tuned {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// As [`Place::files`].
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        self.protocol.files("finetune", set)
+    }
+
     /// Partial fine-tuning from four sides.
     ///
     /// # Errors
@@ -192,6 +209,14 @@ impl Tuned {
 }
 
 impl Table2 {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// As [`Place::files`].
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        self.protocol.files("table2", set)
+    }
+
     /// The table of section E.
     ///
     /// # Errors
@@ -212,6 +237,16 @@ impl Table2 {
 }
 
 impl Protocol {
+    fn files(&self, name: &str, set: &mut OutputSet) -> Result<()> {
+        if self.dump_config {
+            return Ok(());
+        }
+        if let Some(path) = &self.config {
+            set.reads("--config", &path.to_string_lossy());
+        }
+        self.place.files(name, set)
+    }
+
     /// The configuration; without `tuning` there is no fine-tuning.
     fn configuration(&self, epochs: Option<u32>, tuning: Option<&Tuning>) -> Result<Config> {
         let mut config = load_config(&self.preset, self.config.as_deref())?;
@@ -281,6 +316,14 @@ impl Protocol {
 }
 
 impl Network {
+    /// What it writes.
+    ///
+    /// # Errors
+    /// As [`Place::files`].
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        delivered(NETWORK, &self.out, self.report.as_deref(), set)
+    }
+
     /// Counts the networks.
     ///
     /// # Errors

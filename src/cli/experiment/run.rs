@@ -1,88 +1,33 @@
-//! `experiment`: figures and tables, each from one command. What every experiment shares stands here; the paper's own are
-//! in [`super::supplement`].
+//! What every experiment shares: where it takes its scenes from, how its plan is worked off, and what it delivers.
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::Output;
-use super::engine_options::EngineOptions;
-use super::opening::Opening;
-use super::options::ConfigOptions;
-use super::progress::Cells;
-use super::summary::make_folder;
-use super::supplement::{Network, Plain, Table2, Tuned};
+use crate::cli::Output;
+use crate::cli::engine_options::EngineOptions;
+use crate::cli::opening::Opening;
+use crate::cli::page::{PAGE, page_path};
+use crate::cli::progress::Cells;
+use crate::cli::summary::make_folder;
 use crate::coordination::config::Config;
+use crate::coordination::manifest;
 use crate::error::{Error, Result};
 use crate::experiment::manifest::Reference;
 use crate::experiment::plan::Plan;
+use crate::experiment::published;
 use crate::experiment::runner::{Runner, cells_folder};
 use crate::experiment::table::{Heading, Results};
-use crate::experiment::{manifest, published, robustness, scenes};
-use crate::io;
+use crate::io::{self, Lock, OutputSet};
 use crate::report::html::ExperimentPage;
 use crate::report::plot::Figure;
 
-/// Run an experiment on reference scenes: degrade, fuse, measure, compare; resumable
-///
-/// Every finished run is kept in DIR/cells; the same command goes on from there. At the end DIR/results.csv and
-/// DIR/results.json hold every number and every setting, DIR/epochs.csv the course of runs that were followed, and
-/// DIR/figures the figures as SVG and PNG; a table is printed.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hsr-gpu experiment scenes --scenes scenes.txt --out quality --seeds 3")]
-pub struct Experiment {
-    #[command(subcommand)]
-    name: Name,
-}
-
-macro_rules! help {
-    ($example:literal) => {
-        concat!(
-            "The manifest has one reference scene a line: REFERENCE, or REFERENCE,SRF with nikon-d700, landsat-oli6 or a ",
-            "B x b file, or REFERENCE,msi:IMAGE for two real sensors on one grid. Paths are relative to the manifest; # ",
-            "begins a comment; NAME.wl.npy beside NAME.npy holds band centres in nm. Behind that, for a scene alone: ",
-            "bands=LIST, msi-bands=LIST (items with spaces between them), hsi-mask=FILE (of the reference), msi-mask=FILE. ",
-            "Without a manifest a part of the built-in scene is taken.\n\nExample:\n  ",
-            $example
-        )
-    };
-}
-
-#[derive(Debug, Subcommand)]
-enum Name {
-    /// Every scene at x32 (paper:5) and x8 (gaussian:2.5,1.5,0.6), blind and told the response
-    ///
-    /// Pairs of real sensors run blind at x3 and x4. Bicubic interpolation stands beside them, and quadratic
-    /// regression; it and the fusion with and without refinement. Scales that leave too few LR pixels of a scene are left out.
-    #[command(after_help = help!("hsr-gpu experiment scenes --scenes scenes.txt --out quality --seeds 3"))]
-    Scenes(Common),
-    /// Blind, one factor at a time: noise, PSF, misregistration, seed, scale
-    ///
-    /// With and without refinement, beside bicubic interpolation and quadratic regression.
-    #[command(after_help = help!("hsr-gpu experiment robustness --scenes scenes.txt --out robustness --only noise"))]
-    Robustness(Common),
-    /// Supplement A: objective, metrics and PSF of a run, epoch by epoch
-    #[command(after_help = help!("hsr-gpu experiment convergence --out convergence --report convergence"))]
-    Convergence(Plain),
-    /// Supplement B: the same run with and without coordination
-    ///
-    /// Without it the PSF that guides the fusion stays where it started, while PSF and SRF are learned all the same.
-    #[command(after_help = help!("hsr-gpu experiment coordination --scenes scenes.txt --out coordination"))]
-    Coordination(Plain),
-    /// Supplement B: fine-tuning with the estimated and the start PSF, from models with and without coordination
-    #[command(after_help = help!("hsr-gpu experiment finetune --out finetune --finetune-steps 200"))]
-    Finetune(Tuned),
-    /// Supplement C: each weight of the losses over 0 to 0.8
-    #[command(after_help = help!("hsr-gpu experiment hyperparameters --out hyperparameters --epochs 20"))]
-    Hyperparameters(Plain),
-    /// Supplement E: scenes under PSFs drawn from the six, beside the published rows
-    #[command(after_help = help!("hsr-gpu experiment table2 --scenes scenes.txt --seeds 3 --leave-one-out --out table2"))]
-    Table2(Table2),
-    /// Supplement D: layers, parameters and operations of every preset
-    #[command(after_help = "Example:\n  hsr-gpu experiment network --out network")]
-    Network(Network),
-}
+/// The numbers of an experiment, in its folder.
+const NUMBERS: &str = "results.json";
+/// The experiment whose numbers do not name it.
+pub(super) const NETWORK: &str = "network";
 
 /// Where an experiment takes its scenes from and puts its results.
 #[derive(Debug, Args)]
@@ -92,7 +37,7 @@ pub(super) struct Place {
     pub(super) scenes: Option<PathBuf>,
     /// Folder for the results and the finished runs
     #[arg(long, value_name = "DIR", required_unless_present = "dump_config")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Run only what has this text in its factor, value or name
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -101,66 +46,54 @@ pub(super) struct Place {
     fresh: bool,
     /// Write one HTML page with figures, tables, settings and times into this folder
     #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
+    pub(super) report: Option<PathBuf>,
 }
 
-/// What the experiments on `fuse` itself take.
-#[derive(Debug, Args)]
-struct Common {
-    #[command(flatten)]
-    place: Place,
-    /// Number of seeds, from --seed on [default: 1; robustness: 10, for its factor "seed"]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
-    seeds: Option<u64>,
-    #[command(flatten)]
-    config: ConfigOptions,
-    #[command(flatten)]
-    engine: EngineOptions,
-}
-
-impl Experiment {
-    /// Runs the command.
+impl Place {
+    /// What the experiment of this name reads and writes.
     ///
     /// # Errors
-    /// [`Error`] with the line to show.
-    pub fn run(self, output: &Output) -> Result<()> {
-        let (name, common) = match self.name {
-            Name::Scenes(common) => ("scenes", common),
-            Name::Robustness(common) => ("robustness", common),
-            Name::Convergence(command) => return command.convergence(output),
-            Name::Coordination(command) => return command.coordination(output),
-            Name::Finetune(command) => return command.finetune(output),
-            Name::Hyperparameters(command) => return command.hyperparameters(output),
-            Name::Table2(command) => return command.run(output),
-            Name::Network(command) => return command.run(output),
-        };
-        let config = common.config.load("single-scene", None)?;
-        if common.config.dump_config {
-            return output.result(&config, &config.to_toml()?);
+    /// [`Error::Input`] where the folder holds the results of another experiment.
+    pub(super) fn files(&self, name: &str, set: &mut OutputSet) -> Result<()> {
+        if let Some(path) = &self.scenes {
+            set.reads("--scenes", &path.to_string_lossy());
+            manifest::files(path)
+                .iter()
+                .for_each(|file| set.reads("the manifest", file));
         }
-        let references = match &common.place.scenes {
-            Some(path) => manifest::read(path)?,
-            None => vec![manifest::built_in()?],
-        };
-        let (seed, model) = (config.seed, config.degradation.psf_model);
-        let seeds = common.seeds.unwrap_or(if name == "scenes" { 1 } else { 10 });
-        let plan = match name {
-            "scenes" => scenes::plan(&references, model, seed, seeds)?,
-            _ => robustness::plan(&references, model, seed, seeds)?,
-        };
-        Run {
-            name,
-            place: &common.place,
-            engine: &common.engine,
-            fusion: &config,
-            paper: &config,
-            references: &references,
-            plan,
-            seeds,
-            ran: "what `fuse` does, with and without refinement, bicubic interpolation and quadratic regression".to_owned(),
-            figures: |_| Vec::new(),
+        match &self.out {
+            Some(out) => delivered(name, out, self.report.as_deref(), set),
+            None => Ok(()),
         }
-        .run(output)
+    }
+}
+
+/// What the experiment of this name leaves in `out` and `report`.
+///
+/// # Errors
+/// [`Error::Input`] where `out` holds the results of another experiment.
+pub(super) fn delivered(name: &str, out: &Path, report: Option<&Path>, set: &mut OutputSet) -> Result<()> {
+    set.writes_into("--out", out, &["results.csv", NUMBERS, "epochs.csv"]);
+    if let Some(folder) = report {
+        set.writes_into("--report", folder, &[PAGE]);
+    }
+    let numbers = out.join(NUMBERS);
+    let Ok(text) = std::fs::read(&numbers) else {
+        return Ok(());
+    };
+    let found = serde_json::from_slice::<Value>(&text).ok();
+    let found = found
+        .as_ref()
+        .map(|value| value["experiment"].as_str().unwrap_or(NETWORK));
+    match found {
+        Some(found) if found == name => Ok(()),
+        _ => Err(Error::input(format!(
+            "{}: holds {}; give experiment {name} a folder of its own",
+            numbers.display(),
+            found.map_or("no results of an experiment".to_owned(), |found| format!(
+                "the results of experiment {found}"
+            ))
+        ))),
     }
 }
 
@@ -202,8 +135,8 @@ impl Run<'_> {
         if let Some(filter) = &self.place.only {
             self.plan.only(filter)?;
         }
-        let folder = cells_folder(out)?;
         let delivery = Delivery::open(out, self.place.report.as_deref())?;
+        let folder = cells_folder(out)?;
         let device = Opening::begin(self.engine, output)?;
         let engine = device.engine()?;
         let runner = Runner {
@@ -294,18 +227,19 @@ fn facts(results: &Results) -> Vec<(String, String)> {
 pub(super) struct Delivery<'a> {
     out: &'a Path,
     page: Option<PathBuf>,
+    _lock: Lock,
 }
 
 impl<'a> Delivery<'a> {
-    /// Makes the folders and sees that they take files.
+    /// Makes the folders and keeps other experiments out of the first.
     ///
     /// # Errors
-    /// [`Error::Input`] where they do not.
+    /// [`Error::Input`] where they cannot be made, or another experiment is at work there.
     pub(super) fn open(out: &'a Path, report: Option<&Path>) -> Result<Self> {
         make_folder(out)?;
-        io::check_writable(out.join("results.csv"))?;
-        let page = report.map(super::page::page_path).transpose()?;
-        Ok(Delivery { out, page })
+        let _lock = Lock::take(&out.join(NUMBERS), "another experiment is at work in this folder")?;
+        let page = report.map(page_path).transpose()?;
+        Ok(Delivery { out, page, _lock })
     }
 
     /// Writes a file of the results.
@@ -323,7 +257,7 @@ impl<'a> Delivery<'a> {
     pub(super) fn json(&self, results: &impl Serialize) -> Result<()> {
         let text =
             serde_json::to_vec_pretty(results).map_err(|e| Error::failed(format!("results as JSON: {e}")))?;
-        self.write("results.json", &text)
+        self.write(NUMBERS, &text)
     }
 
     /// Writes the page, if one was asked for.

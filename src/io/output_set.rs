@@ -1,0 +1,377 @@
+//! What a command reads and what it writes, compared before any work: no result, side output, checkpoint or log file is
+//! another of them or an input, whatever it is called, and each of them can be written.
+//!
+//! Files count with their companions: an ENVI image is its data and its header, a result takes with it what GDAL keeps beside
+//! it, a checkpoint has a lock.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::file::{
+    check_name, check_takes_files, companions, folder_of, lock_of, temporary_of, temporary_prefix,
+};
+use super::identity::{Known, resolved};
+use super::{Format, Spec, band_folder, cube_output_format, detect, enmap, envi, matrix_output_format};
+use crate::error::{Error, Result};
+
+/// What becomes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Read,
+    /// A folder whose files are the bands of an image.
+    ReadFolder,
+    /// Replaced or made; told at the end.
+    Result,
+    /// Added to at its end.
+    Log,
+    /// A second file of a result.
+    Part,
+    /// Made, replaced or removed on the way.
+    Passing,
+    /// A folder that is made where it is missing.
+    Folder,
+}
+
+impl Role {
+    fn verb(self) -> &'static str {
+        match self {
+            Role::Read | Role::ReadFolder => "reads",
+            Role::Result | Role::Part | Role::Passing => "writes",
+            Role::Log => "appends to",
+            Role::Folder => "makes a folder of",
+        }
+    }
+
+    fn changes(self) -> bool {
+        !matches!(self, Role::Read | Role::ReadFolder)
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The option that names it.
+    whose: String,
+    path: PathBuf,
+    role: Role,
+    /// Whether it was there when the command began.
+    there: bool,
+    /// Whether a process of its own writes it, which tells of it.
+    apart: bool,
+    /// The folder of results that it is one of.
+    within: Option<PathBuf>,
+}
+
+/// The files of a command; see the module.
+#[derive(Debug, Default)]
+pub struct OutputSet {
+    entries: Vec<Entry>,
+    /// Put after the options' names.
+    scene: String,
+}
+
+/// The files that an image, matrix or table is read from: the one that its name means and its companions. Those of a name that
+/// means nothing are that name.
+pub fn files_of(spec: &str) -> Vec<PathBuf> {
+    let path = Spec::parse(spec).path;
+    let mut files = match detect(&path) {
+        Ok(Format::Envi) => envi::files_of(&path),
+        Ok(Format::Folder) => band_folder::files_of(&path),
+        Ok(Format::Enmap) => enmap::files_of(&path),
+        _ => vec![path.clone()],
+    };
+    let mut beside: Vec<PathBuf> = files.iter().flat_map(|file| companions(file)).collect();
+    beside.extend(Some(path.with_extension("wl.npy")).filter(|file| file.is_file()));
+    files.append(&mut beside);
+    files
+}
+
+/// Whether two paths mean one file.
+pub fn same_file(one: &Path, other: &Path) -> bool {
+    let mut known = Known::default();
+    known.first(&resolved(one), 0);
+    known.first(&resolved(other), 1).is_some()
+}
+
+impl OutputSet {
+    /// No files.
+    pub fn new() -> Self {
+        OutputSet::default()
+    }
+
+    /// What is added from here on belongs to the scene of this name, which has a process of its own.
+    pub fn scene(&mut self, name: &str) {
+        self.scene = format!(" of scene {name}");
+    }
+
+    fn add(&mut self, whose: &str, path: PathBuf, role: Role, within: Option<&Path>) {
+        self.entries.push(Entry {
+            whose: format!("{whose}{}", self.scene),
+            there: role == Role::Result && path.exists(),
+            path,
+            role,
+            apart: !self.scene.is_empty(),
+            within: within.map(Path::to_owned),
+        });
+    }
+
+    /// An image, matrix, table or other file that `whose` has the command read.
+    pub fn reads(&mut self, whose: &str, spec: &str) {
+        let path = Spec::parse(spec).path;
+        if path.is_dir() {
+            self.add(whose, path, Role::ReadFolder, None);
+        }
+        for file in files_of(spec) {
+            self.add(whose, file, Role::Read, None);
+        }
+    }
+
+    /// An image that is written.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the name cannot be that of an image, for its ending or for a header that it shares.
+    pub fn writes_image(&mut self, whose: &str, path: &Path) -> Result<()> {
+        if path.to_str().is_none() {
+            return Err(Error::input(format!(
+                "{}: the name is not UTF-8, and images are read back by their names; give another one",
+                path.display()
+            )));
+        }
+        check_name(path)?;
+        let data = match cube_output_format(path)? {
+            Format::Envi => {
+                let (header, data) = envi::output_paths(path)?;
+                self.add(whose, header, Role::Part, None);
+                data
+            }
+            _ => path.to_owned(),
+        };
+        for companion in companions(&data) {
+            self.add(whose, companion, Role::Passing, None);
+        }
+        self.add(whose, data, Role::Result, None);
+        Ok(())
+    }
+
+    /// A matrix that is written.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the name has no ending of a matrix.
+    pub fn writes_matrix(&mut self, whose: &str, path: &Path) -> Result<()> {
+        matrix_output_format(path)?;
+        self.writes(whose, path);
+        Ok(())
+    }
+
+    /// Any other file that is written.
+    pub fn writes(&mut self, whose: &str, path: &Path) {
+        self.add(whose, path.to_owned(), Role::Result, None);
+    }
+
+    /// A file that is added to.
+    pub fn appends(&mut self, whose: &str, path: &Path) {
+        self.add(whose, path.to_owned(), Role::Log, None);
+    }
+
+    /// A file that is made and removed again, and its [`Lock`](super::Lock).
+    pub fn keeps(&mut self, whose: &str, path: &Path) {
+        self.add(whose, path.to_owned(), Role::Passing, None);
+        self.add(whose, lock_of(&resolved(path)), Role::Passing, None);
+    }
+
+    /// A file that is written only if things go wrong.
+    pub fn may_write(&mut self, whose: &str, path: &Path) {
+        self.add(whose, path.to_owned(), Role::Passing, None);
+    }
+
+    /// A folder, made where it is missing, and files that are written into it.
+    pub fn writes_into(&mut self, whose: &str, folder: &Path, names: &[&str]) {
+        let missing = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
+        let mut folders: Vec<PathBuf> = missing.take_while(|f| !f.is_dir()).map(Path::to_owned).collect();
+        folders.push(folder.to_owned());
+        for folder in folders {
+            self.add(whose, folder, Role::Folder, None);
+        }
+        for name in names {
+            self.add(whose, folder.join(name), Role::Result, Some(folder));
+        }
+    }
+
+    /// Refuses two uses of one file of which one changes it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] naming the file and both options.
+    pub fn check_apart(&self) -> Result<()> {
+        let reals: Vec<PathBuf> = self.entries.iter().map(|e| resolved(&e.path)).collect();
+        let mut known = Known::default();
+        for (k, entry) in self.entries.iter().enumerate() {
+            let Some(first) = known.first(&reals[k], k) else {
+                continue;
+            };
+            let first = &self.entries[first];
+            let folders = [Role::Folder, Role::ReadFolder];
+            let both_folders = folders.contains(&first.role) && folders.contains(&entry.role);
+            if both_folders || !(first.role.changes() || entry.role.changes()) {
+                continue;
+            }
+            return Err(twice(first, entry));
+        }
+        self.check_neighbours(&reals)
+    }
+
+    /// Refuses a log file that is anything else, before anything is added to it.
+    ///
+    /// # Errors
+    /// As [`OutputSet::check_apart`].
+    pub fn check_log(&self) -> Result<()> {
+        let mut known = Known::default();
+        let logs: Vec<&Entry> = self.entries.iter().filter(|e| e.role == Role::Log).collect();
+        for (k, log) in logs.iter().enumerate() {
+            known.first(&resolved(&log.path), k);
+        }
+        let others = self.entries.iter().filter(|e| e.role != Role::Log);
+        for other in others {
+            if let Some(k) = known
+                .first(&resolved(&other.path), usize::MAX)
+                .filter(|&k| k != usize::MAX)
+            {
+                return Err(twice(other, logs[k]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses results that a later reader would take for a part of an input, and inputs that a writer would take for
+    /// something abandoned.
+    fn check_neighbours(&self, reals: &[PathBuf]) -> Result<()> {
+        let of = |fits: fn(Role) -> bool| {
+            let all = self.entries.iter().zip(reals);
+            all.filter(move |(entry, _)| fits(entry.role))
+        };
+        let folders: BTreeMap<&Path, &Entry> = of(|r| r == Role::ReadFolder)
+            .map(|(entry, real)| (real.as_path(), entry))
+            .collect();
+        let inputs: BTreeMap<(&Path, &str), &Entry> = of(|r| r == Role::Read)
+            .filter_map(|(entry, real)| Some(((real.parent()?, temporary_of(real)?), entry)))
+            .collect();
+        if folders.is_empty() && inputs.is_empty() {
+            return Ok(());
+        }
+        for (entry, real) in of(Role::changes) {
+            let folder = folder_of(real);
+            if let Some(read) = folders.get(folder).filter(|_| band_folder::may_be_band(real)) {
+                return Err(Error::input(format!(
+                    "{}: {} would put a picture among the bands that {} reads; write elsewhere",
+                    entry.path.display(),
+                    entry.whose,
+                    read.whose
+                )));
+            }
+            if let Some(read) = inputs.get(&(folder, temporary_prefix(real).as_str())) {
+                return Err(Error::input(format!(
+                    "{}: {} would remove it as an abandoned temporary file of {}; rename it",
+                    read.path.display(),
+                    entry.whose,
+                    entry.path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that everything can be written: names, folders, rights. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`Error::Input`] with the reason.
+    pub fn check_writable(&self) -> Result<()> {
+        let mut folders: BTreeMap<PathBuf, (bool, Vec<&Path>)> = BTreeMap::new();
+        let mut reals = Vec::new();
+        for entry in &self.entries {
+            match entry.role {
+                Role::Read | Role::ReadFolder => {}
+                Role::Log if entry.path.exists() => {}
+                Role::Folder if entry.path.exists() && !entry.path.is_dir() => {
+                    return Err(Error::input(format!(
+                        "{}: is a file, and {} asks for a folder; name another",
+                        entry.path.display(),
+                        entry.whose
+                    )));
+                }
+                Role::Folder => reals.push((resolved(&entry.path).join("x"), &entry.path, true)),
+                Role::Result | Role::Part | Role::Passing | Role::Log => {
+                    check_name(&entry.path)?;
+                    reals.push((resolved(&entry.path), &entry.path, entry.within.is_some()));
+                }
+            }
+        }
+        for (real, path, made) in &reals {
+            let folder = folders.entry(folder_of(real).to_owned()).or_default();
+            folder.0 |= made;
+            folder.1.push(if *made { path } else { real });
+        }
+        for (folder, (made, targets)) in &folders {
+            check_takes_files(folder, targets, *made)?;
+        }
+        Ok(())
+    }
+
+    /// The files that are read.
+    pub fn inputs(&self) -> impl Iterator<Item = &Path> {
+        let read = self.entries.iter().filter(|e| e.role == Role::Read);
+        read.map(|e| e.path.as_path())
+    }
+
+    /// Whether all results are there.
+    pub fn all_written(&self) -> bool {
+        let mut results = self
+            .entries
+            .iter()
+            .filter(|e| matches!(e.role, Role::Result | Role::Part));
+        results.all(|e| e.path.exists())
+    }
+
+    /// The results by name, for a line at the end: single files, and folders of several.
+    pub fn written(&self) -> Vec<String> {
+        let mut groups: Vec<(&Path, bool)> = Vec::new();
+        let told = |e: &&Entry| e.role == Role::Result && !e.apart && e.path.exists();
+        for entry in self.entries.iter().filter(told) {
+            let name = entry.within.as_deref().unwrap_or(&entry.path);
+            match groups.iter_mut().find(|(path, _)| *path == name) {
+                Some((_, there)) => *there |= entry.there,
+                None => groups.push((name, entry.there)),
+            }
+        }
+        let line = |(path, there): (&Path, bool)| match there {
+            true => format!("{} (replaced)", path.display()),
+            false => path.display().to_string(),
+        };
+        groups.into_iter().map(line).collect()
+    }
+}
+
+/// The refusal of two uses of one file.
+fn twice(first: &Entry, second: &Entry) -> Error {
+    let (changes, other) = match second.role.changes() {
+        true => (second, first),
+        false => (first, second),
+    };
+    let spelled = match changes.path == other.path {
+        true => String::new(),
+        false => format!(" as {}", other.path.display()),
+    };
+    let both = match (changes.whose == other.whose, changes.role == other.role) {
+        (true, _) => format!("{} names this file twice{spelled}", changes.whose),
+        (false, true) => format!("{} and {} name one file{spelled}", other.whose, changes.whose),
+        (false, false) => format!(
+            "{} {} this file, which {} {}{spelled}",
+            changes.whose,
+            changes.role.verb(),
+            other.whose,
+            other.role.verb()
+        ),
+    };
+    let how = match first.apart && second.apart {
+        true => "; give each a file of its own, with {name} for the scene's name",
+        false => "; give each a file of its own",
+    };
+    Error::input(format!("{}: {both}{how}", changes.path.display()))
+}
