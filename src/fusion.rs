@@ -8,13 +8,14 @@ use std::sync::LazyLock;
 
 use ndarray::Array2;
 
-use crate::coordination::config::{Config, Register};
+use crate::align::files::Named;
+use crate::align::register::Align;
+use crate::coordination::config::Config;
 use crate::coordination::deviation::{self, Deviation};
 use crate::coordination::fuse::{Job, fuse};
 use crate::coordination::keeper::Keeper;
 use crate::coordination::memory::{Room, fusion_bytes};
-use crate::coordination::overlap::overlap;
-use crate::coordination::placement::{place, store};
+use crate::coordination::placement::{Ground, OnGrid, Placing};
 use crate::coordination::product::Fused;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, estimate_degradation, told_window};
@@ -101,7 +102,7 @@ struct Choices {
     psf: Psf,
     srf: Srf,
     known: Known,
-    georeferenced: bool,
+    placing: Placing,
     memory: usize,
     scratch: Option<PathBuf>,
 }
@@ -170,7 +171,7 @@ impl<'a, 'e> Fusion<'a, 'e> {
                 psf: Psf::Blind,
                 srf: Srf::Blind,
                 known: Known::default(),
-                georeferenced: true,
+                placing: Placing::default(),
                 memory: usize::MAX,
                 scratch: None,
             },
@@ -218,14 +219,21 @@ impl<'a, 'e> Fusion<'a, 'e> {
         self.settings(|config| config.seed = seed)
     }
 
-    /// Whose pixels the result lies on, where the two images are shifted against each other.
-    pub fn grid(self, register: Register) -> Self {
-        self.settings(|config| config.register = register)
+    /// Whose pixels the result lies on; the MSI's by default.
+    pub fn grid(mut self, grid: OnGrid) -> Self {
+        self.choices.placing.grid = grid;
+        self
+    }
+
+    /// How far the two images are registered to each other; as far as held-out LR pixels reward it by default.
+    pub fn align(mut self, align: Align) -> Self {
+        self.choices.placing.align = align;
+        self
     }
 
     /// Goes by the sizes of the two images, whatever their grids say.
     pub fn ignore_georeference(mut self) -> Self {
-        self.choices.georeferenced = false;
+        self.choices.placing.by_sizes = true;
         self
     }
 
@@ -356,15 +364,19 @@ impl Choices {
 
     /// The two images as a scene of the ground that they share, and what a result of them carries.
     fn placed(&self, hsi: &dyn Strips, msi: &dyn Strips) -> Result<(Scene, Metadata)> {
-        let shared = match self.georeferenced {
-            true => overlap(hsi, msi, "the HSI", "the MSI")?,
-            false => None,
+        let hsi = Named {
+            name: "the HSI",
+            image: hsi,
         };
+        let msi = Named {
+            name: "the MSI",
+            image: msi,
+        };
+        let ground = Ground::new(hsi, msi, self.placing)?;
         let folder = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let mut room = Room::new(self.memory, folder);
-        let store = store([hsi, msi], shared.as_ref(), &mut room, fusion_bytes)?;
-        let images = [("the HSI", hsi), ("the MSI", msi)];
-        let placed = place(images, shared, store, |_, _| Ok(()))?;
+        let store = room.place(ground.bytes(fusion_bytes))?;
+        let placed = ground.read(store, &mut |_, _| Ok(()))?;
         Ok((placed.scene, Metadata::of_fusion(&placed.hsi, &placed.msi)))
     }
 }

@@ -3,6 +3,7 @@
 //! A low-resolution hyperspectral image and a high-resolution multispectral image of one scene go in,
 //! a high-resolution hyperspectral image comes out. `docs/ARCHITECTURE.md` has the plan of the house.
 
+pub mod align;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod coordination;

@@ -26,6 +26,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
         "fusion",
         &[
             "coordination",
+            "align",
             "refine",
             "engine",
             "network",
@@ -40,6 +41,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
         &[
             "fusion",
             "coordination",
+            "align",
             "refine",
             "engine",
             "network",

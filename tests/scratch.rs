@@ -71,7 +71,7 @@ fn a_fusion_on_disk_has_the_bits_of_one_in_memory() {
         ("--hsi x.bil --msi y.tif", "--kernel 7"),
         ("--hsi x.mat --msi y.npy", "--refine off"),
         ("--hsi x.bil --msi holes.npy", "--nodata -1"),
-        ("--hsi x.npy --msi half.npy", "--register hsi"),
+        ("--hsi x.npy --msi half.npy", "--grid hsi"),
     ] {
         let run = |memory: &str| {
             let json = folder.good(&format!(
@@ -84,7 +84,7 @@ fn a_fusion_on_disk_has_the_bits_of_one_in_memory() {
             (
                 fs::read(folder.path("f.npy")).unwrap(),
                 options.contains("s.npy").then(|| fs::read(std).unwrap()),
-                ["metrics", "bicubic", "refinement", "degradation", "registered"].map(|k| report[k].clone()),
+                ["metrics", "bicubic", "refinement", "degradation", "placement"].map(|k| report[k].clone()),
             )
         };
         let held = run("4GiB");
@@ -99,8 +99,8 @@ fn a_fusion_on_disk_has_the_bits_of_one_in_memory() {
             held.2[2]
         );
         assert_eq!(
-            held.2[4].is_array(),
-            options.contains("register"),
+            held.2[4]["resampled"] == true,
+            options.contains("grid"),
             "{:?}",
             held.2[4]
         );
@@ -155,7 +155,7 @@ fn errors_and_kills_leave_nothing() {
     let mut broken = truth(96, 80, 3);
     broken.samples[[50, 3, 1]] = f32::NAN;
     folder.cube("nan.npy", &broken);
-    folder.cube("odd.npy", &truth(95, 80, 3));
+    folder.cube("odd.npy", &truth(60, 80, 3));
     let run = format!("fuse --hsi x.npy --out f.npy --backend cpu --quiet --max-memory {TINY} --scratch");
     for (msi, named) in [("nan.npy", "row 50, column 3, band 1"), ("odd.npy", "ratio")] {
         let line = folder.refused(&format!("{run} scratch --msi {msi}"));

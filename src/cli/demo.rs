@@ -99,7 +99,8 @@ impl Demo {
             .run()?;
         let image = fused.image()?;
         let mut summary = fused.report();
-        let (metrics, baseline) = stages.run("metrics", |_| compare(&reference, &image, &hsi, SCALE))?;
+        let (metrics, baseline) =
+            stages.run("metrics", |_| compare(&reference, &image, (&hsi, SCALE), None))?;
         summary.metrics = Some(metrics);
         summary.bicubic = Some(baseline);
         let picture = self.out.join("comparison.png");

@@ -10,6 +10,7 @@ use super::progress::Stages;
 use super::summary::{DEGRADATION, degradation_text, save_degradation};
 use crate::coordination::config::Config;
 use crate::coordination::memory::pair_bytes;
+use crate::coordination::placement::OnGrid;
 use crate::coordination::start::{estimate_degradation, start};
 use crate::coordination::summary::DegradationSummary;
 use crate::error::Result;
@@ -54,7 +55,9 @@ impl Estimate {
         let Pair {
             mut placed,
             msi_bands,
-        } = stages.run("read", |_| self.pair.read(output, &mut room, pair_bytes))?;
+        } = stages.run("read", |_| {
+            self.pair.read(output, OnGrid::Msi, &mut room, pair_bytes)
+        })?;
         let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;
         let mut config = Config::load("single-scene", None)?;
         self.sensors.apply(&mut config);

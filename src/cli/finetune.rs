@@ -15,6 +15,7 @@ use crate::coordination::config::FineTunePsf;
 use crate::coordination::keeper::Keeper;
 use crate::coordination::memory::pair_bytes;
 use crate::coordination::model::Model;
+use crate::coordination::placement::OnGrid;
 use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::fine_tune;
@@ -108,7 +109,9 @@ impl FineTune {
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let mut model = checkpoint::load(&self.model)?;
-        let pair = stages.run("read", |_| self.pair.read(output, &mut room, pair_bytes))?;
+        let pair = stages.run("read", |_| {
+            self.pair.read(output, OnGrid::Msi, &mut room, pair_bytes)
+        })?;
         let mut scene = pair.placed.scene;
         check_fits(&model, &name, &scene)?;
         device.look()?;

@@ -16,9 +16,8 @@ use super::progress::Stages;
 use super::summary::{DEGRADATION, compare, save_degradation};
 use crate::coordination::deviation::{self, calibration};
 use crate::coordination::memory::fusion_bytes;
-use crate::coordination::overlap::Overlap;
-use crate::coordination::placement::Placed;
-use crate::coordination::product::Product;
+use crate::coordination::placement::{OnGrid, Placed, Placement};
+use crate::coordination::product::{ModelImage, Product};
 use crate::coordination::start::told_window;
 use crate::coordination::watcher::split_off;
 use crate::cube::strips::{self, Cropped, Strips};
@@ -39,6 +38,9 @@ pub struct Fuse {
     /// High-resolution hyperspectral image to write (.npy, .npz, .mat, .hdr, .tif)
     #[arg(long, value_name = "FILE", required_unless_present = "dump_config")]
     out: Option<PathBuf>,
+    /// Whose pixels the result lies on: the MSI's, or the HSI's divided by the ratio rounded up
+    #[arg(long, value_enum, default_value = "msi")]
+    grid: OnGrid,
     #[command(flatten)]
     sensors: SensorOptions,
     #[command(flatten)]
@@ -129,14 +131,15 @@ impl Fuse {
         let mut room = self.scratch.room(Some(out))?;
         let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
-        let Pair { placed, msi_bands } =
-            stages.run("read", |_| self.pair.read(output, &mut room, fusion_bytes))?;
+        let Pair { placed, msi_bands } = stages.run("read", |_| {
+            self.pair.read(output, self.grid, &mut room, fusion_bytes)
+        })?;
         let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;
         let Placed {
             hsi,
             msi,
             scene,
-            overlap,
+            placement,
         } = placed;
         let memory = self.scratch.memory.max_memory;
         let target = Target {
@@ -145,7 +148,7 @@ impl Fuse {
             interleave: None,
             memory,
         };
-        let (rows, columns, _) = scene.hr_msi.dim();
+        let (rows, columns) = scene.result_valid().dim();
         let shape = (rows, columns, scene.lr_hsi.dim().2);
         target.check(shape)?;
         let std_target = self.save_std.as_deref().map(|path| Target {
@@ -163,8 +166,10 @@ impl Fuse {
             .transpose()?;
         let reference = reference
             .as_ref()
-            .map(|image| self.fit_reference(image, shape, overlap.as_ref()))
+            .map(|image| self.fit_reference(image, shape, &placement))
             .transpose()?;
+        let scored_on = reference.as_ref().map(|(_, grid)| *grid);
+        let reference = reference.map(|(image, _)| image);
         told_window(&config, &known, scene.scale)?;
         // A run that is refused for its device leaves no event file.
         match self.log {
@@ -187,10 +192,12 @@ impl Fuse {
         let original = (reference.is_some() || report.is_some())
             .then(|| self.pair.open_hsi())
             .transpose()?;
-        let original = original.as_ref().map(|hsi| match &overlap {
-            Some(part) => Cropped::new(hsi, part.lr.0.clone(), part.lr.1.clone()),
-            None => Cropped::new(hsi, 0..hsi.dim().0, 0..hsi.dim().1),
+        let original = original.as_ref().map(|hsi| {
+            let (rows, columns) = placement.hsi_part.clone();
+            Cropped::new(hsi, rows, columns)
         });
+        summary.scored_on = scored_on;
+        summary.placement = Some(placement);
         let image = fused.strips();
         stages.run("write", |w| {
             write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))
@@ -211,8 +218,8 @@ impl Fuse {
         }
         // What is not in memory is read back from the file and not made a third time.
         let written = match &fused.product {
-            Product::Whole(_) => None,
-            Product::Strips(_) => Some(
+            Product::Whole(_) if fused.scene.wanted().is_none() => None,
+            _ => Some(
                 io::open_image(&out.to_string_lossy(), image.metadata().nodata, memory)?
                     .with_metadata(image.metadata().clone()),
             ),
@@ -221,7 +228,10 @@ impl Fuse {
         let reference = reference.as_ref().map(|image| image as &dyn Strips);
         if let (Some(reference), Some(hsi)) = (reference, &original) {
             let scale = fused.scene.scale;
-            let (metrics, bicubic) = stages.run("metrics", |_| compare(reference, result, hsi, scale))?;
+            let (metrics, bicubic) = stages.run("metrics", |_| match scored_on {
+                Some(OnGrid::Hsi) => compare(reference, &ModelImage(&image), (hsi, scale), None),
+                _ => compare(reference, result, (hsi, scale), fused.scene.wanted()),
+            })?;
             log.scores(fused.model.step, "fused", &metrics);
             log.scores(fused.model.step, "bicubic", &bicubic);
             if let Some(target) = &std_target {
@@ -237,10 +247,13 @@ impl Fuse {
         }
         summary.finish(fused.engine, stages.times, started);
         if let (Some(path), Some(hsi)) = (&report, &original) {
+            // The page lays images over each other, on the pixels that the model was made on.
+            let model = ModelImage(&image);
+            let resampled = fused.scene.wanted().is_some();
             let images = Images {
                 hsi,
-                result,
-                reference,
+                result: if resampled { &model } else { result },
+                reference: reference.filter(|_| !resampled || scored_on == Some(OnGrid::Hsi)),
                 true_psf: None,
             };
             let title = format!("Fusion of {} and {}", self.pair.hsi, self.pair.msi);
@@ -254,25 +267,39 @@ impl Fuse {
         output.result(&summary, &summary.text(&fused.model, wavelengths))
     }
 
-    /// The reference, which must have finite samples and the shape of the result, or that of the MSI, of which it is cut to
-    /// the same part.
+    /// The reference, which must have finite samples, and the grid that it lies on: that of the result, or of the whole MSI
+    /// or HSI of which the result is a part; the HSI's, each pixel divided by the scale, where only that fits.
     fn fit_reference<'a>(
         &self,
         image: &'a io::Image,
         shape: (usize, usize, usize),
-        overlap: Option<&Overlap>,
-    ) -> Result<Cropped<'a>> {
+        placement: &Placement,
+    ) -> Result<(Cropped<'a>, OnGrid)> {
         let (rows, columns, bands) = image.dim();
-        let cropped = match overlap {
-            Some(part) if part.whole[1] == (rows, columns) => {
-                Cropped::new(image, part.hr.0.clone(), part.hr.1.clone())
-            }
-            _ => Cropped::new(image, 0..rows, 0..columns),
+        let size = (rows, columns);
+        let times = |n: &std::ops::Range<usize>| n.start * placement.scale..n.end * placement.scale;
+        let [(lr_rows, lr_columns), msi] = placement.whole;
+        let hsi = (lr_rows * placement.scale, lr_columns * placement.scale);
+        let ((msi_rows, msi_columns), (part_rows, part_columns)) = (&placement.msi_part, &placement.hsi_part);
+        let (part_rows, part_columns) = (times(part_rows), times(part_columns));
+        let on_msi = placement.grid == OnGrid::Msi;
+        let whole = || (0..rows, 0..columns);
+        let fit = if size == (shape.0, shape.1) {
+            Some((whole(), placement.grid))
+        } else if on_msi && size == msi {
+            Some(((msi_rows.clone(), msi_columns.clone()), OnGrid::Msi))
+        } else if size == hsi && (placement.resampled || !on_msi) {
+            Some(((part_rows, part_columns), OnGrid::Hsi))
+        } else if placement.resampled && size == (part_rows.len(), part_columns.len()) {
+            Some((whole(), OnGrid::Hsi))
+        } else {
+            None
         };
-        if cropped.dim() == shape {
+        if let Some(((r, c), grid)) = fit.filter(|_| bands == shape.2) {
+            let cropped = Cropped::new(image, r, c);
             // Bad samples are found now and not after the work.
             strips::for_each(&cropped, |_, _| Ok(()))?;
-            return Ok(cropped);
+            return Ok((cropped, grid));
         }
         Err(Error::input(format!(
             "{}: the reference is {rows} x {columns} x {bands}, the result will be {} x {} x {}",

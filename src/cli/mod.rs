@@ -16,6 +16,7 @@ use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
 use crate::io::OutputSet;
 
+mod align;
 mod batch;
 mod bench;
 mod checkpoint;
@@ -159,6 +160,7 @@ enum Command {
     Fuse(fuse::Fuse),
     Batch(batch::Batch),
     Estimate(estimate::Estimate),
+    Align(align::Align),
     Train(train::Train),
     #[command(name = "finetune")]
     FineTune(finetune::FineTune),
@@ -262,6 +264,7 @@ impl Command {
             Command::Fuse(command) => command.files(set),
             Command::Batch(command) => command.files(set),
             Command::Estimate(command) => command.files(set),
+            Command::Align(command) => command.files(set),
             Command::Train(command) => command.files(set),
             Command::FineTune(command) => command.files(set),
             Command::Infer(command) => command.files(set),
@@ -285,6 +288,7 @@ impl Command {
             Command::Fuse(command) => command.run(output),
             Command::Batch(command) => command.run(output),
             Command::Estimate(command) => command.run(output),
+            Command::Align(command) => command.run(output),
             Command::Train(command) => command.run(output),
             Command::FineTune(command) => command.run(output),
             Command::Infer(command) => command.run(output),

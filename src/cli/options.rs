@@ -7,10 +7,11 @@ use clap::Args;
 
 use super::Output;
 use super::input::{open_matching, psf_kernel};
-use crate::coordination::config::{Config, Refine, Register};
+use crate::align::files::Named;
+use crate::align::register::Align;
+use crate::coordination::config::{Config, Refine};
 use crate::coordination::memory::{Dim, Room};
-use crate::coordination::overlap::{Overlap, overlap};
-use crate::coordination::placement::{self, Placed, place};
+use crate::coordination::placement::{Ground, OnGrid, Placed, Placing};
 use crate::coordination::response::srf_response;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
@@ -61,26 +62,36 @@ pub struct PlacementOptions {
     /// where both have a grid, it says the ratio and what they share]
     #[arg(long)]
     pub ignore_georeference: bool,
+    /// How far the images are registered to each other: by a shift, an affine map, a smooth local displacement, or as far as
+    /// LR pixels that were held out reward it, which is also asked of what is named; off takes them as the files have them
+    #[arg(long, value_enum, default_value = "auto")]
+    pub align: Align,
 }
 
 impl PlacementOptions {
-    /// Reads two images, the HSI and the MSI, into a scene of what they share; what is unusual about them is added to
+    /// Reads two images, the HSI and the MSI, into a scene of what they share, for a result on `grid`; what is unusual about them is added to
     /// `unusual`, one line each. `need` says how many bytes a scene of images of these sizes takes of `room`.
     ///
     /// # Errors
     /// [`Error::Input`] where the images do not fit each other, [`Error::Failed`] where there is no room for them.
     pub fn read(
         self,
-        [hsi, msi]: [&Image; 2],
+        ([hsi, msi], grid): ([&Image; 2], OnGrid),
         room: &mut Room,
         need: impl Fn(Dim, Dim) -> usize,
         unusual: &mut Vec<String>,
     ) -> Result<Placed> {
-        let overlap = match self.ignore_georeference {
-            true => None,
-            false => overlap(hsi, msi, hsi.name(), msi.name())?,
+        let named = |image| Named {
+            name: Image::name(image),
+            image,
         };
-        let store = placement::store([hsi, msi], overlap.as_ref(), room, need)?;
+        let placing = Placing {
+            by_sizes: self.ignore_georeference,
+            align: self.align,
+            grid,
+        };
+        let ground = Ground::new(named(hsi), named(msi), placing)?;
+        let store = room.place(ground.bytes(need))?;
         if let Some(folder) = store.path() {
             let line = format!(
                 "note: more than fits --max-memory; what does not lies on disk, in {}",
@@ -90,11 +101,11 @@ impl PlacementOptions {
                 unusual.push(line);
             }
         }
-        let images = [hsi, msi].map(|image| (image.name(), image as &dyn Strips));
-        let placed = place(images, overlap, store, |number, oddities| {
-            notice([hsi, msi][number], oddities, unusual)
+        let placed = ground.read(store, &mut |name, loaded| {
+            let image = if name == hsi.name() { hsi } else { msi };
+            notice(image, &loaded.oddities, unusual)
         })?;
-        unusual.extend(placed.overlap.as_ref().and_then(Overlap::note));
+        unusual.extend(placed.placement.notes());
         Ok(placed)
     }
 }
@@ -201,10 +212,18 @@ impl PairOptions {
     ///
     /// # Errors
     /// As [`PlacementOptions::read`].
-    pub fn read(&self, output: &Output, room: &mut Room, need: impl Fn(Dim, Dim) -> usize) -> Result<Pair> {
+    pub fn read(
+        &self,
+        output: &Output,
+        grid: OnGrid,
+        room: &mut Room,
+        need: impl Fn(Dim, Dim) -> usize,
+    ) -> Result<Pair> {
         let (hsi, msi) = (self.open_hsi()?, self.open_msi()?);
         let mut unusual = Vec::new();
-        let placed = self.placement.read([&hsi, &msi], room, need, &mut unusual)?;
+        let placed = self
+            .placement
+            .read(([&hsi, &msi], grid), room, need, &mut unusual)?;
         unusual.iter().for_each(|line| output.say(line));
         Ok(Pair {
             placed,
@@ -453,24 +472,19 @@ pub fn load_config(preset: &str, file: Option<&Path>) -> Result<Config> {
     Config::load(preset, Some((&name, &text)))
 }
 
-/// Refinement and registration.
+/// Refinement.
 #[derive(Debug, Clone, Args)]
 pub struct RefineOptions {
     /// Denoise the MSI beforehand and make the result agree with the HSI, both as far as the noise found in them
     /// allows; off leaves the network's output as it is [default: the preset's; auto for single-scene]
     #[arg(long, value_enum)]
     refine: Option<Refine>,
-    /// Whose pixels the result lies on where the two images are shifted against each other [default: the preset's;
-    /// auto for single-scene]
-    #[arg(long, value_enum)]
-    register: Option<Register>,
 }
 
 impl RefineOptions {
     /// Lays the flags over the configuration.
     pub fn apply(&self, config: &mut Config) {
         config.refine = self.refine.unwrap_or(config.refine);
-        config.register = self.register.unwrap_or(config.register);
     }
 }
 

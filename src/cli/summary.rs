@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use crate::cli::memory;
 use crate::coordination::model::Model;
+use crate::coordination::native::{Native, OnMsi};
+use crate::coordination::placement::OnGrid;
 use crate::coordination::summary::{DegradationSummary, ObjectiveSummary, Summary};
 use crate::coordination::watcher::StageTime;
 use crate::cube::bicubic;
@@ -24,12 +26,14 @@ use crate::report::terminal;
 pub fn compare(
     reference: &dyn Strips,
     result: &dyn Strips,
-    hsi: &dyn Strips,
-    scale: usize,
+    (hsi, scale): (&dyn Strips, usize),
+    native: Option<&Native>,
 ) -> Result<(Scores, Scores)> {
     let scores = evaluate(reference, result, scale, Convention::Strict)?;
-    let baseline = bicubic::Upsampled::new(hsi, scale)?;
-    Ok((scores, evaluate(reference, &baseline, scale, Convention::Strict)?))
+    let upsampled = bicubic::Upsampled::new(hsi, scale)?;
+    let native = native.map(|native| OnMsi::new(&upsampled, native, scale));
+    let baseline: &dyn Strips = native.as_ref().map_or(&upsampled, |b| b);
+    Ok((scores, evaluate(reference, baseline, scale, Convention::Strict)?))
 }
 
 /// The files of [`save_degradation`].
@@ -199,11 +203,18 @@ impl Summary {
                 self.steps.0, self.steps.1
             );
         }
-        if let Some([row, column]) = self.registered {
+        if let Some(placement) = &self.placement {
+            for line in placement.notes() {
+                let _ = writeln!(text, "{}", line.trim_start_matches("note: "));
+            }
+        }
+        if let (Some(OnGrid::Hsi), Some(OnGrid::Msi)) =
+            (self.scored_on, self.placement.as_ref().map(|p| p.grid))
+        {
             let _ = writeln!(
                 text,
-                "the MSI lay ({row:.2}, {column:.2}) pixels (down, right) of the HSI; it was registered to the HSI, and so is the \
-                 result (--register msi leaves it)"
+                "metrics are taken on the reference's grid, the HSI's divided by {}",
+                self.scale
             );
         }
         if self.masked_pixels > 0 {

@@ -17,7 +17,7 @@ use crate::coordination::keeper::Identity;
 use crate::coordination::manifest;
 use crate::coordination::memory::{Room, pair_bytes};
 use crate::coordination::model::Model;
-use crate::coordination::placement::Placed;
+use crate::coordination::placement::{OnGrid, Placed};
 use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::train;
@@ -294,7 +294,9 @@ impl Train {
             let hsi = open(&entry.hsi, bands, own.hsi_mask)?;
             let bands = own.msi_bands.unwrap_or(BandSelection::All);
             let msi = open(&entry.msi, bands, own.msi_mask)?;
-            let placed = self.placement.read([&hsi, &msi], room, pair_bytes, &mut unusual);
+            let placed = self
+                .placement
+                .read(([&hsi, &msi], OnGrid::Msi), room, pair_bytes, &mut unusual);
             let Placed {
                 hsi: metadata, scene, ..
             } = placed.map_err(at)?;

@@ -24,9 +24,6 @@ pub struct Config {
     /// Whether a fusion is refined; off where a preset does not say.
     #[serde(default)]
     pub refine: Refine,
-    /// What a fusion does with a misregistration; `msi` where a preset does not say.
-    #[serde(default)]
-    pub register: Register,
     /// The network.
     pub network: NetworkConfig,
     /// The coordination loop.
@@ -47,20 +44,6 @@ pub enum Refine {
     /// The network's output as it is
     #[default]
     Off,
-}
-
-/// Whose pixels the result of a fusion lies on, where the two images are shifted against each other.
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum Register {
-    /// The HSI's where the shift is less than a pixel of the MSI, the MSI's otherwise
-    Auto,
-    /// The MSI's: the PSF alone bears the shift
-    #[default]
-    Msi,
-    /// The HSI's: the shift is taken out of the MSI first
-    Hsi,
 }
 
 /// Widths and activations; the band counts come from the scene.

@@ -6,17 +6,16 @@
 use ndarray::{Array2, Array3};
 
 use crate::coordination::config::{Config, Refine};
-use crate::coordination::refined::make_consistent;
-use crate::coordination::registration::registered_estimate;
+use crate::coordination::refined::{denoise_scene, make_consistent};
 use crate::coordination::scene::Scene;
-use crate::coordination::start::Known;
+use crate::coordination::start::{Known, estimate_degradation};
 use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::cube::filled;
 use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::refine::RefinementReport;
 use crate::refine::regression::Regression;
-use crate::refine::{RefinementReport, denoise};
 use crate::sensor::observe::blur_samples;
 
 /// What the control made of a scene, in the scale of the scene.
@@ -48,17 +47,11 @@ pub fn control(
     let mut report = (config.refine == Refine::Auto).then(RefinementReport::default);
     if let Some(report) = &mut report {
         stage("denoise", watcher, &mut times, |_| {
-            denoise(
-                || Ok(engine.refiner()),
-                &mut scene.hr_msi,
-                scene.hr_valid.view(),
-                &scene.store,
-                report,
-            )
+            denoise_scene(|| Ok(engine.refiner()), &mut scene, report)
         })?;
     }
-    let (found, _) = stage("estimate", watcher, &mut times, |_| {
-        registered_estimate(config, &mut scene, known)
+    let found = stage("estimate", watcher, &mut times, |_| {
+        estimate_degradation(config, &scene, known)
     })?;
     let psf = known
         .psf

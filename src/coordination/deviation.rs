@@ -164,14 +164,22 @@ impl Strips for Deviation<'_> {
     }
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let (_, columns, bands) = self.dim();
         let scene = &self.fused.scene;
-        let samples = filled((rows.len(), columns, bands), |out| {
-            self.variance(rows.clone(), out)?;
-            out.iter_mut().for_each(|v| *v = v.sqrt());
-            Ok(())
-        })?;
-        let valid = scene.hr_valid.slice(s![rows, ..]);
+        let (_, columns, _) = scene.hr_msi.dim();
+        let mut variance = |rows: Range<usize>| {
+            let shape = (rows.len(), columns, self.dim().2);
+            filled(shape, |out| self.variance(rows, out))
+        };
+        let mut samples = match scene.wanted() {
+            None => variance(rows.clone())?,
+            Some(native) => {
+                native.brought(rows.clone(), (scene.scale, scene.hr_valid.view()), &mut variance)?
+            }
+        };
+        // Cubic convolution undershoots.
+        samples.iter_mut().for_each(|v: &mut f32| *v = v.max(0.0).sqrt());
+        let valid = scene.result_valid();
+        let valid = valid.slice(s![rows, ..]);
         Ok(finish(
             samples,
             scene.hsi_unit,

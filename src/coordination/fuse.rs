@@ -5,18 +5,17 @@ use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::memory::fits;
 use crate::coordination::product::{Fused, Product};
 use crate::coordination::reconstruct::reconstruct;
-use crate::coordination::refined::{correct_strips, make_consistent};
-use crate::coordination::registration::registered_estimate;
+use crate::coordination::refined::{correct_strips, denoise_scene, make_consistent};
 use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::{fine_tune, train};
-use crate::coordination::start::{Known, start};
+use crate::coordination::start::{Known, estimate_degradation, start};
 use crate::coordination::training_set::training_data;
 use crate::coordination::watcher::{Watcher, split_off, stage};
 use crate::cube::Metadata;
 use crate::engine::{Engine, Output, StepLosses};
 use crate::error::Result;
-use crate::refine::{RefinementReport, denoise};
+use crate::refine::RefinementReport;
 
 /// A fusion to be done.
 pub struct Job<'a, 'e> {
@@ -66,17 +65,11 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
     let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);
     if let Some(report) = &mut refinement {
         stage("denoise", watcher, &mut times, |_| {
-            denoise(
-                || Ok(engine()?.refiner()),
-                &mut scene.hr_msi,
-                scene.hr_valid.view(),
-                &scene.store,
-                report,
-            )
+            denoise_scene(|| Ok(engine()?.refiner()), &mut scene, report)
         })?;
     }
-    let (estimate, registered) = stage("estimate", watcher, &mut times, |_| {
-        registered_estimate(config, &mut scene, &known)
+    let estimate = stage("estimate", watcher, &mut times, |_| {
+        estimate_degradation(config, &scene, &known)
     })?;
     let model = start(config, &mut scene, &known, &estimate)?;
     let engine = engine()?;
@@ -150,7 +143,6 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
         model,
         known,
         estimate,
-        registered,
         training,
         finetuning,
         pixels,

@@ -45,7 +45,9 @@ pub fn pair_bytes(lr_hsi: Dim, hr_msi: Dim) -> usize {
 pub fn fits(scene: &Scene, memory: usize) -> bool {
     let (lr_hsi, hr_msi) = (scene.lr_hsi.dim(), scene.hr_msi.dim());
     let result = bytes(1, (hr_msi.0, hr_msi.1, lr_hsi.2));
+    let native = scene.native.as_ref().map_or(0, |n| bytes(HR_ARRAYS, n.msi.dim()));
     result
+        .saturating_add(native)
         .saturating_add(fusion_bytes(lr_hsi, hr_msi))
         .saturating_add(BASE_BYTES)
         <= memory

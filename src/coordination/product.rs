@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use web_time::Instant;
 
-use ndarray::{Array3, ArrayView2, s};
+use ndarray::{Array3, ArrayView2, ArrayView3, s};
 
 use crate::coordination::model::Model;
 use crate::coordination::reconstruct::reconstruct_rows;
@@ -48,8 +48,6 @@ pub struct Fused<'e> {
     pub known: Known,
     /// What was found of it before training.
     pub estimate: Estimate,
-    /// Shift in HR pixels (row, column) that was taken out of the MSI first.
-    pub registered: Option<[f64; 2]>,
     /// Losses of the coordination loop.
     pub training: History,
     /// Losses of fine-tuning; empty where it was left out.
@@ -70,6 +68,34 @@ pub struct FusedImage<'a> {
 }
 
 impl FusedImage<'_> {
+    /// Rows of the network's image of an MSI, in the scale of the network.
+    fn network_rows(&self, msi: ArrayView3<f32>, rows: Range<usize>) -> Result<Array3<f32>> {
+        let Fused { engine, model, .. } = self.fused;
+        let shape = (rows.len(), msi.dim().1, model.architecture.bands);
+        let started = Instant::now();
+        let samples = filled(shape, |out| {
+            reconstruct_rows(*engine, model, msi, rows, Output::Mean, out)
+        })?;
+        self.seconds
+            .set(self.seconds.get() + started.elapsed().as_secs_f64());
+        Ok(samples)
+    }
+
+    /// Rows of the result on the pixels of the scene's Y, in the scale of the network.
+    fn model_rows(&self, rows: Range<usize>) -> Result<Array3<f32>> {
+        let msi = self.fused.scene.hr_msi.view();
+        match &self.fused.product {
+            Product::Whole(samples) => Ok(samples.slice(s![rows, .., ..]).to_owned()),
+            Product::Strips(correction) => {
+                let mut samples = self.network_rows(msi, rows.clone())?;
+                if let (Some(correction), Some(out)) = (correction, samples.as_slice_mut()) {
+                    correction.apply(self.fused.engine.refiner(), rows.start, msi, out)?;
+                }
+                Ok(samples)
+            }
+        }
+    }
+
     /// Seconds that the network has taken for rows so far; 0 for an image that is there.
     pub fn seconds(&self) -> f64 {
         self.seconds.get()
@@ -90,29 +116,49 @@ impl Strips for FusedImage<'_> {
     }
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let (_, columns, bands) = self.dim();
-        let Fused {
-            engine, scene, model, ..
-        } = self.fused;
-        let samples = match &self.fused.product {
-            Product::Whole(samples) => samples.slice(s![rows.clone(), .., ..]).to_owned(),
-            Product::Strips(correction) => filled((rows.len(), columns, bands), |out| {
-                let started = Instant::now();
-                let range = rows.clone();
-                reconstruct_rows(*engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
-                self.seconds
-                    .set(self.seconds.get() + started.elapsed().as_secs_f64());
-                match correction {
-                    Some(correction) => {
-                        correction.apply(engine.refiner(), rows.start, scene.hr_msi.view(), out)
-                    }
-                    None => Ok(()),
-                }
-            })?,
+        let scene = &self.fused.scene;
+        let samples = match scene.wanted() {
+            None => self.model_rows(rows.clone())?,
+            Some(native) => {
+                let mut samples = self.network_rows(native.msi.view(), rows.clone())?;
+                // What refinement added to the network.
+                samples +=
+                    &native.brought(rows.clone(), (scene.scale, scene.hr_valid.view()), &mut |rows| {
+                        let network = self.network_rows(scene.hr_msi.view(), rows.clone())?;
+                        Ok(self.model_rows(rows)? - network)
+                    })?;
+                samples
+            }
         };
-        sound(*engine, &samples)?;
-        let valid = scene.hr_valid.slice(s![rows, ..]);
+        sound(self.fused.engine, &samples)?;
+        let valid = scene.result_valid();
+        let valid = valid.slice(s![rows, ..]);
         Ok(finish(samples, scene.hsi_unit, valid, self.metadata.clone()))
+    }
+}
+
+/// The result on the pixels of the scene's Y, which are the HSI's divided by the scale, where it was asked for on others.
+pub struct ModelImage<'a>(pub &'a FusedImage<'a>);
+
+impl Strips for ModelImage<'_> {
+    fn dim(&self) -> (usize, usize, usize) {
+        let (rows, columns) = self.0.fused.scene.hr_valid.dim();
+        (rows, columns, self.0.dim().2)
+    }
+
+    fn metadata(&self) -> &Metadata {
+        self.0.metadata()
+    }
+
+    fn sample_type(&self) -> SampleType {
+        SampleType::F32
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        let scene = &self.0.fused.scene;
+        let samples = self.0.model_rows(rows.clone())?;
+        let valid = scene.hr_valid.slice(s![rows, ..]);
+        Ok(finish(samples, scene.hsi_unit, valid, self.0.metadata.clone()))
     }
 }
 
@@ -156,14 +202,14 @@ pub fn finish(mut samples: Array3<f32>, unit: f32, valid: ArrayView2<bool>, meta
 impl Fused<'_> {
     /// Rows, columns and bands of the result.
     pub fn dim(&self) -> (usize, usize, usize) {
-        let (rows, columns, _) = self.scene.hr_msi.dim();
+        let (rows, columns) = self.scene.result_valid().dim();
         (rows, columns, self.scene.lr_hsi.dim().2)
     }
 
     /// The result strip by strip: what a writer takes. Masked pixels hold the no-data value, or NaN.
     pub fn strips(&self) -> FusedImage<'_> {
         FusedImage {
-            metadata: marked(self.metadata.clone(), self.scene.hr_valid.view()),
+            metadata: marked(self.metadata.clone(), self.scene.result_valid()),
             fused: self,
             seconds: Cell::new(0.0),
         }
@@ -176,8 +222,8 @@ impl Fused<'_> {
     pub fn image(&self) -> Result<Cube> {
         let strips = self.strips();
         match self.product {
-            Product::Whole(_) => strips.rows(0..self.dim().0),
-            Product::Strips(_) => strips::collect(&strips),
+            Product::Whole(_) if self.scene.wanted().is_none() => strips.rows(0..self.dim().0),
+            _ => strips::collect(&strips),
         }
     }
 
@@ -187,7 +233,7 @@ impl Fused<'_> {
     /// Those of [`FusedImage`].
     pub fn into_image(self) -> Result<Cube> {
         match self.product {
-            Product::Whole(samples) => {
+            Product::Whole(samples) if self.scene.wanted().is_none() => {
                 let scene = &self.scene;
                 sound(self.engine, &samples)?;
                 Ok(finish(
@@ -197,7 +243,7 @@ impl Fused<'_> {
                     self.metadata,
                 ))
             }
-            Product::Strips(_) => self.image(),
+            _ => self.image(),
         }
     }
 }

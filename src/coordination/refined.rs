@@ -9,10 +9,41 @@ use crate::coordination::model::Model;
 use crate::coordination::reconstruct::reconstruct_rows;
 use crate::coordination::scene::Scene;
 use crate::cube::strips;
+use crate::engine::refinement::Refiner;
 use crate::engine::{Engine, Geometry, Output};
 use crate::error::Result;
 use crate::refine::consistency::{Correction, Observed, Prior, correct};
-use crate::refine::{RefinementReport, refine};
+use crate::refine::{RefinementReport, denoise, refine};
+
+/// Denoises the MSI of a scene, on its own pixels, where noise is independent; what is resampled from it follows.
+///
+/// # Errors
+/// As [`denoise`].
+pub fn denoise_scene<'r>(
+    refiner: impl FnOnce() -> Result<&'r dyn Refiner<f32>>,
+    scene: &mut Scene,
+    report: &mut RefinementReport,
+) -> Result<()> {
+    let Some(native) = &mut scene.native else {
+        return denoise(
+            refiner,
+            &mut scene.hr_msi,
+            scene.hr_valid.view(),
+            &scene.store,
+            report,
+        );
+    };
+    denoise(
+        refiner,
+        &mut native.msi,
+        native.valid.view(),
+        &scene.store,
+        report,
+    )?;
+    let (rows, columns, _) = scene.lr_hsi.dim();
+    (scene.hr_msi, scene.hr_valid) = native.resampled([rows, columns], scene.scale, &scene.store)?;
+    Ok(())
+}
 
 /// Refines `samples` (H×W×B, in the scale of `scene`) towards the LR-HSI through `psf` (K×K).
 ///

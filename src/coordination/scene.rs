@@ -1,10 +1,12 @@
 //! Two images of one scene, checked against each other and scaled into \[0, 1\]; in memory or on disk.
 
-use ndarray::{Array2, ArrayViewMut3};
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayView2, ArrayView3, ArrayViewMut3};
 use rayon::prelude::*;
 
 use crate::coordination::model::Calibration;
-use crate::coordination::overlap::Part;
+use crate::coordination::native::Native;
 use crate::coordination::windows::gather;
 use crate::cube::raster::Raster;
 use crate::cube::scratch::Store;
@@ -34,7 +36,12 @@ pub struct Scene {
     pub msi_unit: f32,
     /// Where the two images lie, and whatever of their sizes is made of them.
     pub store: Store,
+    /// The MSI on its own pixels, where Y is resampled from it.
+    pub native: Option<Native>,
 }
+
+/// Rows and columns of an image.
+pub type Part = (Range<usize>, Range<usize>);
 
 /// An image that was read for a scene, in its own unit.
 #[derive(Debug)]
@@ -93,8 +100,48 @@ impl Loaded {
         Ok(loaded)
     }
 
+    /// Rows × columns × bands.
+    pub fn samples(&self) -> ArrayView3<'_, f32> {
+        self.samples.view()
+    }
+
+    /// Pixels that may be used.
+    pub fn valid(&self) -> ArrayView2<'_, bool> {
+        self.valid.view()
+    }
+
+    /// Some rows and columns of it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] where `store` has no room.
+    pub fn part(self, (rows, columns): Part, store: &Store) -> Result<Loaded> {
+        let (all_rows, all_columns, bands) = self.samples.dim();
+        if (rows.len(), columns.len()) == (all_rows, all_columns) {
+            return Ok(self);
+        }
+        let here = ndarray::s![rows.clone(), columns.clone(), ..];
+        let mut samples = Raster::zeros(store, (rows.len(), columns.len(), bands))?;
+        samples.view_mut().assign(&self.samples.view().slice(here));
+        Ok(Loaded {
+            samples,
+            valid: self.valid.slice(ndarray::s![rows, columns]).to_owned(),
+            ..self
+        })
+    }
+
+    /// The same image on other pixels.
+    pub fn on(&self, samples: Raster, valid: Array2<bool>) -> Loaded {
+        Loaded {
+            samples,
+            valid,
+            peak: self.peak,
+            sample_type: self.sample_type,
+            oddities: Oddities::new(self.samples.dim().2),
+        }
+    }
+
     /// Divided by `unit`, masked pixels 0.
-    fn scaled(self, unit: f32) -> (Raster, Array2<bool>) {
+    pub fn scaled(self, unit: f32) -> (Raster, Array2<bool>) {
         let mut samples = self.samples;
         let (_, columns, bands) = samples.dim();
         samples
@@ -165,6 +212,7 @@ impl Scene {
             hsi_unit,
             msi_unit,
             store,
+            native: None,
         })
     }
 
@@ -173,7 +221,21 @@ impl Scene {
         let ratio = self.hsi_unit / to.hsi_unit;
         self.lr_hsi.samples_mut().par_iter_mut().for_each(|x| *x *= ratio);
         calibrate_msi(self.hr_msi.view_mut(), self.msi_unit, to);
+        if let Some(native) = &mut self.native {
+            calibrate_msi(native.msi.view_mut(), self.msi_unit, to);
+        }
         (self.hsi_unit, self.msi_unit) = (to.hsi_unit, to.msi_unit);
+    }
+
+    /// The MSI on its own pixels, where the result lies on these and not on those of Y.
+    pub fn wanted(&self) -> Option<&Native> {
+        self.native.as_ref().filter(|native| native.wanted)
+    }
+
+    /// Pixels of the result that hold data; rows × columns.
+    pub fn result_valid(&self) -> ArrayView2<'_, bool> {
+        self.wanted()
+            .map_or(self.hr_valid.view(), |native| native.valid.view())
     }
 
     /// LR pixels (row, column) that are valid and whose window touches valid HR pixels only.

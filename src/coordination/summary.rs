@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::coordination::deviation::Calibration;
 use crate::coordination::model::Model;
+use crate::coordination::placement::{OnGrid, Placement};
 use crate::coordination::product::Fused;
 use crate::coordination::revival::Revived;
 use crate::coordination::training::{Epoch, History, rises};
@@ -114,8 +115,10 @@ pub struct Summary {
     pub steps: (u32, u32),
     /// HR pixels that are masked in the result.
     pub masked_pixels: usize,
-    /// Shift in HR pixels (row, column) that was taken out of the MSI to register it to the HSI; null where none was.
-    pub registered: Option<[f64; 2]>,
+    /// How the images lie on each other, where they were read from files.
+    pub placement: Option<Placement>,
+    /// The grid that metrics were taken on, where there is a reference.
+    pub scored_on: Option<OnGrid>,
     /// PSF and SRF.
     pub degradation: DegradationSummary,
     /// Outputs and members that were given another start on the way.
@@ -147,7 +150,7 @@ pub struct Summary {
 impl Summary {
     /// Of a fused scene; metrics and times are added by what follows.
     pub fn new(fused: &Fused) -> Self {
-        let (rows, columns, _) = fused.scene.hr_msi.dim();
+        let (rows, columns, _) = fused.dim();
         let (model, config) = (&fused.model, &fused.model.config);
         let finetuned = !fused.finetuning.steps.is_empty();
         Summary {
@@ -161,8 +164,9 @@ impl Summary {
             members: model.architecture.members,
             training_pixels: fused.pixels,
             steps: (model.step, config.training.steps),
-            masked_pixels: fused.scene.hr_valid.iter().filter(|&&ok| !ok).count(),
-            registered: fused.registered,
+            masked_pixels: fused.scene.result_valid().iter().filter(|&&ok| !ok).count(),
+            placement: None,
+            scored_on: None,
             degradation: DegradationSummary::new(
                 model,
                 &fused.estimate,

@@ -4,10 +4,13 @@ use std::time::Instant;
 
 use ndarray::{Array2, Array3};
 
+use crate::align::files::Named;
+use crate::coordination::placement::{Ground, OnGrid, Placing};
 use crate::coordination::product::finish;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::coordination::watcher::{Watcher, stage};
+use crate::cube::scratch::Store;
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, bicubic};
 use crate::error::{Error, Result};
@@ -99,12 +102,26 @@ impl Observed {
     }
 
     pub fn scene(&self) -> Result<Scene> {
-        Scene::new(
-            &self.hsi,
-            &self.msi,
-            "HSI of the experiment",
-            "MSI of the experiment",
-        )
+        let (hsi, msi) = ("HSI of the experiment", "MSI of the experiment");
+        if self.srf.is_some() {
+            return Scene::new(&self.hsi, &self.msi, hsi, msi);
+        }
+        // Two real instruments; the reference lies on the HSI's grid.
+        let placing = Placing {
+            by_sizes: true,
+            grid: OnGrid::Hsi,
+            ..Placing::default()
+        };
+        let hsi = Named {
+            name: hsi,
+            image: &self.hsi,
+        };
+        let msi = Named {
+            name: msi,
+            image: &self.msi,
+        };
+        let placed = Ground::new(hsi, msi, placing)?.read(Store::Memory, &mut |_, _| Ok(()))?;
+        Ok(placed.scene)
     }
 
     pub fn bicubic(&self) -> Result<Made> {

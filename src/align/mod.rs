@@ -1,0 +1,16 @@
+//! Two images of one ground brought onto each other: what their files say of their places, what they themselves say
+//! (registration), and the one resampling that follows from it.
+//!
+//! Pure functions of images; which image a user wants on which grid is for `coordination`.
+
+pub mod features;
+pub mod files;
+pub mod fit;
+pub mod geometry;
+pub mod ratio;
+pub mod register;
+pub mod resample;
+pub mod search;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,587 @@
+//! Registration, coarse to fine: shift, affine correction, smooth field. Every stage is kept only where it tells LR
+//! pixels better that it has not seen.
+
+use serde::{Deserialize, Serialize};
+
+use super::features::{Components, Guide, Reduced};
+use super::fit::{Fit, Freedom, Problem};
+use super::geometry::{Displacement, Field, Geometry};
+use super::search::{Search, search};
+use crate::random::philox;
+
+/// How far registration may climb.
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Align {
+    /// As the files have it.
+    Off,
+    /// A shift.
+    Shift,
+    /// A shift, a rotation, scales and a shear.
+    Affine,
+    /// Those and a smooth field of displacements.
+    Local,
+    /// As far as LR pixels that were held out reward it.
+    #[default]
+    Auto,
+}
+
+/// What is found of a misplacement, or not.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Where LR pixels lie.
+    pub geometry: Geometry,
+    /// What was found and kept; the same numbers in all of them, zeros where nothing was.
+    pub found: Misplacement,
+    /// How much better than their own means parts of the image are told by the others, nats, where that is clear.
+    pub told: Option<f64>,
+}
+
+/// Stages of registration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The images lie where their files have them.
+    #[default]
+    None,
+    /// A shift.
+    Shift,
+    /// A shift, a rotation, scales and a shear.
+    Affine,
+    /// Those and a field.
+    Local,
+}
+
+/// A misplacement in numbers, each with its standard error. Lengths are LR pixels.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Misplacement {
+    /// The last stage that was kept.
+    pub stage: Stage,
+    /// Where the ground of an LR pixel in the middle lies in the MSI, down and across from where the files have it.
+    pub shift: [f64; 2],
+    /// Of each.
+    pub shift_error: [f64; 2],
+    /// Degrees, positive where the MSI's content is turned clockwise against the HSI's.
+    pub rotation: f64,
+    /// Of the rotation.
+    pub rotation_error: f64,
+    /// Down and across: how much larger an LR pixel is in the MSI than the files say, as a factor.
+    pub scale: [f64; 2],
+    /// Of each.
+    pub scale_error: [f64; 2],
+    /// Degrees between the axes beyond a right angle.
+    pub shear: f64,
+    /// Of the shear.
+    pub shear_error: f64,
+    /// Root mean square of the field, without the rest.
+    pub field_rms: f64,
+    /// Its standard error, from halves of the LR pixels.
+    pub field_error: f64,
+    /// Share of the MSI's variance at the LR pixels that the HSI does not tell: as the files have it, and as kept.
+    pub misfit: [f64; 2],
+    /// LR pixels that the last number was made of.
+    pub pixels: usize,
+}
+
+impl Misplacement {
+    /// That of images that lie where their files have them.
+    pub fn none() -> Self {
+        Misplacement {
+            scale: [1.0; 2],
+            ..Misplacement::default()
+        }
+    }
+
+    /// One line of words.
+    pub fn line(&self) -> String {
+        if self.stage == Stage::None {
+            return format!(
+                "the images lie on each other as their files have them; the HSI tells {:.0} % of the MSI's variance",
+                100.0 * (1.0 - self.misfit[1])
+            );
+        }
+        let mut text = format!(
+            "the HSI lies ({:+.2}, {:+.2}) of its pixels (down, right) off in the MSI (±{:.2}, ±{:.2})",
+            self.shift[0], self.shift[1], self.shift_error[0], self.shift_error[1]
+        );
+        if matches!(self.stage, Stage::Affine | Stage::Local) {
+            text += &format!(
+                ", turned by {:+.2}° (±{:.2}), scaled by {:.4} and {:.4}",
+                self.rotation, self.rotation_error, self.scale[0], self.scale[1]
+            );
+        }
+        if self.stage == Stage::Local {
+            text += &format!(
+                ", and bent by {:.2} of its pixels rms (±{:.2})",
+                self.field_rms, self.field_error
+            );
+        }
+        text + &format!(
+            "; with that it tells {:.0} % of the MSI's variance, {:.0} % before",
+            100.0 * (1.0 - self.misfit[1]),
+            100.0 * (1.0 - self.misfit[0])
+        )
+    }
+}
+
+/// Pixels on the longer side of an HSI that is searched.
+const SEARCHED: usize = 64;
+/// LR pixels that a fit looks at, at most.
+const FITTED: usize = 40_000;
+/// Share of the smaller image that an overlap must have.
+const LEAST: f64 = 0.15;
+/// Shifts of the search that are looked at more closely.
+const CANDIDATES: usize = 12;
+/// Mean gain over its standard error from which a stage is better than chance, over parts of the image.
+const CLEAR: f64 = 2.5;
+/// Displacement of a pixel of the MSI that is none, in its pixels.
+const SMALLEST: f64 = 0.05;
+/// Widths of the PSF that are tried, LR pixels.
+const WIDTHS: [f64; 6] = [0.5, 0.7, 0.9, 1.1, 1.4, 1.8];
+/// Weights of a field's bending that are tried, LR pixels.
+const WEIGHTS: [f64; 6] = [1e4, 1e3, 1e2, 10.0, 1.0, 0.1];
+/// Nodes of a field on its longer side, at most.
+const NODES: f64 = 16.0;
+
+/// LR pixels in parts: `part[k]` is that of pixel k.
+struct Parts {
+    part: Vec<usize>,
+    count: usize,
+}
+
+/// The pixels that a fit looks at: all, or blocks of 2 × 2 spread over the image.
+fn chosen(hsi: &Components) -> Vec<(usize, usize)> {
+    let all: Vec<(usize, usize)> = hsi
+        .valid
+        .indexed_iter()
+        .filter(|(_, ok)| **ok)
+        .map(|(p, _)| p)
+        .collect();
+    let step = (all.len() as f64 / FITTED as f64).sqrt().ceil() as usize;
+    if step <= 1 {
+        return all;
+    }
+    all.into_iter()
+        .filter(|(r, c)| (r / 2) % step == 0 && (c / 2) % step == 0)
+        .collect()
+}
+
+impl Parts {
+    /// Squares over the image, about `across` on its longer side.
+    fn squares(hsi: &Components, pixels: &[(usize, usize)], across: usize) -> Parts {
+        let size = hsi.size();
+        let side = (size[0].max(size[1]).div_ceil(across)).max(1);
+        let columns = size[1].div_ceil(side);
+        Parts {
+            part: pixels
+                .iter()
+                .map(|(r, c)| r / side * columns + c / side)
+                .collect(),
+            count: size[0].div_ceil(side) * columns,
+        }
+    }
+}
+
+/// Mean of gains over its standard error; 0 where there are too few.
+fn clearness(gains: &[f64]) -> f64 {
+    let n = gains.len() as f64;
+    if n < 3.0 {
+        return 0.0;
+    }
+    let mean = gains.iter().sum::<f64>() / n;
+    let variance = gains.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    if variance == 0.0 {
+        return 0.0;
+    }
+    mean / (variance / n).sqrt()
+}
+
+/// An HSI and an MSI that are registered.
+struct Register<'a> {
+    hsi: &'a Components,
+    msi: &'a Reduced,
+    guide: Guide,
+    pixels: Vec<(usize, usize)>,
+    /// Random halves in blocks of 2 × 2, `true` and `false`.
+    half: Vec<bool>,
+    /// Squares whose gains count as independent.
+    squares: Parts,
+    least: usize,
+}
+
+/// Registers an MSI of `size` pixels to an HSI: from `start`, as far as `align` allows.
+pub fn register(
+    hsi: &Components,
+    msi: &Reduced,
+    start: &Geometry,
+    size: [usize; 2],
+    align: Align,
+) -> Registration {
+    let pixels = chosen(hsi);
+    let half = pixels
+        .iter()
+        .map(|(r, c)| philox([0; 2], [(r / 2) as u32, (c / 2) as u32, 0, 0])[0] & 1 == 1)
+        .collect();
+    let ratio = start.base.ratio(start.size);
+    let area = size[0] as f64 * size[1] as f64 / (ratio[0] * ratio[1]);
+    let usable = hsi.valid.iter().filter(|ok| **ok).count() as f64;
+    let thin = pixels.len() as f64 / usable.max(1.0);
+    let least = (LEAST * usable.min(area) * thin).max((6 * (hsi.axes() + 1)) as f64) as usize;
+    let mut this = Register {
+        guide: msi.guide(1.0),
+        squares: Parts::squares(hsi, &pixels, 6),
+        hsi,
+        msi,
+        pixels,
+        half,
+        least,
+    };
+    this.run(start, size, align)
+}
+
+impl Register<'_> {
+    fn problem<'b>(&'b self, pixels: &'b [(usize, usize)]) -> Problem<'b> {
+        Problem {
+            hsi: self.hsi,
+            guide: &self.guide,
+            pixels,
+        }
+    }
+
+    fn halves(&self) -> [Vec<(usize, usize)>; 2] {
+        [true, false].map(|side| {
+            let chosen = self.pixels.iter().zip(&self.half).filter(|(_, h)| **h == side);
+            chosen.map(|(&p, _)| p).collect()
+        })
+    }
+
+    fn evidence(&self, geometry: &Geometry) -> Option<f64> {
+        self.problem(&self.pixels).evidence(geometry, self.least)
+    }
+
+    fn run(&mut self, start: &Geometry, size: [usize; 2], align: Align) -> Registration {
+        let mut found = Misplacement::none();
+        let misfit = |this: &Self, geometry: &Geometry| {
+            let r = this.problem(&this.pixels).regress(geometry);
+            r.map_or((1.0, 0), |r| (r.misfit(), r.pixels()))
+        };
+        let mut geometry = start.clone();
+        let mut fit = None;
+        if align > Align::Off
+            && let Some(shifted) = self.shift(start, size)
+        {
+            geometry = shifted.geometry.clone();
+            found.stage = Stage::Shift;
+            fit = Some(shifted);
+        }
+        self.sharpen(&geometry);
+        if align > Align::Off {
+            // With the PSF's width known, to the last digit; an aligned pair that another width explains is left alone.
+            if let Some(again) = self.improved(start, &geometry, Freedom::Shift) {
+                geometry = again.geometry.clone();
+                found.stage = Stage::Shift;
+                fit = Some(again);
+            }
+        }
+        if align > Align::Shift
+            && let Some(affine) = self.improved(&geometry, &geometry, Freedom::Affine)
+        {
+            geometry = affine.geometry.clone();
+            found.stage = Stage::Affine;
+            fit = Some(affine);
+            self.sharpen(&geometry);
+        }
+        let mut halves: Option<[Geometry; 2]> = None;
+        if align > Align::Affine
+            && let Some((local, sides)) = self.local(&geometry)
+        {
+            geometry = local;
+            found.stage = Stage::Local;
+            halves = Some(sides);
+        }
+        let told = |this: &Self, geometry: &Geometry| {
+            let squares = &this.squares;
+            let gains = this
+                .problem(&this.pixels)
+                .gains(geometry, &squares.part, squares.count);
+            (clearness(&gains) > CLEAR).then(|| gains.iter().sum())
+        };
+        let mut known = told(self, &geometry);
+        // Where the images are strangers still, nothing is believed.
+        if known.is_none() && found.stage != Stage::None {
+            geometry = start.clone();
+            found.stage = Stage::None;
+            (fit, halves) = (None, None);
+            known = told(self, start);
+        }
+        // What no pixel of the MSI would notice is not worth a resampling.
+        let ratio = start.base.ratio(start.size);
+        if geometry.displacement.largest(start.size) * ratio[0].max(ratio[1]) < SMALLEST {
+            geometry = start.clone();
+            found.stage = Stage::None;
+            (fit, halves) = (None, None);
+        }
+        let (before, _) = misfit(self, start);
+        let (after, pixels) = misfit(self, &geometry);
+        found.misfit = [before, after];
+        found.pixels = pixels;
+        self.describe(&mut found, &geometry, fit.as_ref(), halves.as_ref());
+        Registration {
+            geometry,
+            found,
+            told: known,
+        }
+    }
+
+    /// The best shift of the search, if parts of the image that did not choose it are better told by it than by the start.
+    fn shift(&self, start: &Geometry, size: [usize; 2]) -> Option<Fit> {
+        let longer = self.hsi.size()[0].max(self.hsi.size()[1]);
+        let factor = longer.div_ceil(SEARCHED);
+        let coarse = self.hsi.reduced([factor; 2]);
+        let guide = self.msi.guide(if factor == 1 { 1.0 } else { factor as f64 });
+        let thin = self.pixels.len() as f64 / self.hsi.valid.iter().filter(|ok| **ok).count().max(1) as f64;
+        let least = (self.least as f64 / thin / (factor * factor) as f64) as usize;
+        let what = Search {
+            hsi: &coarse,
+            factor,
+            guide: &guide,
+            geometry: start,
+            size,
+        };
+        let list = search(&what, least.max(24), CANDIDATES);
+        let whole = self.problem(&self.pixels);
+        let fitted = |shift: Option<[f64; 2]>| {
+            let mut at = start.clone();
+            at.displacement.shift = shift.unwrap_or(at.displacement.shift);
+            let fit = whole.fit(&at, Freedom::Shift)?;
+            whole.evidence(&fit.geometry, self.least)?;
+            Some(fit)
+        };
+        let mut fits: Vec<Fit> = Vec::new();
+        for fit in std::iter::once(None)
+            .chain(list.iter().map(|c| Some(c.shift)))
+            .filter_map(fitted)
+        {
+            let at = fit.geometry.displacement.shift;
+            let near = |other: &Fit| {
+                let s = other.geometry.displacement.shift;
+                (s[0] - at[0]).hypot(s[1] - at[1]) < 0.05
+            };
+            if !fits.iter().any(near) {
+                fits.push(fit);
+            }
+        }
+        // What each part of the image gains over its own mean, told by the other parts.
+        let gains = |geometry: &Geometry| whole.gains(geometry, &self.squares.part, self.squares.count);
+        let before = gains(start);
+        let after: Vec<Vec<f64>> = fits.iter().map(|f| gains(&f.geometry)).collect();
+        let total: Vec<f64> = after.iter().map(|g| g.iter().sum()).collect();
+        let best = (0..fits.len()).max_by(|&a, &b| total[a].total_cmp(&total[b]))?;
+        let differences: Vec<f64> = (0..self.squares.count)
+            .filter_map(|part| {
+                // Chosen without this part.
+                let other = |k: usize| total[k] - after[k][part];
+                let k = (0..fits.len()).max_by(|&a, &b| other(a).total_cmp(&other(b)))?;
+                let gain = after[k][part] - before[part];
+                (after[k][part] != 0.0 || before[part] != 0.0).then_some(gain)
+            })
+            .collect();
+        // Better than the start, and better than nothing: where the start tells nothing, anything may be better.
+        let clear = clearness(&differences).min(clearness(&after[best]));
+        (clear > CLEAR).then(|| fits.swap_remove(best))
+    }
+
+    /// The guide of the width that tells most.
+    fn sharpen(&mut self, geometry: &Geometry) {
+        let mut best = (self.evidence(geometry).unwrap_or(f64::NEG_INFINITY), None);
+        for width in WIDTHS {
+            let guide = std::mem::replace(&mut self.guide, self.msi.guide(width));
+            match self.evidence(geometry) {
+                Some(e) if e > best.0 => best = (e, Some(width)),
+                _ => {}
+            }
+            self.guide = guide;
+        }
+        if let Some(width) = best.1 {
+            self.guide = self.msi.guide(width);
+        }
+    }
+
+    /// Gains of one pair of displacements over another, each fitted on the other half, by squares.
+    fn held_out(&self, old: [Option<Geometry>; 2], new: [Option<Geometry>; 2]) -> Option<Vec<f64>> {
+        let halves = self.halves();
+        let mut gains = vec![(0.0, 0usize); self.squares.count];
+        for side in 0..2 {
+            let seen = self.problem(&halves[side]);
+            let unseen = self.problem(&halves[1 - side]);
+            let (a, b) = (old[side].as_ref()?, new[side].as_ref()?);
+            let (ra, rb) = (seen.regress(a)?, seen.regress(b)?);
+            // In one unit, that of the old.
+            let (ea, eb) = (unseen.errors(a, &ra), unseen.errors(b, &rb.in_unit_of(&ra)));
+            let mut at = 0;
+            for (k, &h) in self.half.iter().enumerate() {
+                if h == (side == 1) {
+                    // halves[0] are those that are `true`; unseen of side 0 are the others.
+                    if let (Some(x), Some(y)) = (ea[at], eb[at]) {
+                        let part = &mut gains[self.squares.part[k]];
+                        part.0 += x - y;
+                        part.1 += 1;
+                    }
+                    at += 1;
+                }
+            }
+        }
+        Some(gains.into_iter().filter(|g| g.1 > 0).map(|g| g.0).collect())
+    }
+
+    /// The fit from `from` on, if held-out pixels are told better by it than by `old` as it stands.
+    fn improved(&self, old: &Geometry, from: &Geometry, freedom: Freedom) -> Option<Fit> {
+        let halves = self.halves();
+        let new = [0, 1].map(|side| {
+            let fit = self.problem(&halves[side]).fit(from, freedom)?;
+            Some(fit.geometry)
+        });
+        let old = match freedom {
+            // The start as it is, against what one half says.
+            Freedom::Shift => [Some(old.clone()), Some(old.clone())],
+            _ => [0, 1].map(|side| {
+                let fit = self.problem(&halves[side]).fit(old, Freedom::Shift)?;
+                Some(fit.geometry)
+            }),
+        };
+        let gains = self.held_out(old, new)?;
+        let clear = clearness(&gains);
+        if clear <= CLEAR {
+            return None;
+        }
+        let fit = self.problem(&self.pixels).fit(from, freedom)?;
+        self.evidence(&fit.geometry)?;
+        Some(fit)
+    }
+
+    /// The field whose bending held-out pixels choose, if they reward it; with those of the two halves.
+    fn local(&self, geometry: &Geometry) -> Option<(Geometry, [Geometry; 2])> {
+        let size = self.hsi.size();
+        let longer = size[0].max(size[1]) as f64;
+        let spacing = (longer / NODES).max(3.0);
+        let mut from = geometry.clone();
+        from.displacement.field = Some(Field::zero(size, spacing));
+        let halves = self.halves();
+        let old = [0, 1].map(|side| {
+            let fit = self.problem(&halves[side]).fit(geometry, Freedom::Affine)?;
+            Some(fit.geometry)
+        });
+        let mut best: Option<(f64, Vec<f64>, f64, [Geometry; 2])> = None;
+        let mut starts = [from.clone(), from.clone()];
+        for weight in WEIGHTS {
+            let new = [0, 1].map(|side| {
+                let fit = self
+                    .problem(&halves[side])
+                    .fit(&starts[side], Freedom::Local(weight))?;
+                Some(fit.geometry)
+            });
+            let [Some(a), Some(b)] = &new else { continue };
+            starts = [a.clone(), b.clone()];
+            let Some(gains) = self.held_out(old.clone(), new.clone()) else {
+                continue;
+            };
+            let total: f64 = gains.iter().sum();
+            match &best {
+                Some(b) if b.0 >= total => break,
+                _ => best = Some((total, gains, weight, starts.clone())),
+            }
+        }
+        let (_, gains, weight, sides) = best?;
+        if clearness(&gains) <= CLEAR {
+            return None;
+        }
+        let mut at = from;
+        for w in WEIGHTS.into_iter().take_while(|&w| w >= weight) {
+            at = self.problem(&self.pixels).fit(&at, Freedom::Local(w))?.geometry;
+        }
+        Some((at, sides))
+    }
+
+    /// Shift, rotation, scales and shear of a displacement as a whole, and the rest of it.
+    fn describe(
+        &self,
+        found: &mut Misplacement,
+        geometry: &Geometry,
+        fit: Option<&Fit>,
+        halves: Option<&[Geometry; 2]>,
+    ) {
+        let Some((linear, rms)) = flattened(&geometry.displacement, &self.pixels) else {
+            return;
+        };
+        found.shift = [linear[0][0], linear[1][0]];
+        let half = geometry.displacement.centre[0].max(geometry.displacement.centre[1]);
+        let degrees = |x: f64| x.to_degrees();
+        let [[_, rr, rc], [_, cr, cc]] = linear;
+        found.rotation = degrees(0.5 * (rc - cr));
+        found.shear = degrees(rc + cr);
+        found.scale = [1.0 + rr, 1.0 + cc];
+        found.field_rms = rms;
+        if let Some(fit) = fit {
+            let error = |k: usize| match k < fit.covariance.nrows() {
+                true => fit.covariance[(k, k)].max(0.0).sqrt(),
+                false => 0.0,
+            };
+            found.shift_error = [error(0), error(1)];
+            found.scale_error = [error(2) / half, error(5) / half];
+            let turned = error(3).hypot(error(4)) / half;
+            found.rotation_error = degrees(0.5 * turned);
+            found.shear_error = degrees(turned);
+        }
+        if let Some([a, b]) = halves {
+            let differences = self.pixels.iter().map(|&(r, c)| {
+                let place = [r as f64 + 0.5, c as f64 + 0.5];
+                let (x, y) = (a.displacement.at(place), b.displacement.at(place));
+                (x[0] - y[0]).powi(2) + (x[1] - y[1]).powi(2)
+            });
+            let mean = differences.sum::<f64>() / self.pixels.len().max(1) as f64;
+            found.field_error = 0.5 * mean.sqrt();
+        }
+    }
+}
+
+/// The affine map (of row and column: constant at the middle, by row, by column) nearest to a displacement over some
+/// pixels, and the root mean square of what it leaves.
+fn flattened(displacement: &Displacement, pixels: &[(usize, usize)]) -> Option<([[f64; 3]; 2], f64)> {
+    if displacement.field.is_none() {
+        let row = |k: usize| {
+            [
+                displacement.shift[k],
+                displacement.linear[k][0],
+                displacement.linear[k][1],
+            ]
+        };
+        return Some(([row(0), row(1)], 0.0));
+    }
+    let mut normal = nalgebra::Matrix3::<f64>::zeros();
+    let mut right = nalgebra::Matrix3x2::<f64>::zeros();
+    let rows: Vec<_> = pixels
+        .iter()
+        .map(|&(r, c)| {
+            let place = [r as f64 + 0.5, c as f64 + 0.5];
+            let by = displacement.at(place);
+            let from = nalgebra::Vector3::new(
+                1.0,
+                place[0] - displacement.centre[0],
+                place[1] - displacement.centre[1],
+            );
+            (from, nalgebra::RowVector2::new(by[0], by[1]))
+        })
+        .collect();
+    for (from, by) in &rows {
+        normal += from * from.transpose();
+        right += from * by;
+    }
+    let solved = normal.cholesky()?.solve(&right);
+    let left: f64 = rows
+        .iter()
+        .map(|(from, by)| (by - from.transpose() * solved).norm_squared())
+        .sum();
+    let row = |k: usize| [solved[(0, k)], solved[(1, k)], solved[(2, k)]];
+    Some(([row(0), row(1)], (left / rows.len().max(1) as f64).sqrt()))
+}

@@ -1,0 +1,85 @@
+//! `align`: the MSI alone, brought onto the HSI's grid.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Output;
+use super::options::{PairOptions, ScratchOptions};
+use super::progress::Stages;
+use crate::coordination::memory::pair_bytes;
+use crate::coordination::placement::{OnGrid, Placement};
+use crate::coordination::product::finish;
+use crate::cube::SampleType;
+use crate::error::Result;
+use crate::io::{OutputSet, Target, write_strips};
+
+/// Bring an MSI onto the pixels of an HSI, each divided by the ratio rounded up, and say what was found of its place
+///
+/// The MSI is registered as `fuse` does it and resampled once. Where it shows nothing the result has no data.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  hsr-gpu align --hsi lr.tif --msi hr.tif --out aligned.tif")]
+pub struct Align {
+    #[command(flatten)]
+    pair: PairOptions,
+    /// Aligned MSI to write (.npy, .npz, .mat, .hdr, .tif)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    #[command(flatten)]
+    scratch: ScratchOptions,
+}
+
+/// What `align --json` tells.
+#[derive(Serialize)]
+struct Aligned {
+    shape: (usize, usize, usize),
+    placement: Placement,
+}
+
+impl Align {
+    /// What it reads and writes.
+    ///
+    /// # Errors
+    /// [`crate::Error::Input`] for a name that no result can have.
+    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
+        self.pair.files(set);
+        set.writes_image("--out", &self.out)
+    }
+
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`crate::Error`] with the line to show.
+    pub fn run(self, output: &Output) -> Result<()> {
+        let mut room = self.scratch.room(Some(&self.out))?;
+        let mut stages = Stages::new(output);
+        let pair = stages.run("read", |_| {
+            self.pair.read(output, OnGrid::Hsi, &mut room, pair_bytes)
+        })?;
+        let scene = &pair.placed.scene;
+        let shape = scene.hr_msi.dim();
+        let target = Target {
+            path: &self.out,
+            sample_type: SampleType::F32,
+            interleave: None,
+            memory: self.scratch.memory.max_memory,
+        };
+        target.check(shape)?;
+        let image = finish(
+            scene.hr_msi.view().to_owned(),
+            scene.msi_unit,
+            scene.hr_valid.view(),
+            pair.placed.msi.clone(),
+        );
+        stages.run("write", |w| {
+            write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))
+        })?;
+        let placement = pair.placed.placement;
+        let text = match &placement.found {
+            Some(found) => found.line(),
+            None => "not registered (--align off)".to_owned(),
+        };
+        output.result(&Aligned { shape, placement }, &text)
+    }
+}
