@@ -221,8 +221,10 @@ fn tree(tokens: &[String], mut i: usize, before: &[String], found: &mut Vec<Vec<
                 let end = behind(tokens, i);
                 i += 1;
                 while i + 1 < end {
-                    let next = tree(tokens, i, &path, found);
-                    i = next.max(i + 1);
+                    i = match get(i) {
+                        "," => i + 1,
+                        _ => tree(tokens, i, &path, found).max(i + 1),
+                    };
                 }
                 return end;
             }

@@ -1,9 +1,9 @@
 //! `completions`: what a shell needs to complete commands and options.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::{Cli, Output};
+use super::output::Output;
 use crate::error::Result;
 
 /// Print a completion script for a shell
@@ -18,13 +18,13 @@ pub struct Completions {
 }
 
 impl Completions {
-    /// Prints the script.
+    /// Prints the script for `program`.
     ///
     /// # Errors
     /// [`crate::Error::Failed`] if standard output cannot be written.
-    pub fn run(self, output: &Output) -> Result<()> {
+    pub fn run(self, mut program: Command, output: &Output) -> Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "hsr-gpu", &mut script);
+        clap_complete::generate(self.shell, &mut program, "hsr-gpu", &mut script);
         let script = String::from_utf8_lossy(&script);
         output.result(&script, &script)
     }

@@ -3,8 +3,12 @@
 
 use std::time::Duration;
 
+use super::output::with_options;
 use crate::error::{Error, Result};
 use crate::interrupt::{Shield, Token, kept, remove_temporary};
+
+/// The option with which a process ends with the one that started it.
+pub(super) const END_WITH_INPUT: &str = "--end-with-input";
 
 /// Catches them for the rest of the process.
 ///
@@ -55,7 +59,7 @@ fn request() {
 
 fn end() {
     remove_temporary();
-    eprintln!("hsr-gpu: {}", kept());
+    eprintln!("hsr-gpu: {}", with_options(&kept()));
     std::process::exit(130);
 }
 

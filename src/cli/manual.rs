@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 
+use super::output::Output;
 use super::summary::make_folder;
-use super::{Cli, Output};
 use crate::error::{Error, Result};
 use crate::io::{OutputSet, replace};
 
@@ -19,9 +19,9 @@ pub struct Manual {
     out: PathBuf,
 }
 
-/// A page for every command.
-fn pages() -> Vec<Man> {
-    let mut program = Cli::command().disable_help_subcommand(true);
+/// A page for every command of `program`.
+fn pages(program: Command) -> Vec<Man> {
+    let mut program = program.disable_help_subcommand(true);
     // Names of pages and the options that all commands share.
     program.build();
     let (mut pages, mut commands) = (Vec::new(), vec![program]);
@@ -37,8 +37,8 @@ impl Manual {
     ///
     /// # Errors
     /// None.
-    pub fn files(&self, set: &mut OutputSet) -> Result<()> {
-        let names: Vec<String> = pages().iter().map(Man::get_filename).collect();
+    pub fn files(&self, program: Command, set: &mut OutputSet) -> Result<()> {
+        let names: Vec<String> = pages(program).iter().map(Man::get_filename).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         set.writes_into("--out", &self.out, &names);
         Ok(())
@@ -48,10 +48,10 @@ impl Manual {
     ///
     /// # Errors
     /// [`Error::Input`] where the folder cannot take them.
-    pub fn run(self, output: &Output) -> Result<()> {
+    pub fn run(self, program: Command, output: &Output) -> Result<()> {
         make_folder(&self.out)?;
         let mut written = Vec::new();
-        for page in pages() {
+        for page in pages(program) {
             let path = self.out.join(page.get_filename());
             let mut text = Vec::new();
             page.render(&mut text)

@@ -4,16 +4,15 @@
 //! input, 130 interrupted.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::engine_options::ThreadOptions;
 use self::journal::Journal;
-use crate::cube::strips::Strips;
-use crate::error::{Error, Result};
+use self::output::with_options;
+use crate::error::Result;
 use crate::io::OutputSet;
 
 mod align;
@@ -42,6 +41,7 @@ mod manual;
 mod memory;
 mod opening;
 mod options;
+mod output;
 mod page;
 mod profile;
 mod progress;
@@ -52,6 +52,8 @@ mod summary;
 mod train;
 #[cfg(feature = "verify")]
 mod verify;
+
+pub use self::output::Output;
 
 /// Blind hyperspectral super-resolution: fuse a low-resolution hyperspectral and a high-resolution
 /// multispectral image of one scene.
@@ -67,91 +69,6 @@ struct Cli {
     end_with_input: bool,
     #[command(subcommand)]
     command: Command,
-}
-
-/// The option with which a process ends with the one that started it.
-const END_WITH_INPUT: &str = "--end-with-input";
-
-/// How results and progress are shown; common to all commands.
-#[derive(Debug, Clone, Args)]
-pub struct Output {
-    /// Print the result as JSON on standard output
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// No progress on standard error
-    #[arg(long, global = true)]
-    pub quiet: bool,
-    /// Progress as JSON on standard error, an object a line, for programs
-    #[arg(long, global = true, conflicts_with = "quiet")]
-    pub json_progress: bool,
-    /// Append what the run says, with the time, to this file
-    #[arg(long, global = true, value_name = "FILE")]
-    log_file: Option<PathBuf>,
-    #[arg(skip)]
-    journal: Option<Arc<Journal>>,
-}
-
-impl Output {
-    /// Prints a result: `value` as JSON under `--json`, else `text`.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] if standard output cannot be written.
-    pub fn result(&self, value: &impl serde::Serialize, text: &str) -> Result<()> {
-        let line = if self.json {
-            serde_json::to_string(value).map_err(|e| Error::failed(format!("result as JSON: {e}")))?
-        } else {
-            text.trim_end().to_owned()
-        };
-        match writeln!(std::io::stdout().lock(), "{line}") {
-            // A reader that closed the pipe early (head, less) has what it wanted.
-            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(Error::failed(format!("standard output: {e}")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Passes on what the readers of these images have to say.
-    pub fn notes(&self, images: &[&dyn Strips]) {
-        for note in images.iter().flat_map(|image| image.notes()) {
-            self.say(&format!("note: {note}"));
-        }
-    }
-
-    /// Says one line of progress on standard error unless `--quiet`.
-    pub fn say(&self, line: &str) {
-        self.note(line);
-        if self.json_progress {
-            self.event(&serde_json::json!({"event": "note", "text": line}));
-        } else if !self.quiet {
-            // Nothing sensible is left to do when even standard error is gone.
-            let _ = writeln!(std::io::stderr().lock(), "{line}");
-        }
-    }
-
-    /// Warns on standard error, also under `--quiet`: of what changes the result.
-    pub fn warn(&self, line: &str) {
-        self.note(line);
-        if self.json_progress {
-            self.event(&serde_json::json!({"event": "warning", "text": line}));
-        } else {
-            let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {line}");
-        }
-    }
-
-    /// Reports progress to a program, under `--json-progress`.
-    pub fn event(&self, event: &serde_json::Value) {
-        if self.json_progress {
-            let _ = writeln!(std::io::stderr().lock(), "{event}");
-        }
-    }
-
-    /// Appends a line to the log file, where there is one.
-    pub fn note(&self, line: &str) {
-        if let Some(journal) = &self.journal {
-            journal.write(line);
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -213,8 +130,9 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(e) => {
-            output.note(&format!("end with exit code {}: {e}", e.exit_code()));
-            let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {e}");
+            let line = with_options(&e.to_string());
+            output.note(&format!("end with exit code {}: {line}", e.exit_code()));
+            let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {line}");
             ExitCode::from(e.exit_code())
         }
     }
@@ -224,7 +142,7 @@ pub fn main() -> ExitCode {
 /// user a file.
 ///
 /// # Errors
-/// [`Error::Input`] naming the file.
+/// [`crate::Error::Input`] naming the file.
 fn prepare(command: &Command, output: &mut Output, files: &mut OutputSet) -> Result<()> {
     let found = command.files(files);
     if let Some(path) = &output.log_file {
@@ -244,7 +162,7 @@ fn misuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let text = error.to_string();
+    let text = with_options(&error.to_string());
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)
@@ -275,7 +193,7 @@ impl Command {
             Command::Profile(command) => command.files(set),
             Command::Convert(command) => command.files(set),
             Command::Render(command) => command.files(set),
-            Command::Manual(command) => command.files(set),
+            Command::Manual(command) => command.files(Cli::command(), set),
             #[cfg(feature = "gpu")]
             Command::Devices(_) | Command::Verify(_) => Ok(()),
             Command::Bench(_) | Command::Doctor(_) | Command::Completions(_) | Command::Sensors(_) => Ok(()),
@@ -305,8 +223,8 @@ impl Command {
             #[cfg(feature = "verify")]
             Command::Verify(command) => command.run(output),
             Command::Render(command) => command.run(output),
-            Command::Completions(command) => command.run(output),
-            Command::Manual(command) => command.run(output),
+            Command::Completions(command) => command.run(Cli::command(), output),
+            Command::Manual(command) => command.run(Cli::command(), output),
             Command::Sensors(command) => command.run(output),
         }
     }

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
+use self::prepared::Prepared;
 use super::Output;
 use super::engine_options::EngineOptions;
 use crate::coordination::config::Config;
@@ -20,6 +21,7 @@ use crate::interrupt;
 use crate::io::OutputSet;
 use crate::network::Architecture;
 
+mod prepared;
 mod refinement;
 mod trace;
 
@@ -148,14 +150,6 @@ struct Row {
     /// Share of the device's copy bandwidth.
     memory_share: f64,
     bound: Bound,
-}
-
-/// A stage ready to be run: `runs` of it, and its sizes.
-struct Prepared<'a> {
-    runs: u32,
-    lr_pixels: Option<usize>,
-    hr_pixels: Option<usize>,
-    run: Box<dyn FnMut() -> Result<()> + 'a>,
 }
 
 impl Profile {

@@ -225,7 +225,7 @@ impl Config {
             .ok_or_else(|| {
                 let names: Vec<_> = PRESETS.iter().map(|(name, _)| *name).collect();
                 Error::input(format!(
-                    "--preset {preset}: no such preset; there are {}",
+                    "the setting preset {preset}: no such preset; there are {}",
                     names.join(", ")
                 ))
             })?;

@@ -51,7 +51,7 @@ pub fn check(members: usize, sampling: bool) -> Result<()> {
         return Ok(());
     }
     Err(Error::input(
-        "--save-std needs at least 2 members (--members) or a preset that trains its standard deviation (sampling)",
+        "a standard deviation needs at least 2 members (the setting members) or a preset that trains its standard deviation (sampling)",
     ))
 }
 

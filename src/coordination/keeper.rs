@@ -196,7 +196,7 @@ impl Keeper {
         let lock = Lock::take(path, "another run leaves its checkpoints there")?;
         if !resume && path.exists() {
             return Err(Error::input(format!(
-                "{}: is there already; add --resume to go on from it, or remove it to begin anew",
+                "{}: is there already; add the setting resume to go on from it, or remove it to begin anew",
                 path.display()
             )));
         }
@@ -332,7 +332,7 @@ impl Keeper {
             // The one before says its last first.
             self.keeping = None;
             self.keeping = Some(Keeping::say(format!(
-                "interrupted; {} holds {reached}, the same command with --resume goes on from it",
+                "interrupted; {} holds {reached}, the same command with the setting resume goes on from it",
                 path.display()
             )));
         }
@@ -343,7 +343,7 @@ impl Keeper {
         match (&self.path, &self.written, error) {
             // Only now is it known where the run stopped.
             (Some(path), Some(reached), Error::Interrupted(_)) if self.advice => Error::Interrupted(format!(
-                "interrupted; {} holds {reached}, the same command with --resume goes on from it",
+                "interrupted; {} holds {reached}, the same command with the setting resume goes on from it",
                 path.display()
             )),
             (Some(path), Some(reached), Error::Failed(m) | Error::Device(m) | Error::DeviceMemory(m))

@@ -159,7 +159,7 @@ impl BandSelection {
                 .collect();
             return match taken.is_empty() && bands > 0 {
                 true => Err(Error::input(format!(
-                    "{file}: marks each of its {bands} bands as bad; take them with --bands all"
+                    "{file}: marks each of its {bands} bands as bad; take them with the setting bands all"
                 ))),
                 false => Ok(taken),
             };
@@ -181,7 +181,7 @@ impl BandSelection {
             if taken.len() == before {
                 let to = to.map_or(String::new(), |to| format!("-{to}"));
                 return Err(Error::input(format!(
-                    "{file}: no usable band in {from}{to}; see its bands with hsr-gpu info --json"
+                    "{file}: no usable band in {from}{to}; hsr-gpu info --json lists its bands"
                 )));
             }
         }

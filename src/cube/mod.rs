@@ -248,7 +248,7 @@ impl Cube {
             if !x.is_finite() && self.is_valid(r, c) {
                 let r = first + r;
                 return Err(Error::input(format!(
-                    "{name}: {x} at row {r}, column {c}, band {b} (counted from 0); repair it or mask it with --nodata {x}"
+                    "{name}: {x} at row {r}, column {c}, band {b} (counted from 0); repair it or mask it with the setting nodata {x}"
                 )));
             }
         }

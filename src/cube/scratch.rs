@@ -41,12 +41,12 @@ impl Store {
         let named = path.display();
         if !path.is_dir() {
             return Err(Error::input(format!(
-                "{named}: this folder for scratch data does not exist; create it or name another one with --scratch"
+                "{named}: this folder for scratch data does not exist; create it or name another one with the setting scratch"
             )));
         }
         tempfile::tempfile_in(path).map_err(|e| {
             Error::input(format!(
-                "{named}: cannot create scratch data in this folder: {e}; name another one with --scratch"
+                "{named}: cannot create scratch data in this folder: {e}; name another one with the setting scratch"
             ))
         })?;
         let folder = Arc::new(Folder {
@@ -75,8 +75,8 @@ impl Store {
             Store::Folder(folder) if length > 0 => {
                 let map = folder.map(length).map_err(|e| {
                     Error::failed(format!(
-                        "{}: no room for {} MB of scratch data: {e}; make room, name another folder with --scratch, or give \
-                         more --max-memory",
+                        "{}: no room for {} MB of scratch data: {e}; make room, name another folder with the setting scratch, or give \
+                         more the setting max-memory",
                         folder.path.display(),
                         length.saturating_mul(size_of::<f32>()).div_ceil(1_000_000),
                     ))
@@ -290,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let missing = Store::folder(&folder.path().join("none")).unwrap_err();
         assert_eq!(missing.exit_code(), 2);
-        assert!(missing.to_string().contains("none") && missing.to_string().contains("--scratch"));
+        assert!(missing.to_string().contains("none") && missing.to_string().contains("the setting scratch"));
         let store = Store::folder(folder.path()).unwrap();
         // 2^60 bytes, and more than there are numbers for.
         for length in [1 << 58, usize::MAX] {

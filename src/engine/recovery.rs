@@ -168,7 +168,7 @@ impl Recovery {
             }
             Err(found) => {
                 let error = Error::failed(format!(
-                    "{}: self-test: {found}; update the driver, use --backend cpu, or skip this with --no-self-test",
+                    "{}: self-test: {found}; update the driver, use the setting backend cpu, or skip this with the setting no-self-test",
                     self.engine().name()
                 ));
                 self.advance(error, from, true)

@@ -135,7 +135,7 @@ pub(crate) fn read_cube(path: &Path, memory: usize) -> Result<(Cube, Vec<String>
         let needed = rows.checked_mul(columns).and_then(|n| n.checked_mul(bands.len()));
         if needed.is_none_or(|n| n > memory / size_of::<f32>()) {
             return Err(Error::input(format!(
-                "{}: a folder of bands is read whole, and {rows} x {columns} x {} samples are more than --max-memory allows; give more, or convert it to ENVI",
+                "{}: a folder of bands is read whole, and {rows} x {columns} x {} samples are more than the setting max-memory allows; give more, or convert it to ENVI",
                 path.display(),
                 bands.len()
             )));

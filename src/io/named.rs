@@ -242,7 +242,7 @@ impl<'a> NamedFile<'a> {
             .is_none_or(|count| count > memory / size_of::<f32>())
         {
             return Err(Error::input(format!(
-                "{}: a file of this kind is read whole, and {} samples are more than --max-memory allows; give more, or convert it to .npy or ENVI",
+                "{}: a file of this kind is read whole, and {} samples are more than the setting max-memory allows; give more, or convert it to .npy or ENVI",
                 self.path.display(),
                 shape_text(&layout.shape)
             )));

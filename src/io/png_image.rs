@@ -71,7 +71,7 @@ pub(crate) fn read_cube(path: &Path, memory: usize) -> Result<Cube> {
     let count = layout.checked_count(path, limit as u64)?;
     if count > memory / size_of::<f32>() {
         return Err(Error::input(format!(
-            "{}: a PNG picture is read whole, and {count} samples are more than --max-memory allows",
+            "{}: a PNG picture is read whole, and {count} samples are more than the setting max-memory allows",
             path.display()
         )));
     }

@@ -174,7 +174,7 @@ impl<'a> Product<'a> {
         let count = rows.checked_mul(columns).and_then(|n| n.checked_mul(dim.2));
         if count.is_none_or(|n| n > memory / size_of::<f32>()) {
             return Err(Error::input(format!(
-                "{}: a PRISMA product is read whole, and {} samples are more than --max-memory allows; give more, or convert it to ENVI",
+                "{}: a PRISMA product is read whole, and {} samples are more than the setting max-memory allows; give more, or convert it to ENVI",
                 self.path.display(),
                 shape_text(&[dim.0, dim.1, dim.2])
             )));

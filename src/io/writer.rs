@@ -83,7 +83,7 @@ impl Target<'_> {
                     return Ok(());
                 }
                 Err(Error::input(format!(
-                    "{}: a file of this kind is written whole, and {} samples are more than --max-memory allows; write .npy or ENVI",
+                    "{}: a file of this kind is written whole, and {} samples are more than the setting max-memory allows; write .npy or ENVI",
                     path.display(),
                     shape_text(&[dim.0, dim.1, dim.2])
                 )))
@@ -180,7 +180,7 @@ impl CubeWriter {
             return Ok(value as f32);
         }
         Err(Error::input(format!(
-            "{}: samples of type {} cannot hold the no-data value {value}; choose another type or --nodata",
+            "{}: samples of type {} cannot hold the no-data value {value}; choose another type or the setting nodata",
             self.path.display(),
             sample_type_name(self.kind)
         )))

@@ -388,7 +388,7 @@ pub fn resample(
             let high = cells.iter().map(|c| c.to).fold(f64::NEG_INFINITY, f64::max);
             let (from, to) = band.curve.half_power();
             return Err(Error::input(format!(
-                "SRF {name}: the bands of the image, {low:.0} to {high:.0} nm, cover {:.0} % of the sensor's band {} ({from:.0} to {to:.0} nm); leave that band out of the MSI with --msi-bands, or name the sensor's bands that the MSI has as in sentinel-2a:B2,B3",
+                "SRF {name}: the bands of the image, {low:.0} to {high:.0} nm, cover {:.0} % of the sensor's band {} ({from:.0} to {to:.0} nm); leave that band out of the MSI with the setting msi-bands, or name the sensor's bands that the MSI has as in sentinel-2a:B2,B3",
                 100.0 * share,
                 band.name
             )));
@@ -489,7 +489,8 @@ mod tests {
         // The bands end at 490 and go on at 600: to 500 and from 590 they stand for the gap.
         let gap = refuse(Curve::Passband(510.0, 580.0));
         assert!(
-            gap.contains("0 % of the sensor's band B (510 to 580 nm)") && gap.contains("--msi-bands"),
+            gap.contains("0 % of the sensor's band B (510 to 580 nm)")
+                && gap.contains("the setting msi-bands"),
             "{gap}"
         );
         assert!(refuse(Curve::Passband(600.0, 1000.0)).contains("395 to 695 nm"));

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::cli::END_WITH_INPUT;
+use crate::cli::ctrl_c::END_WITH_INPUT;
 use crate::error::{Error, Result};
 use crate::interrupt;
 

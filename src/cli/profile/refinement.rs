@@ -1,6 +1,6 @@
 //! The passes of refinement on a made-up image: each as often as `fuse` takes it.
 
-use super::Prepared;
+use super::prepared::Prepared;
 use crate::engine::refinement::{DCT_SIDE, Guide, PlaneShape, RefinementGrid, Strip};
 use crate::engine::{Engine, Geometry, workload};
 use crate::error::{Error, Result};

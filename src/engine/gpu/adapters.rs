@@ -194,14 +194,16 @@ pub(super) fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
         .map(|(i, a)| format!("{i}: {}", a.get_info().name))
         .collect();
     let listed = if listed.is_empty() {
-        "this machine has none; use `--backend cpu`".to_owned()
+        "this machine has none; use the setting backend cpu".to_owned()
     } else {
         format!("found {}", listed.join(", "))
     };
     Err(match choice {
-        AdapterChoice::Named(name) => Error::input(format!("--adapter {name}: no such adapter, {listed}")),
+        AdapterChoice::Named(name) => {
+            Error::input(format!("the setting adapter {name}: no such adapter, {listed}"))
+        }
         AdapterChoice::Hardware => Error::input(format!(
-            "no hardware GPU, and a software rasteriser is used only when named with --adapter; {listed}"
+            "no hardware GPU, and a software rasteriser is used only when named with the setting adapter; {listed}"
         )),
     })
 }

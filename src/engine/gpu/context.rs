@@ -60,7 +60,7 @@ impl Context {
         let half = precision == Precision::F16;
         if half && !adapter.features().contains(wgpu::Features::SHADER_F16) {
             return Err(Error::input(format!(
-                "--precision f16: {} has no 16-bit shaders (see `hsr-gpu devices`); use --precision f32",
+                "the setting precision f16: {} has no 16-bit shaders (see `hsr-gpu devices`); use the setting precision f32",
                 adapter.get_info().name
             )));
         }

@@ -102,8 +102,8 @@ pub fn network(layout: &Layout) -> Defines {
 pub fn fits(needed: usize, memory: usize) -> Result<()> {
     if needed > memory {
         return Err(Error::failed(format!(
-            "--precision f16 wants {needed} bytes of workgroup memory for this network, the adapter has {memory}: \
-             use --precision f32"
+            "the setting precision f16 wants {needed} bytes of workgroup memory for this network, the adapter has {memory}: \
+             use the setting precision f32"
         )));
     }
     Ok(())

@@ -68,7 +68,7 @@ fn tiling(msi: usize, bands: usize, pixels: usize, memory: usize) -> Result<Tili
         })
         .ok_or_else(|| {
             Error::failed(format!(
-                "{msi} MSI bands need more workgroup memory than the adapter's {memory} bytes: use --backend cpu"
+                "{msi} MSI bands need more workgroup memory than the adapter's {memory} bytes: use the setting backend cpu"
             ))
         })
 }

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// Bytes of a part of an image at most.
 const PART_BYTES: u64 = 32 << 20;
 /// Where a binding does not hold one row of an image.
-const HINT: &str = "use --refine off or --backend cpu";
+const HINT: &str = "use the setting refine off or the setting backend cpu";
 
 /// Twin of `Part` in `shaders/shared/part.wgsl`, which says what the fields mean.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Pod, Zeroable)]

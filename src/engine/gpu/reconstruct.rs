@@ -113,7 +113,7 @@ pub fn reconstruct(
     let work = 2.0 * (members * architecture.multiply_adds().max(1)) as f64;
     let mut tile = (TILE_BYTES / (4 * padded.max(architecture.msi_bands))).clamp(1, pixels.max(1));
 
-    let hint = "use a smaller network or --backend cpu";
+    let hint = "use a smaller network or the setting backend cpu";
     let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
     let network = GpuBuffer::of(context, "network", &parameters, guarded, hint)?;
     let target = adapted(output, engine.target());

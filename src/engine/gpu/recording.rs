@@ -159,10 +159,10 @@ impl Buffers {
         let of = |name, data: &[f32], hint| GpuBuffer::of(context, name, data, guarded, hint);
         let members = problem.architecture.members;
         let (lr, hr) = (problem.lr_capacity, problem.hr_capacity);
-        let fewer_windows = "train on fewer windows (or use --backend cpu)";
-        let smaller_lr = "take a smaller LR batch or fewer members (or use --backend cpu)";
-        let smaller_hr = "take a smaller HR batch (or use --backend cpu)";
-        let smaller_network = "use a smaller network or fewer members (or use --backend cpu)";
+        let fewer_windows = "train on fewer windows (or use the setting backend cpu)";
+        let smaller_lr = "take a smaller LR batch or fewer members (or use the setting backend cpu)";
+        let smaller_hr = "take a smaller HR batch (or use the setting backend cpu)";
+        let smaller_network = "use a smaller network or fewer members (or use the setting backend cpu)";
         let band_floats = 4 * shape.band_quads;
         let area = shape.kernel * shape.kernel;
         let given = problem.noise == Noise::Given;
