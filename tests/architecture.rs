@@ -77,16 +77,15 @@ const MOST_LINES: usize = 600;
 const MOST_PARAMETERS: usize = 6;
 
 /// Beginnings of names of files that may still import each other in a circle, with the reason.
-const CIRCLES: [(&str, &str); 7] = [
-    (
-        "src/cli/",
-        "the options that all commands share stand where the commands are listed",
-    ),
+const CIRCLES: [(&str, &str); 4] = [
     (
         "src/engine/gpu/compare",
         "the rows of a comparison stand where the kernels are listed",
     ),
-    ("src/engine/gpu/", "the engine stands where its trainer is listed"),
+    (
+        "src/engine/gpu/trainer",
+        "the trainer stands where its parts are listed",
+    ),
     (
         "src/engine/",
         "the engine's trait names that of refinement, which knows the geometry",
@@ -94,11 +93,6 @@ const CIRCLES: [(&str, &str); 7] = [
     (
         "src/engine/simd/",
         "the engine stands where its trainer is listed",
-    ),
-    ("src/io/", "opening an image stands where the formats are listed"),
-    (
-        "src/sensor/estimate/",
-        "the options of the estimate stand where its parts are listed",
     ),
 ];
 /// Functions that may take more parameters, beside kernels and their twins: file, name and reason.

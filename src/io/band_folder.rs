@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array3, Axis, s};
 
 use super::file::read_error;
-use super::{ending, open_samples};
+use super::path::ending;
+use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 
@@ -114,18 +115,22 @@ fn unite_nodata(samples: &mut Array3<f32>, own: &[Option<f64>], files: &[PathBuf
     Ok(Some(common))
 }
 
-/// Reads a folder as one image, and what is to be said about it.
+/// Reads a folder, each of whose files `open` opens, as one image, and what is to be said about it.
 ///
 /// # Errors
 /// [`Error::Input`] if the folder has no bands or two rows of them, a file cannot be read or has several bands, sizes or
 /// types differ, or the image takes more than `memory` bytes.
-pub(crate) fn read_cube(path: &Path, memory: usize) -> Result<(Cube, Vec<String>)> {
+pub(crate) fn read_cube(
+    path: &Path,
+    memory: usize,
+    open: impl Fn(&str, usize) -> Result<Box<dyn Strips>>,
+) -> Result<(Cube, Vec<String>)> {
     let (bands, others) = bands_of(path)?;
     let mut all: Option<(Array3<f32>, SampleType, Metadata)> = None;
     let mut nodata = Vec::new();
     for (number, file) in bands.iter().enumerate() {
         let name = file.display().to_string();
-        let band = open_samples(&name, memory)?;
+        let band = open(&name, memory)?;
         let (rows, columns, count) = band.dim();
         if count != 1 {
             return Err(Error::input(format!(

@@ -80,7 +80,7 @@ pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
     };
     let name = capital_name(&xml);
     let product = name.trim_end_matches(ENDING);
-    let found = files(super::folder_of(&xml), |name| name.starts_with(product));
+    let found = files(super::path::folder_of(&xml), |name| name.starts_with(product));
     found.unwrap_or_else(|_| vec![xml])
 }
 

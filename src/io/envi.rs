@@ -7,10 +7,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::array::{Layout, shape_text};
-use super::ending;
 use super::envi_header::{Header, Interleave};
 use super::file::{Prepared, appended, check_writable, open, prepare, read_error};
 use super::identity::resolved;
+use super::path::ending;
 use super::samples::width;
 use super::strip_file::{RawLayout, StripFile};
 use crate::error::{Error, Result};

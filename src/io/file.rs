@@ -15,6 +15,7 @@ use tempfile::{NamedTempFile, TempPath};
 use web_time::{Duration, Instant};
 
 use super::identity::resolved;
+use super::path::folder_of;
 use crate::error::{Error, Result};
 use crate::interrupt::Temporary;
 
@@ -80,14 +81,6 @@ impl State {
             "{}: was changed while it was read; wait until whoever writes it is done",
             path.display()
         )))
-    }
-}
-
-/// The folder that holds `path`; `.` for a bare name.
-pub fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::file::folder_of;
+use super::path::folder_of;
 
 /// Links that are followed before a path counts as a loop; what Linux allows.
 const LINKS: usize = 40;

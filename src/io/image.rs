@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use ndarray::{Array2, s};
 
-use super::{Format, format_of, open_samples, read_matrix};
+use super::format::{Format, format_of};
+use super::open::{open_samples, read_cube, read_matrix};
 use crate::cube::bands::{BandSelection, TakenBands};
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
@@ -23,63 +24,6 @@ pub struct Reading {
     pub mask: Option<String>,
     /// Bytes that a format which can only be read whole may take.
     pub memory: usize,
-}
-
-/// An image whose file's no-data value masks pixels.
-pub(super) struct Masked(pub Box<dyn Strips>);
-
-impl Strips for Masked {
-    fn dim(&self) -> (usize, usize, usize) {
-        self.0.dim()
-    }
-
-    fn metadata(&self) -> &Metadata {
-        self.0.metadata()
-    }
-
-    fn sample_type(&self) -> SampleType {
-        self.0.sample_type()
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let mut strip = self.0.rows(rows)?;
-        if let Some(value) = self.metadata().nodata {
-            strip.mask_value(value);
-        }
-        Ok(strip)
-    }
-
-    fn notes(&self) -> &[String] {
-        self.0.notes()
-    }
-}
-
-/// An image that was read whole, with notes for whoever reads it.
-pub(super) struct Noted {
-    pub cube: Cube,
-    pub notes: Vec<String>,
-}
-
-impl Strips for Noted {
-    fn dim(&self) -> (usize, usize, usize) {
-        self.cube.dim()
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.cube.metadata
-    }
-
-    fn sample_type(&self) -> SampleType {
-        self.cube.sample_type
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        Strips::rows(&self.cube, rows)
-    }
-
-    fn notes(&self) -> &[String] {
-        &self.notes
-    }
 }
 
 /// An image file that [`open_image_as`] opened.
@@ -164,7 +108,7 @@ pub fn read_mask(spec: &str, (rows, columns): (usize, usize), image: &str) -> Re
     let values: Array2<f64> = match format_of(spec)? {
         Format::Text => read_matrix(spec)?,
         _ => {
-            let mask = super::read_cube(spec)?;
+            let mask = read_cube(spec)?;
             if mask.bands() != 1 {
                 return Err(Error::input(format!(
                     "{spec}: has {} bands; a mask has one, 0 for pixels to leave out and 1 for others",

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::file::{
-    check_name, check_takes_files, companions, folder_of, lock_of, temporary_of, temporary_prefix,
-};
+use super::file::{check_name, check_takes_files, companions, lock_of, temporary_of, temporary_prefix};
+use super::format::{Format, Spec, cube_output_format, detect, matrix_output_format};
 use super::identity::{Known, resolved};
-use super::{Format, Spec, band_folder, cube_output_format, detect, enmap, envi, matrix_output_format};
+use super::path::folder_of;
+use super::{band_folder, enmap, envi};
 use crate::error::{Error, Result};
 
 /// What becomes of a file.
@@ -172,7 +172,7 @@ impl OutputSet {
         self.add(whose, path.to_owned(), Role::Log, None);
     }
 
-    /// A file that is made and removed again, and its [`Lock`](super::Lock).
+    /// A file that is made and removed again, and its [`Lock`](super::file::Lock).
     pub fn keeps(&mut self, whose: &str, path: &Path) {
         self.add(whose, path.to_owned(), Role::Passing, None);
         self.add(whose, lock_of(&resolved(path)), Role::Passing, None);

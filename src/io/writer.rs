@@ -5,13 +5,15 @@
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array3, ArrayView3, s};
+use ndarray::{Array2, Array3, ArrayView3, s};
 
 use super::array::shape_text;
-use super::file::{Partial, check_room};
+use super::envi_header::Interleave;
+use super::file::{Partial, check_room, check_writable};
+use super::format::{Format, cube_output_format, matrix_output_format, output_format};
 use super::samples::{integer_range, sample_type_name, width, write_samples};
 use super::tiff::{self, TiffWriter};
-use super::{Format, Interleave, cube_output_format, envi, envi_header, mat, npy, npz, output_format};
+use super::{envi, envi_header, mat, npy, npz, text};
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -270,4 +272,65 @@ pub fn write_strips(
     })?;
     writer.finish()?;
     Ok(masked)
+}
+
+/// Checks, before long work, that [`write_cube`] will accept this name: a known ending, an existing folder
+/// that lets files be created. Touches nothing.
+///
+/// # Errors
+/// [`Error::Input`] with the reason.
+pub fn check_cube_writable(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    match cube_output_format(path)? {
+        Format::Envi => envi::check_both_writable(path),
+        _ => check_writable(path),
+    }
+}
+
+/// Writes an image in its [`Cube::sample_type`]; integers are rounded and clamped to their range. The
+/// ending of the name says the format: `.npy`, `.npz`, `.mat` (level 5), `.tif`, or for ENVI `.hdr`, `.img`, `.bsq`, `.bil`,
+/// `.bip`, `.dat`, `.raw`. Masked pixels get the no-data value where there is one.
+///
+/// # Errors
+/// [`Error::Input`] if the ending is unknown, the folder cannot take the file, or the type cannot hold the
+/// no-data value; [`Error::Failed`] if writing fails. An existing file then is as it was.
+pub fn write_cube(path: impl AsRef<Path>, cube: &Cube) -> Result<()> {
+    write_cube_as(path, cube, None)
+}
+
+/// [`write_cube`] with a choice of ENVI's interleave.
+///
+/// # Errors
+/// As [`write_cube`], and [`Error::Input`] if the format has no interleave or the name says another one.
+pub fn write_cube_as(path: impl AsRef<Path>, cube: &Cube, interleave: Option<Interleave>) -> Result<()> {
+    let target = Target {
+        path: path.as_ref(),
+        sample_type: cube.sample_type,
+        interleave,
+        memory: usize::MAX,
+    };
+    write_strips(&target, cube, &mut |_, _| ()).map(drop)
+}
+
+/// Checks, before long work, that [`write_matrix`] will accept this name.
+///
+/// # Errors
+/// [`Error::Input`] with the reason.
+pub fn check_matrix_writable(path: impl AsRef<Path>) -> Result<()> {
+    matrix_output_format(path.as_ref())?;
+    check_writable(path)
+}
+
+/// Writes a matrix as doubles; the ending of the name says the format: `.npy`, `.mat`, `.csv`, `.txt`.
+///
+/// # Errors
+/// [`Error::Input`] if the ending is unknown or the folder cannot take the file, [`Error::Failed`] if
+/// writing fails. An existing file then is as it was.
+pub fn write_matrix(path: impl AsRef<Path>, matrix: &Array2<f64>) -> Result<()> {
+    let path = path.as_ref();
+    match matrix_output_format(path)? {
+        Format::Mat5 => mat::write_matrix(path, matrix),
+        Format::Text => text::write_matrix(path, matrix),
+        _ => npy::write_matrix(path, matrix),
+    }
 }

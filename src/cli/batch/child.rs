@@ -121,7 +121,7 @@ mod tests {
         let mut shell = Command::new("sh");
         // What is added to the words is one of the script's own.
         shell.args(["-c", script]);
-        run(shell, |_| ()).unwrap_err().to_string()
+        run(shell, |_| ()).expect_err("a shell that fails").to_string()
     }
 
     #[test]

@@ -5,6 +5,7 @@ use ndarray::{Array2, Array3, s};
 use super::*;
 use crate::sensor::catalogue::PsfSpec;
 use crate::sensor::psf;
+use crate::sensor::psf::GaussianPsf;
 use crate::sensor::window::resized;
 
 /// Deterministic uniform numbers in [0, 1).

@@ -1,0 +1,175 @@
+//! Opening what a name means: an image to be read in strips, a matrix, a response.
+
+use std::ops::Range;
+
+use ndarray::Array2;
+
+use super::format::{Format, Spec, detect};
+use super::named::NamedFile;
+use super::text::ResponseTable;
+use super::{array, band_folder, enmap, envi, hdf5, npy, png_image, prisma, text, tiff};
+use crate::cube::strips::Strips;
+use crate::cube::{Cube, Metadata, SampleType};
+use crate::error::{Error, Result};
+
+/// An image whose file's no-data value masks pixels.
+struct Masked(Box<dyn Strips>);
+
+impl Strips for Masked {
+    fn dim(&self) -> (usize, usize, usize) {
+        self.0.dim()
+    }
+
+    fn metadata(&self) -> &Metadata {
+        self.0.metadata()
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.0.sample_type()
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        let mut strip = self.0.rows(rows)?;
+        if let Some(value) = self.metadata().nodata {
+            strip.mask_value(value);
+        }
+        Ok(strip)
+    }
+
+    fn notes(&self) -> &[String] {
+        self.0.notes()
+    }
+}
+
+/// An image that was read whole, with notes for whoever reads it.
+struct Noted {
+    cube: Cube,
+    notes: Vec<String>,
+}
+
+impl Strips for Noted {
+    fn dim(&self) -> (usize, usize, usize) {
+        self.cube.dim()
+    }
+
+    fn metadata(&self) -> &Metadata {
+        &self.cube.metadata
+    }
+
+    fn sample_type(&self) -> SampleType {
+        self.cube.sample_type
+    }
+
+    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
+        Strips::rows(&self.cube, rows)
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+/// Opens the image that a name means, `FILE`, `FOLDER`, or `FILE.mat:NAME`, `FILE.npz:NAME`, `FILE.h5:/PATH` for one of several
+/// arrays, to be read in strips: all its bands, as the file has them.
+///
+/// Arrays are rows x columns x bands as they are stored (MATLAB's as MATLAB shows them), or rows x columns for one band. Pixels that hold
+/// the file's ignore value in any band are masked. Samples may be NaN: [`Cube::check`] is where that is refused. A
+/// format that can only be read whole (MATLAB, `.npz`, HDF5, PNG) is, if it takes no more than `memory` bytes.
+///
+/// # Errors
+/// [`Error::Input`] with one line that names the file, what was found and what to do.
+pub fn open_cube(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
+    Ok(Box::new(Masked(open_samples(spec, memory)?)))
+}
+
+/// [`open_cube`] without a mask: which bands are looked at for no-data is not known yet.
+pub(super) fn open_samples(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
+    let spec = Spec::parse(spec);
+    let array = spec.array.as_deref();
+    Ok(match detect(&spec.path)? {
+        Format::Npy => Box::new(npy::open_cube(spec.whole_file()?)?),
+        Format::Envi => Box::new(envi::open_cube(spec.whole_file()?)?),
+        Format::Tiff => Box::new(tiff::open_cube(spec.whole_file()?)?),
+        Format::Enmap => {
+            let path = spec.whole_file()?;
+            let xml = enmap::metadata_file(path)?;
+            Box::new(enmap::open_cube(xml.as_deref().unwrap_or(path))?)
+        }
+        Format::Mat5 => Box::new(NamedFile::open_level5(&spec.path)?.cube(array, memory)?),
+        Format::Mat73 => Box::new(NamedFile::open_version73(&spec.path)?.cube(array, memory)?),
+        Format::Npz => Box::new(NamedFile::open_npz(&spec.path)?.cube(array, memory)?),
+        Format::Hdf5 => {
+            let path = &spec.path;
+            let file = hdf5::Hdf5::open(path)?;
+            let product = match array {
+                None => prisma::Product::recognise(path, &file)?,
+                Some(_) => None,
+            };
+            match product {
+                Some(product) => Box::new(product.read(memory)?),
+                None => Box::new(NamedFile::of_hdf5(path, file, array)?.cube(array, memory)?),
+            }
+        }
+        Format::Png => Box::new(png_image::read_cube(spec.whole_file()?, memory)?),
+        Format::Folder => {
+            let (cube, notes) = band_folder::read_cube(spec.whole_file()?, memory, open_samples)?;
+            Box::new(Noted { cube, notes })
+        }
+        Format::Text => {
+            return Err(Error::input(format!(
+                "{}: is text; an image is read from .npy, .npz, .mat, HDF5, ENVI (.hdr), GeoTIFF or PNG",
+                spec.path.display()
+            )));
+        }
+    })
+}
+
+/// Reads the image that a name means; see [`open_cube`].
+///
+/// # Errors
+/// As [`open_cube`].
+pub fn read_cube(spec: &str) -> Result<Cube> {
+    let image = open_cube(spec, usize::MAX)?;
+    image.rows(0..image.dim().0)
+}
+
+/// Reads the matrix (PSF, SRF) that a name means: `FILE.npy`, `.csv`, `.txt`, or `FILE.mat[:NAME]`.
+/// A vector is a matrix of one row.
+///
+/// # Errors
+/// [`Error::Input`] with one line that names the file, what was found and what to do.
+pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
+    let spec = Spec::parse(spec);
+    match detect(&spec.path)? {
+        Format::Npy => {
+            let path = spec.whole_file()?;
+            array::matrix_from(path, npy::read_array(path)?)
+        }
+        Format::Mat5 => NamedFile::open_level5(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Mat73 => NamedFile::open_version73(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Npz => NamedFile::open_npz(&spec.path)?.matrix(spec.array.as_deref()),
+        Format::Hdf5 => {
+            let file = hdf5::Hdf5::open(&spec.path)?;
+            NamedFile::of_hdf5(&spec.path, file, spec.array.as_deref())?.matrix(spec.array.as_deref())
+        }
+        Format::Text => text::read_matrix(spec.whole_file()?),
+        Format::Envi | Format::Tiff | Format::Enmap | Format::Png | Format::Folder => {
+            Err(Error::input(format!(
+                "{}: is an image; a matrix is read from .npy, .npz, .mat, HDF5, .csv or .txt",
+                spec.path.display()
+            )))
+        }
+    }
+}
+
+/// Reads a spectral response: a text table with a first column `wavelength` as curves, anything else as [`read_matrix`]
+/// reads it.
+///
+/// # Errors
+/// As [`read_matrix`], and [`Error::Input`] for a table over wavelength that cannot be a response.
+pub fn read_response(spec: &str) -> Result<ResponseTable> {
+    match detect(&Spec::parse(spec).path)? {
+        Format::Text => text::read_response(Spec::parse(spec).whole_file()?),
+        _ => read_matrix(spec).map(ResponseTable::Matrix),
+    }
+}
