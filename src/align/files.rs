@@ -40,7 +40,7 @@ impl Named<'_> {
         match points {
             true => Err(Error::input(format!(
                 "{}: placed by ground control points or RPCs alone; bring it to a grid first (gdalwarp -t_srs EPSG:..., with -rpc \
-                 where it has RPCs), or place both images by their sizes with --ignore-georeference",
+                 where it has RPCs), or place both images by their sizes with the setting ignore-georeference",
                 self.name
             ))),
             false => Ok(None),
@@ -61,7 +61,7 @@ pub fn base(hsi: Named, msi: Named, by_sizes: bool) -> Result<(Base, bool)> {
     let ratio = [0, 1].map(|k| msi.size()[k] as f64 / hsi.size()[k].max(1) as f64);
     if ratio[0].max(ratio[1]) < 0.999 || ratio[0].min(ratio[1]) <= 0.0 {
         return Err(Error::input(format!(
-            "{}: {} x {} pixels are fewer than the {} x {} of {}: the ratio is below 1 (are --hsi and --msi swapped?)",
+            "{}: {} x {} pixels are fewer than the {} x {} of {}: the ratio is below 1 (are the setting hsi and the setting msi swapped?)",
             msi.name,
             msi.size()[0],
             msi.size()[1],
@@ -100,7 +100,7 @@ fn between(hsi: Named, msi: Named, from: (&Grid, Transform), to: (&Grid, Transfo
                 };
                 Error::input(format!(
                     "{}: its coordinate system ({named}) is another than that of the other image and none that this program knows; \
-                     bring one of them to the other's with gdalwarp -t_srs, or place both by their sizes with --ignore-georeference",
+                     bring one of them to the other's with gdalwarp -t_srs, or place both by their sizes with the setting ignore-georeference",
                     image.name
                 ))
             })
@@ -137,7 +137,7 @@ fn between(hsi: Named, msi: Named, from: (&Grid, Transform), to: (&Grid, Transfo
     let ratio = base.ratio(size);
     if ratio.iter().any(|r| !(*r > 0.9 && r.is_finite())) {
         return Err(Error::input(format!(
-            "{}: its pixels are larger than those of {} ({:.3} and {:.3} of them to one pixel of the HSI); are --hsi and --msi swapped?",
+            "{}: its pixels are larger than those of {} ({:.3} and {:.3} of them to one pixel of the HSI); are the setting hsi and the setting msi swapped?",
             msi.name, hsi.name, ratio[0], ratio[1]
         )));
     }

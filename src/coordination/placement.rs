@@ -137,7 +137,7 @@ impl<'a> Ground<'a> {
             let corner = base.at([0.0; 2]);
             Error::input(format!(
                 "{}: shares no pixel of {}, whose corner lies {:.1} rows and {:.1} columns of the MSI from its own; take images of \
-                 one place, or place them by their sizes with --ignore-georeference",
+                 one place, or place them by their sizes with the setting ignore-georeference",
                 msi.named.name, hsi.named.name, corner[0], corner[1]
             ))
         })?;
@@ -347,7 +347,7 @@ impl<'a> Ground<'a> {
         let size = [self.read.0.len(), self.read.1.len()];
         let none = || {
             Error::input(format!(
-                "{}: shares no LR pixel of {}, as registered; take images of one place, or leave them as they are with --align off",
+                "{}: shares no LR pixel of {}, as registered; take images of one place, or leave them as they are with the setting align off",
                 self.msi.named.name, self.hsi.named.name
             ))
         };
