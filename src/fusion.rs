@@ -421,7 +421,7 @@ impl Fused<'_> {
     pub fn deviation(&self) -> Result<Deviation<'_>> {
         let config = &self.model.config;
         deviation::check(self.model.architecture.members, config.training.sampling)?;
-        Ok(Deviation::new(self))
+        Deviation::new(self)
     }
 
     /// What the run tells of itself, in numbers.

@@ -10,6 +10,7 @@ pub mod coordination;
 pub mod cube;
 pub mod engine;
 pub mod error;
+pub mod evidence;
 #[cfg(feature = "cli")]
 pub mod experiment;
 pub mod fusion;

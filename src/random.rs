@@ -23,6 +23,8 @@ pub enum Purpose {
     Shuffle = 4,
     /// The PSF that an experiment degrades a scene with.
     ExperimentPsf = 5,
+    /// Folds of LR pixels.
+    Folds = 6,
 }
 
 pub(crate) const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// What each room of `src` may use besides itself and the files at the bottom.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("cube", &[]),
     ("network", &[]),
     ("io", &["cube"]),
@@ -15,11 +15,12 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("report", &["metrics", "cube"]),
     ("engine", &["network", "sensor", "cube"]),
     ("align", &["engine", "network", "sensor", "cube"]),
-    ("refine", &["engine", "network", "sensor", "cube"]),
+    ("evidence", &[]),
+    ("refine", &["evidence", "engine", "network", "sensor", "cube"]),
     (
         "coordination",
         &[
-            "align", "refine", "engine", "network", "sensor", "metrics", "io", "cube",
+            "align", "refine", "evidence", "engine", "network", "sensor", "metrics", "io", "cube",
         ],
     ),
     (
@@ -28,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "coordination",
             "align",
             "refine",
+            "evidence",
             "engine",
             "network",
             "sensor",
@@ -43,6 +45,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "coordination",
             "align",
             "refine",
+            "evidence",
             "engine",
             "network",
             "sensor",
@@ -60,6 +63,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "coordination",
             "align",
             "refine",
+            "evidence",
             "engine",
             "network",
             "sensor",

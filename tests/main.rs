@@ -27,3 +27,4 @@ mod report_cli;
 mod scratch;
 mod sensors_cli;
 mod supplement_cli;
+mod trust_cli;

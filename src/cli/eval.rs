@@ -3,12 +3,16 @@
 use std::fmt::Write;
 
 use clap::Args;
+use ndarray::Array2;
 
 use super::Output;
 use super::input::open_matching;
 use super::options::{BandOptions, MemoryOptions};
+use crate::cube::bands::BandSelection;
+use crate::cube::strips;
 use crate::error::{Error, Result};
 use crate::io::{self, OutputSet, Reading};
+use crate::metrics::no_reference::no_reference;
 use crate::metrics::{Convention, Scores, evaluate};
 
 /// Compare an estimated image with its reference: PSNR, SAM, ERGAS, UIQI, SSIM, RMSE
@@ -20,14 +24,24 @@ use crate::metrics::{Convention, Scores, evaluate};
 #[command(after_help = "Example:\n  hsr-gpu eval --reference scene.npy --estimate z.npy --scale 32 --json")]
 pub struct Eval {
     /// Reference image
-    #[arg(long, value_name = "FILE")]
-    reference: String,
+    #[arg(long, value_name = "FILE", required_unless_present = "no_reference")]
+    reference: Option<String>,
+    /// Compare the estimate with the two images it was made of instead (--hsi, --msi): QNR with its spectral and spatial
+    /// distortion, and the hybrid index with Khan's
+    #[arg(long, requires_all = ["hsi", "msi"], conflicts_with_all = ["reference", "scale", "mask"])]
+    no_reference: bool,
+    /// The low-resolution hyperspectral image, for --no-reference
+    #[arg(long, value_name = "FILE", requires = "no_reference")]
+    hsi: Option<String>,
+    /// The high-resolution multispectral image, for --no-reference
+    #[arg(long, value_name = "FILE", requires = "no_reference")]
+    msi: Option<String>,
     /// Estimated image, same rows, columns and bands
     #[arg(long, value_name = "FILE")]
     estimate: String,
     /// Ratio of the pixel grids of the fusion (ERGAS is normalised with it)
-    #[arg(long)]
-    scale: u16,
+    #[arg(long, required_unless_present = "no_reference")]
+    scale: Option<u16>,
     /// Definitions of the metrics: strict, daem or all
     #[arg(long, default_value = "strict", value_parser = conventions)]
     convention: Conventions,
@@ -63,7 +77,16 @@ impl Eval {
     /// # Errors
     /// [`crate::Error::Input`] for a name that no result can have.
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
-        set.reads("--reference", &self.reference);
+        let named = [
+            ("--reference", &self.reference),
+            ("--hsi", &self.hsi),
+            ("--msi", &self.msi),
+        ];
+        for (option, file) in named {
+            if let Some(file) = file {
+                set.reads(option, file);
+            }
+        }
         set.reads("--estimate", &self.estimate);
         if let Some(file) = &self.mask {
             set.reads("--mask", file);
@@ -82,24 +105,66 @@ impl Eval {
             mask: self.mask.clone(),
             memory: self.memory.max_memory,
         };
-        let reference = io::open_image_as(&self.reference, &reading)?;
+        let (Some(reference_name), Some(scale)) = (&self.reference, self.scale) else {
+            return self.without_reference(output, &reading);
+        };
+        let reference = io::open_image_as(reference_name, &reading)?;
         let estimate = open_matching(&self.estimate, &reading, &reference)?;
         output.notes(&[&reference, &estimate]);
         let pair = |e: Error| match e {
-            Error::Input(m) => Error::input(format!("{} and {}: {m}", self.reference, self.estimate)),
+            Error::Input(m) => Error::input(format!("{reference_name} and {}: {m}", self.estimate)),
             other => other,
         };
         let scores = self
             .convention
             .0
             .iter()
-            .map(|&c| evaluate(&reference, &estimate, usize::from(self.scale), c))
+            .map(|&c| evaluate(&reference, &estimate, usize::from(scale), c))
             .collect::<Result<Vec<Scores>>>()
             .map_err(pair)?;
         match &scores[..] {
             [one] => output.result(one, &table(&scores)),
             _ => output.result(&scores, &table(&scores)),
         }
+    }
+
+    /// Indices against the two images that the estimate was made of.
+    fn without_reference(&self, output: &Output, reading: &Reading) -> Result<()> {
+        let missing = || Error::input("--no-reference takes --hsi FILE and --msi FILE");
+        let hsi = io::open_image_as(self.hsi.as_ref().ok_or_else(missing)?, reading)?;
+        let estimate = open_matching(&self.estimate, reading, &hsi)?;
+        let reading = Reading {
+            bands: BandSelection::All,
+            ..reading.clone()
+        };
+        let msi = io::open_image_as(self.msi.as_ref().ok_or_else(missing)?, &reading)?;
+        output.notes(&[&hsi, &msi, &estimate]);
+        let [fused, hsi, msi] = [
+            strips::collect(&estimate)?,
+            strips::collect(&hsi)?,
+            strips::collect(&msi)?,
+        ];
+        let scale = (fused.rows() / hsi.rows().max(1)).max(1);
+        let usable = Array2::from_shape_fn((hsi.rows(), hsi.columns()), |(r, c)| {
+            let fine = |i: usize, j: usize| {
+                let inside = i < fused.rows().min(msi.rows()) && j < fused.columns().min(msi.columns());
+                inside && fused.is_valid(i, j) && msi.is_valid(i, j)
+            };
+            let block = |first: usize| first * scale..(first + 1) * scale;
+            hsi.is_valid(r, c) && block(r).all(|i| block(c).all(|j| fine(i, j)))
+        });
+        let found = no_reference(
+            fused.samples.view(),
+            hsi.samples.view(),
+            msi.samples.view(),
+            &usable,
+        )
+        .map_err(|e| Error::input(format!("{}: {e}", self.estimate)))?;
+        let text = format!(
+            "QNR {:.4} (spectral distortion D_lambda {:.4}, spatial distortion D_s {:.4}); hybrid {:.4} (Khan's D_lambda {:.4})\n",
+            found.qnr, found.d_lambda, found.d_s, found.hqnr, found.d_lambda_khan
+        );
+        output.result(&found, &text)
     }
 }
 

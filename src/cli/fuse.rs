@@ -23,6 +23,7 @@ use crate::coordination::watcher::split_off;
 use crate::cube::strips::{self, Cropped, Strips};
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
+use crate::evidence::verdict::Verdict;
 use crate::fusion::Fusion;
 use crate::io::{self, OutputSet, Target, write_strips};
 
@@ -63,6 +64,13 @@ pub struct Fuse {
     /// the summary says how many errors lie within it
     #[arg(long, value_name = "FILE")]
     save_std: Option<PathBuf>,
+    /// Write an image of one band on the HSI's grid into this file that says which pixels contradict the others and were left
+    /// out: 0 none, 1 where the HSI is suspect, 2 where the MSI is
+    #[arg(long, value_name = "FILE")]
+    save_suspect: Option<PathBuf>,
+    /// End with exit code 1 where the verdict is not good; what was asked for is written all the same
+    #[arg(long)]
+    strict: bool,
     /// True high-resolution hyperspectral image: adds metrics beside bicubic interpolation's
     #[arg(long, value_name = "FILE")]
     reference: Option<String>,
@@ -97,6 +105,9 @@ impl Fuse {
         set.writes_image("--out", out)?;
         if let Some(path) = &self.save_std {
             set.writes_image("--save-std", path)?;
+        }
+        if let Some(path) = &self.save_suspect {
+            set.writes_image("--save-suspect", path)?;
         }
         self.checkpoint.files(set);
         if let Some(folder) = &self.save_degradation {
@@ -245,6 +256,9 @@ impl Fuse {
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &fused.model)?;
         }
+        if let Some(path) = &self.save_suspect {
+            io::write_cube(path, &fused.suspects(&hsi))?;
+        }
         summary.finish(fused.engine, stages.times, started);
         if let (Some(path), Some(hsi)) = (&report, &original) {
             // The page lays images over each other, on the pixels that the model was made on.
@@ -264,7 +278,14 @@ impl Fuse {
         log.finish()?;
         keeper.done()?;
         let wavelengths = hsi.wavelengths.as_deref();
-        output.result(&summary, &summary.text(&fused.model, wavelengths))
+        output.result(&summary, &summary.text(&fused.model, wavelengths))?;
+        match self.strict && fused.verdict != Verdict::Good {
+            true => Err(Error::failed(format!(
+                "--strict: the verdict is {}",
+                fused.verdict
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// The reference, which must have finite samples, and the grid that it lies on: that of the result, or of the whole MSI

@@ -9,7 +9,7 @@ use super::Output;
 use super::input::{open_matching, psf_kernel};
 use crate::align::files::Named;
 use crate::align::register::Align;
-use crate::coordination::config::{Config, Refine};
+use crate::coordination::config::{Config, Refine, Robust};
 use crate::coordination::memory::{Dim, Room};
 use crate::coordination::placement::{Ground, OnGrid, Placed, Placing};
 use crate::coordination::response::srf_response;
@@ -302,7 +302,21 @@ fn notice(image: &Image, oddities: &Oddities, unusual: &mut Vec<String>) -> Resu
             }
         )));
     }
+    if let Some((pixels, next)) = oddities.sentinels.alone() {
+        return Err(Error::input(format!(
+            "{}: {pixels} pixels hold 65535, the largest number of its type, and no other sample is above {next}: no data or \
+             saturated; mask them with --nodata 65535",
+            image.name()
+        )));
+    }
     let mut found = Vec::new();
+    for &(value, pixels) in &oddities.sentinels.found {
+        if !image.is_nodata(value) {
+            found.push(format!(
+                "{pixels} pixels hold {value:e}, which is taken for no data"
+            ));
+        }
+    }
     if taken.len() < all {
         found.push(format!("{} of its {all} bands are used (--bands)", taken.len()));
     }
@@ -479,12 +493,17 @@ pub struct RefineOptions {
     /// allows; off leaves the network's output as it is [default: the preset's; auto for single-scene]
     #[arg(long, value_enum)]
     refine: Option<Refine>,
+    /// Leave out pixels of the HSI that the others cannot explain (clouds, changes, dead detectors), where the rest is then
+    /// explained much better [default: the preset's; auto for single-scene]
+    #[arg(long, value_enum)]
+    robust: Option<Robust>,
 }
 
 impl RefineOptions {
     /// Lays the flags over the configuration.
     pub fn apply(&self, config: &mut Config) {
         config.refine = self.refine.unwrap_or(config.refine);
+        config.robust = self.robust.unwrap_or(config.robust);
     }
 }
 

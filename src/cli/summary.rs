@@ -5,9 +5,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::cli::memory;
+use crate::cli::output::with_options;
 use crate::coordination::model::Model;
 use crate::coordination::native::{Native, OnMsi};
 use crate::coordination::placement::OnGrid;
+use crate::coordination::prior::MixtureReport;
 use crate::coordination::summary::{DegradationSummary, ObjectiveSummary, Summary};
 use crate::coordination::watcher::StageTime;
 use crate::cube::bicubic;
@@ -112,14 +114,29 @@ fn objective_text(name: &str, objective: &ObjectiveSummary) -> String {
         // Writing to a string cannot fail.
         let _ = write!(text, ", L_theta {first:.6} -> {last:.6}");
     }
-    if !objective.rises.is_empty() {
-        let _ = write!(
+    text.push('\n');
+    text
+}
+
+/// One line: what was mixed, the largest weight first; and what is to be expected of it.
+fn mixture_text(mixture: &MixtureReport) -> String {
+    let mut weights = mixture.weights.clone();
+    let rest = 1.0 - weights.iter().map(|(_, weight)| weight).sum::<f64>();
+    weights.push(("interpolation".to_owned(), rest));
+    weights.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let parts: Vec<String> = weights
+        .iter()
+        .filter(|(_, weight)| weight.abs() >= 0.005)
+        .map(|(name, weight)| format!("{name} {weight:.2}"))
+        .collect();
+    let mut text = format!("prior, by LR pixels held out: {}\n", parts.join(", "));
+    if let Some(expected) = &mixture.expected {
+        let _ = writeln!(
             text,
-            "\n  warning: the objective rose beyond sampling noise before step {:?}",
-            objective.rises
+            "expected, by the same: PSNR {:.1} dB, SAM {:.1} deg",
+            expected.psnr_db, expected.sam_deg
         );
     }
-    text.push('\n');
     text
 }
 
@@ -224,6 +241,15 @@ impl Summary {
                 self.masked_pixels
             );
         }
+        let _ = writeln!(text, "verdict: {}", with_options(&self.verdict.to_string()));
+        if self.suspect_share > 0.0 {
+            let _ = writeln!(
+                text,
+                "{:.1} % of the LR pixels contradict the others and were left out (--save-suspect shows them, --robust off keeps \
+                 them)",
+                100.0 * self.suspect_share
+            );
+        }
         text.push_str(&degradation_text(model, &self.degradation, wavelengths));
         text.push_str(&objective_text("coordination", &self.objective));
         for revived in &self.revived {
@@ -245,6 +271,9 @@ impl Summary {
         }
         if let Some(finetune) = &self.finetune {
             text.push_str(&objective_text("fine-tuning", finetune));
+        }
+        if let Some(mixture) = &self.mixture {
+            text.push_str(&mixture_text(mixture));
         }
         if let Some(refinement) = &self.refinement {
             text.push_str(&refinement_text(refinement));

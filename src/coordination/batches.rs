@@ -43,6 +43,13 @@ impl Batches {
         }
     }
 
+    /// Batches of those of the patches whose windows all have `part`; `None` where no patch has.
+    pub fn of_part(&self, part: impl Fn(u32) -> bool) -> Option<Self> {
+        let patches = self.patches.iter().filter(|patch| patch.iter().all(|&w| part(w)));
+        let patches: Vec<Vec<u32>> = patches.cloned().collect();
+        (!patches.is_empty()).then(|| Batches::new(patches, self.per_step, self.seed))
+    }
+
     /// Steps of an epoch.
     pub fn steps_per_epoch(&self) -> u32 {
         self.patches.len().div_ceil(self.per_step).max(1) as u32

@@ -24,6 +24,9 @@ pub struct Config {
     /// Whether a fusion is refined; off where a preset does not say.
     #[serde(default)]
     pub refine: Refine,
+    /// Whether LR pixels that the others cannot explain are left out; off where a preset does not say.
+    #[serde(default)]
+    pub robust: Robust,
     /// The network.
     pub network: NetworkConfig,
     /// The coordination loop.
@@ -42,6 +45,18 @@ pub enum Refine {
     /// As strongly as the noise found in the two images allows
     Auto,
     /// The network's output as it is
+    #[default]
+    Off,
+}
+
+/// What is done with LR pixels that the others cannot explain: clouds, changes, dead detectors.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum Robust {
+    /// They are left out where the rest is then explained much better
+    Auto,
+    /// All are taken for good
     #[default]
     Off,
 }

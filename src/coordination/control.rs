@@ -15,7 +15,7 @@ use crate::engine::{Engine, Geometry};
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::refine::RefinementReport;
-use crate::refine::regression::Regression;
+use crate::refine::regression::{Blend, Regression};
 use crate::sensor::observe::blur_samples;
 
 /// What the control made of a scene, in the scale of the scene.
@@ -100,7 +100,7 @@ pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f
     interrupt::check()?;
     let (rows, columns, _) = scene.hr_msi.dim();
     filled((rows, columns, scene.lr_hsi.dim().2), |out| {
-        regression.blend(&vec![1.0; regression.bands()], scene.hr_msi.samples(), out);
+        Blend::alone(regression).apply(scene.hr_msi.samples(), out);
         Ok(())
     })
 }

@@ -3,7 +3,9 @@
 //! Members that started apart and were trained alike agree where the data fix the answer and disagree where they do
 //! not, so the spread of their means, with the σ that the network itself states where samples were trained, tells
 //! where errors are large. What all members have wrong alike their spread does not see; on the CAVE scenes at ×8 and
-//! ×32 the error is 1.5 to 2.4 times the spread, refined or not, and a factor of 2 stands for that.
+//! ×32 the error is 1.5 to 2.4 times the spread, refined or not, and a factor of 2 stands for that. Where members are cross-fitted
+//! nothing is assumed: the mixtures that have not seen each fold tell by their spread where errors are large, and held-out
+//! LR pixels how large they are.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -22,11 +24,16 @@ use crate::error::{Error, Result};
 /// Error of the members' mean relative to their spread.
 const SHARED_ERROR: f64 = 2.0;
 
+/// Rows that the members' spread is measured on.
+const LOOKED_AT: usize = 64;
+
 /// Standard deviation of every sample of a fusion in the unit of the HSI, row by row.
 pub struct Deviation<'a> {
     fused: &'a Fused<'a>,
     /// One model a member.
     members: Vec<Model>,
+    /// For every band the variance that all samples have, and the factor of the members' variance; without, the members' own.
+    scale: Option<(Vec<f32>, Vec<f32>)>,
     /// A member's mean of the rows at hand.
     room: RefCell<Vec<f32>>,
 }
@@ -57,7 +64,21 @@ pub fn check(members: usize, sampling: bool) -> Result<()> {
 
 impl<'a> Deviation<'a> {
     /// Of `fused`.
-    pub fn new(fused: &'a Fused<'a>) -> Self {
+    ///
+    /// # Errors
+    /// As [`reconstruct_rows`].
+    pub fn new(fused: &'a Fused<'a>) -> Result<Self> {
+        let expected = fused.mixture.as_ref().and_then(|m| m.expected.as_ref());
+        if let (Some(expected), false) = (expected, fused.folds.is_empty()) {
+            let mut deviation = Deviation {
+                fused,
+                members: fused.folds.clone(),
+                scale: None,
+                room: RefCell::default(),
+            };
+            deviation.scale = Some(deviation.scaled(&expected.error)?);
+            return Ok(deviation);
+        }
         let model = &fused.model;
         let size = model.architecture.layout().parameters;
         let members = (0..model.architecture.members).map(|member| {
@@ -66,15 +87,61 @@ impl<'a> Deviation<'a> {
             one.state.network = model.state.network[member * size..][..size].to_vec();
             one
         });
-        Deviation {
+        Ok(Deviation {
             members: members.collect(),
             fused,
+            scale: None,
             room: RefCell::default(),
+        })
+    }
+
+    /// For every band the variance that a sample has for certain, and the factor of the members' variance: so that in the mean over
+    /// the image they are half each of the square of `error`, what is expected from held-out pixels. Half, because a spread of
+    /// four is a poor witness of a single sample.
+    fn scaled(&self, error: &[f64]) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (rows, columns, _) = self.fused.scene.hr_msi.dim();
+        let bands = error.len();
+        let mut sums = vec![0.0f64; bands];
+        let mut pixels = 0usize;
+        let lines = rows.min(LOOKED_AT);
+        for k in 0..lines {
+            let row = (2 * k + 1) * rows / (2 * lines);
+            let mut line = vec![0.0; columns * bands];
+            self.spread(row..row + 1, &mut line)?;
+            for (pixel, &ok) in line.chunks_exact(bands).zip(self.fused.scene.hr_valid.row(row)) {
+                if ok {
+                    pixels += 1;
+                    sums.iter_mut()
+                        .zip(pixel)
+                        .for_each(|(sum, &v)| *sum += f64::from(v));
+                }
+            }
         }
+        let halves = error.iter().zip(&sums).map(|(e, &sum)| {
+            let (half, mean) = (0.5 * e * e, sum / pixels.max(1) as f64);
+            match mean > 0.0 {
+                true => (half as f32, (half / mean) as f32),
+                false => (2.0 * half as f32, 0.0),
+            }
+        });
+        Ok(halves.unzip())
     }
 
     /// Variance of rows of the image in the scale of the network.
     fn variance(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        self.spread(rows, out)?;
+        if let Some((certain, factor)) = &self.scale {
+            for pixel in out.chunks_exact_mut(certain.len()) {
+                for (v, (certain, factor)) in pixel.iter_mut().zip(certain.iter().zip(factor)) {
+                    *v = certain + factor * *v;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the members' spread, and a trained σ, tell of it.
+    fn spread(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let mut made = self.room.borrow_mut();
         made.resize(out.len(), 0.0);
         let (scene, model) = (&self.fused.scene, &self.fused.model);

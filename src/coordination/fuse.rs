@@ -1,21 +1,30 @@
 //! [`fuse`], all stages of a fusion on one scene.
 
-use crate::coordination::config::{Config, Refine};
+use ndarray::Array2;
+
+use crate::coordination::config::{Config, Refine, Robust};
+use crate::coordination::crossfit::{self, cross_fit};
+use crate::coordination::held_out::weigh;
 use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::memory::fits;
+use crate::coordination::prior::{MixedPrior, whole_prior};
 use crate::coordination::product::{Fused, Product};
-use crate::coordination::reconstruct::reconstruct;
 use crate::coordination::refined::{correct_strips, denoise_scene, make_consistent};
 use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::{fine_tune, train};
-use crate::coordination::start::{Known, estimate_degradation, start};
+use crate::coordination::start::{Known, estimate_degradation, geometry_of, start, usable_pixels};
 use crate::coordination::training_set::training_data;
 use crate::coordination::watcher::{Watcher, split_off, stage};
 use crate::cube::Metadata;
-use crate::engine::{Engine, Output, StepLosses};
+use crate::engine::{Engine, Geometry, StepLosses};
 use crate::error::Result;
+use crate::evidence::agreement::agreement;
+use crate::evidence::suspects::suspects;
+use crate::evidence::verdict::verdict;
 use crate::refine::RefinementReport;
+use crate::sensor::observe::blur_samples;
+use crate::sensor::psf::GaussianPsf;
 
 /// A fusion to be done.
 pub struct Job<'a, 'e> {
@@ -68,10 +77,23 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
             denoise_scene(|| Ok(engine()?.refiner()), &mut scene, report)
         })?;
     }
+    let suspect = match config.robust {
+        Robust::Off => None,
+        Robust::Auto => stage("suspects", watcher, &mut times, |_| {
+            leave_out_suspects(&mut scene, &known)
+        })?,
+    };
     let estimate = stage("estimate", watcher, &mut times, |_| {
         estimate_degradation(config, &scene, &known)
     })?;
-    let model = start(config, &mut scene, &known, &estimate)?;
+    let asked = config.settled(usable_pixels(&scene, geometry_of(&scene, &estimate)));
+    let members = asked.network.members;
+    let crossed = crossfit::asked_for(&asked, members);
+    let mut own = asked;
+    if crossed {
+        own.network.members = crossfit::own_members(members);
+    }
+    let model = start(&own, &mut scene, &known, &estimate)?;
     let engine = engine()?;
     let mut run = match kept {
         Some(run) => keeper.continued(run, &model)?,
@@ -101,14 +123,44 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
     let finetuning = tuning.map(|t| t.history).unwrap_or_default();
     let [scene] = scenes;
     let pixels = (data.usable, data.set.windows);
+    let lr_msi = blur_samples(scene.hr_msi.view(), &model.psf(), scene.scale)?;
+    let usable = scene.usable(model.geometry);
+    let share = suspect.as_ref().map_or(0.0, |marks: &Array2<u8>| {
+        marks.iter().filter(|m| **m > 0).count() as f64 / marks.len().max(1) as f64
+    });
+    let found = agreement(scene.lr_hsi.view(), lr_msi.view(), usable.view());
+    let verdict = verdict(found.as_ref(), share);
+    let prior = match refinement {
+        None => MixedPrior::plain(model),
+        Some(_) => {
+            let seen = (&scene, lr_msi.view());
+            let fit = match crossed {
+                false => None,
+                true => Some(stage("cross-fit", watcher, &mut times, |w| {
+                    let mut progress = |done: u32, total: u32, losses: &StepLosses| {
+                        w.progress(done as usize, total as usize, Some(losses));
+                    };
+                    cross_fit(engine, &model, members / 2, seen, &data, &mut progress)
+                })?),
+            };
+            stage("weigh", watcher, &mut times, |_| {
+                weigh(engine, model, seen, fit.as_ref())
+            })?
+        }
+    };
     drop(data);
+    let MixedPrior {
+        model,
+        blend,
+        folds,
+        report: mixture,
+    } = prior;
     let product = if fits(&scene, memory) {
         let mut samples = stage("reconstruct", watcher, &mut times, |w| {
-            reconstruct(
+            whole_prior(
                 engine,
-                &model,
+                (&model, blend.as_ref()),
                 scene.hr_msi.view(),
-                Output::Mean,
                 &mut |done, total| {
                     w.progress(done, total, None);
                 },
@@ -127,7 +179,8 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
             let mut network = 0.0;
             correction = stage("refine", watcher, &mut times, |w| {
                 let mut progress = |done, total| w.progress(done, total, None);
-                let (correction, seconds) = correct_strips(engine, &model, &scene, report, &mut progress)?;
+                let (correction, seconds) =
+                    correct_strips(engine, (&model, blend.as_ref()), &scene, report, &mut progress)?;
                 network = seconds;
                 Ok(correction)
             })?;
@@ -141,6 +194,12 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
         product,
         scene,
         model,
+        blend,
+        folds,
+        mixture,
+        agreement: found,
+        verdict,
+        suspect,
         known,
         estimate,
         training,
@@ -149,4 +208,34 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
         refinement,
         times,
     })
+}
+
+/// Variance, in LR pixels squared, of the PSF that suspects are looked for with where none is known: one of a width of an LR pixel.
+const PLAUSIBLE: f64 = 0.18;
+
+/// Finds LR pixels that the others cannot explain, and masks them in the LR-HSI: what is estimated, trained and refined goes
+/// without them. The PSF is not known yet; a plausible one does, because what lies off is measured by what most pixels do.
+fn leave_out_suspects(scene: &mut Scene, known: &Known) -> Result<Option<Array2<u8>>> {
+    let scale = scene.scale;
+    let psf = match &known.psf {
+        Some(psf) => psf.clone(),
+        None => {
+            let precision = 1.0 / (PLAUSIBLE.sqrt() * scale as f64);
+            let gaussian = GaussianPsf {
+                factor: [precision, 0.0, precision],
+                centre: [0.0; 2],
+            };
+            gaussian.kernel(3 * scale)
+        }
+    };
+    let geometry = Geometry {
+        scale,
+        kernel: psf.nrows(),
+    };
+    let lr_msi = blur_samples(scene.hr_msi.view(), &psf, scale)?;
+    let marks = suspects(scene.lr_hsi.view(), lr_msi.view(), scene.usable(geometry).view());
+    if let Some(marks) = &marks {
+        scene.lr_valid.zip_mut_with(marks, |ok, &mark| *ok &= mark == 0);
+    }
+    Ok(marks)
 }

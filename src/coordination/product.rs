@@ -7,20 +7,23 @@ use std::cell::Cell;
 use std::ops::Range;
 use web_time::Instant;
 
-use ndarray::{Array3, ArrayView2, ArrayView3, s};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 
 use crate::coordination::model::Model;
-use crate::coordination::reconstruct::reconstruct_rows;
+use crate::coordination::prior::{MixtureReport, prior_rows};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::coordination::training::History;
 use crate::coordination::watcher::StageTime;
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType, filled};
-use crate::engine::{Engine, Output};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::evidence::agreement::Agreement;
+use crate::evidence::verdict::Verdict;
 use crate::refine::RefinementReport;
 use crate::refine::consistency::Correction;
+use crate::refine::regression::Blend;
 use crate::sensor::estimate::Estimate;
 
 /// A fused image in the scale of the network.
@@ -42,8 +45,22 @@ pub struct Fused<'e> {
     pub product: Product,
     /// The scene, calibrated as the model's [`crate::coordination::model::Calibration`] says.
     pub scene: Scene,
-    /// The model.
+    /// The model: all members with their weights in the prior, where that was mixed.
     pub model: Model,
+    /// What stands beside the model in the prior of refinement.
+    pub blend: Option<Blend>,
+    /// The same mixture of the members that have not seen each fold of the LR pixels: their spread tells what the data leave
+    /// open. None where there are no such members.
+    pub folds: Vec<Model>,
+    /// How the prior was mixed, and what error is to be expected of the result.
+    pub mixture: Option<MixtureReport>,
+    /// How well the two images agree; `None` with too few LR pixels to tell.
+    pub agreement: Option<Agreement>,
+    /// What is to be thought of the result.
+    pub verdict: Verdict,
+    /// LR pixels that were left out because the others cannot explain them: 1 where the HSI is suspect, 2 where the MSI is, 0
+    /// elsewhere; `None` where there are none.
+    pub suspect: Option<Array2<u8>>,
     /// What was known of the degradation.
     pub known: Known,
     /// What was found of it before training.
@@ -68,13 +85,15 @@ pub struct FusedImage<'a> {
 }
 
 impl FusedImage<'_> {
-    /// Rows of the network's image of an MSI, in the scale of the network.
+    /// Rows of the prior over an MSI, in the scale of the network.
     fn network_rows(&self, msi: ArrayView3<f32>, rows: Range<usize>) -> Result<Array3<f32>> {
-        let Fused { engine, model, .. } = self.fused;
+        let Fused {
+            engine, model, blend, ..
+        } = self.fused;
         let shape = (rows.len(), msi.dim().1, model.architecture.bands);
         let started = Instant::now();
         let samples = filled(shape, |out| {
-            reconstruct_rows(*engine, model, msi, rows, Output::Mean, out)
+            prior_rows(*engine, (model, blend.as_ref()), msi, rows, out)
         })?;
         self.seconds
             .set(self.seconds.get() + started.elapsed().as_secs_f64());
@@ -200,6 +219,21 @@ pub fn finish(mut samples: Array3<f32>, unit: f32, valid: ArrayView2<bool>, meta
 }
 
 impl Fused<'_> {
+    /// The suspect LR pixels as an image of one band: 0 none, 1 in the HSI, 2 in the MSI. `hsi` is what the HSI says of itself.
+    pub fn suspects(&self, hsi: &Metadata) -> Cube {
+        let (rows, columns) = self.scene.lr_valid.dim();
+        let mark = |at: (usize, usize)| self.suspect.as_ref().map_or(0.0, |marks| f32::from(marks[at]));
+        let mut image = Cube::new(Array3::from_shape_fn((rows, columns, 1), |(r, c, _)| {
+            mark((r, c))
+        }));
+        image.sample_type = SampleType::U8;
+        image.metadata = Metadata {
+            grid: hsi.grid.clone(),
+            ..Metadata::default()
+        };
+        image
+    }
+
     /// Rows, columns and bands of the result.
     pub fn dim(&self) -> (usize, usize, usize) {
         let (rows, columns) = self.scene.result_valid().dim();

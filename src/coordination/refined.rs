@@ -6,13 +6,14 @@ use web_time::Instant;
 use ndarray::{Array2, Array3};
 
 use crate::coordination::model::Model;
-use crate::coordination::reconstruct::reconstruct_rows;
+use crate::coordination::prior::prior_rows;
 use crate::coordination::scene::Scene;
 use crate::cube::strips;
 use crate::engine::refinement::Refiner;
-use crate::engine::{Engine, Geometry, Output};
+use crate::engine::{Engine, Geometry};
 use crate::error::Result;
 use crate::refine::consistency::{Correction, Observed, Prior, correct};
+use crate::refine::regression::Blend;
 use crate::refine::{RefinementReport, denoise, refine};
 
 /// Denoises the MSI of a scene, on its own pixels, where noise is independent; what is resampled from it follows.
@@ -90,7 +91,7 @@ fn with_observed<R>(
 /// As [`correct`] and [`reconstruct_rows`].
 pub fn correct_strips(
     engine: &dyn Engine<f32>,
-    model: &Model,
+    prior: (&Model, Option<&Blend>),
     scene: &Scene,
     report: &mut RefinementReport,
     progress: &mut dyn FnMut(usize, usize),
@@ -98,11 +99,11 @@ pub fn correct_strips(
     let mut seconds = 0.0;
     let mut make = |range: Range<usize>, out: &mut [f32]| -> Result<()> {
         let started = Instant::now();
-        reconstruct_rows(engine, model, scene.hr_msi.view(), range, Output::Mean, out)?;
+        prior_rows(engine, prior, scene.hr_msi.view(), range, out)?;
         seconds += started.elapsed().as_secs_f64();
         Ok(())
     };
-    let correction = with_observed(scene, &model.psf(), |observed| {
+    let correction = with_observed(scene, &prior.0.psf(), |observed| {
         correct(
             engine.refiner(),
             observed,

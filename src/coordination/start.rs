@@ -1,7 +1,7 @@
 //! Where a run starts: θ estimated from the two images, weights from the seed, the linear path by least squares.
 
 use nalgebra::{DMatrix, DVector};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, ArrayView3};
 
 use crate::coordination::config::{Config, PsfWindow};
 use crate::coordination::model::{Calibration, Model};
@@ -84,10 +84,7 @@ pub fn estimate_degradation(config: &Config, scene: &Scene, known: &Known) -> Re
 /// [`Error::Input`] where the configuration's widths make no network.
 pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estimate) -> Result<Model> {
     let (bands, b) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
-    let geometry = Geometry {
-        scale: scene.scale,
-        kernel: estimate.kernel,
-    };
+    let geometry = geometry_of(scene, estimate);
     let pixels = usable_pixels(scene, geometry);
     let config = config.settled(pixels);
     let architecture = config.architecture(bands, b, pixels)?;
@@ -133,13 +130,23 @@ pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estim
         geometry,
     };
     if model.architecture.linear_path {
-        model.state.linear = linear_path(&model.architecture, scene, geometry, &model.psf())?;
+        let lr_msi = blur_samples(scene.hr_msi.view(), &model.psf(), scene.scale)?;
+        let usable = scene.usable(geometry);
+        model.state.linear = linear_path(&model.architecture, scene, lr_msi.view(), usable.view())?;
     }
     Ok(model)
 }
 
+/// Scale and side of the PSF of a scene's model.
+pub fn geometry_of(scene: &Scene, estimate: &Estimate) -> Geometry {
+    Geometry {
+        scale: scene.scale,
+        kernel: estimate.kernel,
+    }
+}
+
 /// LR pixels that a network can learn from.
-fn usable_pixels(scene: &Scene, geometry: Geometry) -> usize {
+pub fn usable_pixels(scene: &Scene, geometry: Geometry) -> usize {
     scene.usable(geometry).iter().filter(|ok| **ok).count()
 }
 
@@ -183,20 +190,21 @@ fn spread_response(bands: usize, msi_bands: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Least-squares map from (Y∗C)↓ and 1 to X over the usable LR pixels, with a ridge of 1e-6 of the mean power so
-/// that collinear MSI bands do not make it explode.
-fn linear_path(
+/// Least-squares map from `lr_msi`, (Y∗C)↓, and 1 to X over some LR pixels, with a ridge of 1e-6 of the mean power so that
+/// collinear MSI bands do not make it explode.
+///
+/// # Errors
+/// [`Error::Failed`] where these pixels of the MSI hold nothing.
+pub fn linear_path(
     architecture: &Architecture,
     scene: &Scene,
-    geometry: Geometry,
-    psf: &Array2<f64>,
+    lr_msi: ArrayView3<f32>,
+    pixels: ArrayView2<bool>,
 ) -> Result<Vec<f32>> {
-    let usable = scene.usable(geometry);
-    let lr_msi = blur_samples(scene.hr_msi.view(), psf, scene.scale)?;
     let (b, bands) = (architecture.msi_bands, architecture.bands);
     let mut normal = DMatrix::<f64>::zeros(b + 1, b + 1);
     let mut right = DMatrix::<f64>::zeros(b + 1, bands);
-    for ((r, c), _) in usable.indexed_iter().filter(|(_, ok)| **ok) {
+    for ((r, c), _) in pixels.indexed_iter().filter(|(_, ok)| **ok) {
         let row = DVector::from_fn(
             b + 1,
             |j, _| if j < b { f64::from(lr_msi[[r, c, j]]) } else { 1.0 },

@@ -5,10 +5,13 @@ use serde::Serialize;
 use crate::coordination::deviation::Calibration;
 use crate::coordination::model::Model;
 use crate::coordination::placement::{OnGrid, Placement};
+use crate::coordination::prior::MixtureReport;
 use crate::coordination::product::Fused;
 use crate::coordination::revival::Revived;
 use crate::coordination::training::{Epoch, History, rises};
 use crate::coordination::watcher::StageTime;
+use crate::evidence::agreement::Agreement;
+use crate::evidence::verdict::Verdict;
 use crate::metrics::Scores;
 use crate::refine::RefinementReport;
 use crate::sensor::estimate::Estimate;
@@ -129,6 +132,14 @@ pub struct Summary {
     pub objective: ObjectiveSummary,
     /// Partial fine-tuning, where it ran.
     pub finetune: Option<ObjectiveSummary>,
+    /// What is to be thought of the result.
+    pub verdict: Verdict,
+    /// How well the two images agree; null with too few LR pixels to tell.
+    pub agreement: Option<Agreement>,
+    /// Share of LR pixels that were left out because the others cannot explain them.
+    pub suspect_share: f64,
+    /// What the prior of refinement was mixed from, and what error is to be expected.
+    pub mixture: Option<MixtureReport>,
     /// Refinement, where it was not switched off.
     pub refinement: Option<RefinementReport>,
     /// Metrics of the result, where a reference was given.
@@ -179,6 +190,12 @@ impl Summary {
             finetune: finetuned.then(|| {
                 ObjectiveSummary::new(model, &fused.finetuning, (config.finetune.steps / 10).max(1))
             }),
+            verdict: fused.verdict.clone(),
+            agreement: fused.agreement,
+            suspect_share: fused.suspect.as_ref().map_or(0.0, |marks| {
+                marks.iter().filter(|mark| **mark > 0).count() as f64 / marks.len().max(1) as f64
+            }),
+            mixture: fused.mixture.clone(),
             refinement: fused.refinement.clone(),
             metrics: None,
             calibration: None,

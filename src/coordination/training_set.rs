@@ -19,6 +19,8 @@ pub struct TrainingData {
     pub set: TrainingSet<f32>,
     /// The order in which steps take them.
     pub batches: Batches,
+    /// Where each window of `set` lies.
+    pub places: Vec<Place>,
     /// Usable LR pixels of all scenes; more than `set` holds where not all fit.
     pub usable: usize,
 }
@@ -70,12 +72,13 @@ pub fn training_data(
     Ok(TrainingData {
         set,
         batches: Batches::new(found, batch, seed),
+        places,
         usable,
     })
 }
 
 /// An LR pixel: number of its scene, row and column.
-type Place = (usize, (usize, usize));
+pub type Place = (usize, (usize, usize));
 
 /// As many randomly chosen patches as have at most `room` windows, and their LR pixels, renumbered. At least one
 /// patch. Random, because the first rows need not look like the whole scene.

@@ -12,6 +12,7 @@ use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis};
 
 use crate::error::{Error, Result};
 use grid::Grid;
+use sentinel::{Sentinels, is_sentinel};
 
 pub mod bands;
 pub mod bicubic;
@@ -19,6 +20,7 @@ pub mod demo_scene;
 pub mod grid;
 pub mod raster;
 pub mod scratch;
+pub mod sentinel;
 pub mod strips;
 pub mod view;
 
@@ -216,6 +218,16 @@ impl Cube {
         self.metadata.nodata = Some(value);
     }
 
+    /// Masks every pixel that holds a number in any band that cannot be a measurement. Samples and metadata stay.
+    pub fn mask_sentinels(&mut self) {
+        if self.samples.iter().any(|&x| is_sentinel(x)) {
+            let usable = self
+                .samples
+                .map_axis(Axis(2), |spectrum| !spectrum.iter().any(|&x| is_sentinel(x)));
+            self.mask_pixels(usable.view());
+        }
+    }
+
     /// Number of pixels that are masked out.
     pub fn masked_pixels(&self) -> usize {
         self.valid
@@ -330,6 +342,8 @@ pub struct Oddities {
     pub negative_samples: usize,
     /// Number of usable pixels.
     pub usable_pixels: usize,
+    /// Numbers that stand for no data though no header says so.
+    pub sentinels: Sentinels,
 }
 
 impl Oddities {
@@ -342,13 +356,17 @@ impl Oddities {
             varied: vec![false; bands],
             negative_samples: 0,
             usable_pixels: 0,
+            sentinels: Sentinels::default(),
         }
     }
 
     /// Looks at more rows of the image.
     pub fn add(&mut self, strip: &Cube) {
         for ((r, c), spectrum) in strip.spectra() {
-            if !strip.is_valid(r, c) {
+            let usable = strip.is_valid(r, c);
+            self.sentinels
+                .add(spectrum, usable, strip.sample_type == SampleType::U16);
+            if !usable {
                 let first = self.first_masked.get_or_insert_with(|| spectrum.to_vec());
                 for ((varied, x), first) in self.varied.iter_mut().zip(spectrum).zip(first) {
                     *varied |= x != first && !(x.is_nan() && first.is_nan());

@@ -194,6 +194,9 @@ impl Strips for Image {
         for &value in &self.nodata {
             strip.mask_value(value);
         }
+        if self.checked {
+            strip.mask_sentinels();
+        }
         if let Some(usable) = &self.usable {
             strip.mask_pixels(usable.slice(s![rows.clone(), ..]));
         }

@@ -5,6 +5,7 @@
 //! in strips, so that neither need fit in memory; its numbers do not depend on the strips to the last bit.
 //! `pixel` holds the sums that treat pixels one by one, `window` the indices over sliding windows.
 
+pub mod no_reference;
 mod pair;
 mod pixel;
 mod window;

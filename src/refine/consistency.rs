@@ -24,16 +24,13 @@ use crate::interrupt;
 use crate::refine::back_projection::{BackProjection, Modulation};
 use crate::refine::gains::WienerGain;
 use crate::refine::noise::hsi_noise;
-use crate::refine::regression::{Regression, monomials};
-use crate::refine::spread::{Lattice, Predictor, weights};
+use crate::refine::prediction::Predictor;
+use crate::refine::spread::{Lattice, weights};
 use crate::refine::{RefinementReport, decibels};
 use crate::sensor::psf::window_start;
 
 /// Interpolated corrections after the spread.
 const BACK_PROJECTIONS: usize = 2;
-/// LR pixels a monomial that quadratic regression must have to take part in the prior: with 5 (EnMAP at x8) it follows
-/// the noise of its own residuals, which then judge it too well, and cost up to 1.7 dB.
-const PIXELS_PER_MONOMIAL: usize = 16;
 /// A band is taken for one that cannot be negative unless X goes below 0 by more than this many σ.
 const NEGATIVE: f64 = 4.0;
 
@@ -92,19 +89,11 @@ impl Observed<'_> {
 #[derive(Debug)]
 pub struct Correction {
     grid: RefinementGrid,
-    blend: Option<Blend>,
     spread: Option<Spread>,
     /// Sum of the corrections that are interpolated, h×w×B, and how much of them a pixel takes, where there are any.
     interpolated: Option<(Buffer, Modulation)>,
     /// Least sample of each band.
     floor: Vec<f32>,
-}
-
-/// A regression and its share in each band of the prior.
-#[derive(Debug, Clone)]
-struct Blend {
-    regression: Regression,
-    shares: Vec<f32>,
 }
 
 /// Weights of LR pixels that are spread over HR pixels alike.
@@ -115,22 +104,6 @@ struct Spread {
     weights: Buffer,
     /// (Y∗C)↓, h×w×b.
     lr_msi: Buffer,
-}
-
-impl Blend {
-    fn mean_share(&self) -> f64 {
-        let sum: f64 = self.shares.iter().map(|&s| f64::from(s)).sum();
-        sum / self.shares.len() as f64
-    }
-
-    /// Blends rows of an image from `hr_row` on.
-    fn apply(&self, hr_row: usize, hr_msi: ArrayView3<f32>, rows: &mut [f32]) {
-        let line = hr_msi.dim().1 * self.regression.bands();
-        let colours = hr_msi.slice_move(s![hr_row..hr_row + rows.len() / line, .., ..]);
-        let colours = colours.as_standard_layout();
-        self.regression
-            .blend(&self.shares, colours.as_slice().unwrap_or_default(), rows);
-    }
 }
 
 /// Refines `hr_hsi` (H×W×B) in place and notes in `report` what was done.
@@ -191,7 +164,6 @@ pub fn correct(
     let (grid, usable) = (passes.grid, &passes.usable);
     let mut correction = Correction {
         grid,
-        blend: None,
         spread: None,
         interpolated: None,
         floor: floor(observed.lr_hsi, &sigma),
@@ -212,8 +184,6 @@ pub fn correct(
     };
     let lr_msi = passes.blurred()?;
     let predictor = Predictor::new(passes.lattice(&lr_msi));
-    correction.blend = passes.blend(&predictor, &lr_hsi, &lr_msi, &mut residual)?;
-    report.regression_share = correction.blend.as_ref().map_or(0.0, Blend::mean_share);
     let gain = WienerGain::new(used(&residual, usable, grid.bands), &sigma);
     let power = square(&residual);
     let count = (usable.iter().filter(|ok| **ok).count() * grid.bands).max(1) as f64;
@@ -247,9 +217,6 @@ pub fn correct(
             if let Prior::Whole(image) = prior {
                 let line = grid.hr_columns() * grid.bands;
                 let image = &mut image[rows.start * line..rows.end * line];
-                if let Some(blend) = &correction.blend {
-                    blend.apply(rows.start, observed.hr_msi, image);
-                }
                 add(image, out);
             }
             progress(hr_rows + rows.end, 2 * hr_rows);
@@ -257,7 +224,7 @@ pub fn correct(
         };
         residual = passes.residual(&residual, &mut spread_rows)?;
         if matches!(prior, Prior::Whole(_)) {
-            (correction.blend, correction.spread) = (None, None);
+            correction.spread = None;
         }
     }
     let mut interpolated = observed.store.zeros(residual.len())?;
@@ -290,9 +257,6 @@ impl Correction {
         rows: &mut [f32],
     ) -> Result<()> {
         let (grid, bands) = (&self.grid, self.grid.bands);
-        if let Some(blend) = &self.blend {
-            blend.apply(hr_row, hr_msi, rows);
-        }
         if let Some(spread) = &self.spread {
             // Summed apart and then added, as `correct` does with an image that it has as a whole.
             let mut sum = vec![0.0; rows.len()];
@@ -464,46 +428,6 @@ impl<'a, 'o> Passes<'a, 'o> {
         }
     }
 
-    /// Quadratic regression with the shares in the prior that suit the residuals, if it has any; `residual` becomes
-    /// that of the blend.
-    fn blend(
-        &self,
-        predictor: &Predictor,
-        lr_hsi: &[f32],
-        lr_msi: &[f32],
-        residual: &mut [f32],
-    ) -> Result<Option<Blend>> {
-        let grid = &self.grid;
-        let pairs = used(lr_msi, &self.usable, grid.msi_bands).zip(used(lr_hsi, &self.usable, grid.bands));
-        if pairs.clone().count() < PIXELS_PER_MONOMIAL * monomials(grid.msi_bands) {
-            return Ok(None);
-        }
-        let Some(regression) = Regression::fit(pairs) else {
-            return Ok(None);
-        };
-        let whole = Blend {
-            shares: vec![1.0; grid.bands],
-            regression,
-        };
-        let hr_msi = self.observed.hr_msi;
-        let own = self.residual(lr_hsi, &mut |rows, out| {
-            whole.apply(rows.start, hr_msi, out);
-            Ok(())
-        })?;
-        let shares: Vec<f32> = predictor
-            .second_share(residual, &own)
-            .into_iter()
-            .map(|share| share as f32)
-            .collect();
-        if shares.iter().all(|&share| share == 0.0) {
-            return Ok(None);
-        }
-        for (i, (r, &o)) in residual.iter_mut().zip(&*own).enumerate() {
-            *r += shares[i % grid.bands] * (o - *r);
-        }
-        Ok(Some(Blend { shares, ..whole }))
-    }
-
     /// (Y∗C)↓, h×w×b.
     fn blurred(&self) -> Result<Buffer> {
         let msi = in_order(self.observed.hr_msi);
@@ -558,7 +482,7 @@ fn square(values: &[f32]) -> f64 {
 }
 
 /// Mean over the bands of their variance.
-fn variance(image: ArrayView3<f32>) -> f64 {
+pub fn variance(image: ArrayView3<f32>) -> f64 {
     let (rows, columns, bands) = image.dim();
     let n = (rows * columns) as f64;
     let mut sums = vec![(0.0, 0.0); bands];

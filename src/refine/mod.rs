@@ -10,6 +10,7 @@ pub mod consistency;
 pub mod denoise;
 pub mod gains;
 pub mod noise;
+pub mod prediction;
 pub mod regression;
 pub mod spread;
 #[cfg(test)]
@@ -29,8 +30,6 @@ pub struct RefinementReport {
     pub msi_denoised: bool,
     /// Signal-to-noise ratio of the HSI over all bands as estimated, dB; null where it cannot be told.
     pub hsi_snr_db: Option<f64>,
-    /// Share of quadratic regression in the prior, mean over the bands; the rest is the network's.
-    pub regression_share: f64,
     /// Share of the power of X − (Z∗C)↓ that was taken for signal; 0 where nothing was done.
     pub signal_share: f64,
     /// Directions of the spectrum in which the residual stands above the noise.

@@ -1,8 +1,8 @@
 //! Quadratic regression from MSI pixel to spectrum: a prior without a network.
 //!
-//! By itself it is the control that every table of quality shows (`coordination/control`). Refinement blends it into
-//! the network's mean: its errors are smooth in colour and place, so what is left of them after the residual has been
-//! spread can be smaller than what is left of the network's, though its own error is larger.
+//! By itself it is the control that every table of quality shows (`coordination/control`). A fusion blends it into
+//! the network's mean ([`Blend`]): its errors are smooth in colour and place, so what is left of them after the residual has
+//! been spread can be smaller than what is left of the network's, though its own error is larger.
 
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
@@ -85,27 +85,15 @@ impl Regression {
         self.bands
     }
 
-    /// Moves every spectrum of `hsi` (pixels × B) by `shares` (B, each 0 to 1) toward what `msi` (pixels × b) says.
-    pub fn blend(&self, shares: &[f32], msi: &[f32], hsi: &mut [f32]) {
-        let b = self.mean.len();
-        hsi.par_chunks_exact_mut(self.bands)
-            .zip(msi.par_chunks_exact(b))
-            .with_min_len(256)
-            .for_each_init(
-                || (vec![0.0; monomials(b)], vec![0.0; self.bands]),
-                |(row, spectrum), (out, pixel)| {
-                    self.fill(pixel, row);
-                    spectrum.fill(0.0);
-                    for (&m, coefficients) in row.iter().zip(self.map.chunks_exact(self.bands)) {
-                        for (z, &c) in spectrum.iter_mut().zip(coefficients) {
-                            *z += m * c;
-                        }
-                    }
-                    for ((z, &q), &share) in out.iter_mut().zip(&*spectrum).zip(shares) {
-                        *z += share * (q - *z);
-                    }
-                },
-            );
+    /// The spectrum (B) that an MSI pixel (b) is mapped to; `row` is room for the monomials.
+    fn predict(&self, row: &mut [f32], msi: &[f32], spectrum: &mut [f32]) {
+        self.fill(msi, row);
+        spectrum.fill(0.0);
+        for (&m, coefficients) in row.iter().zip(self.map.chunks_exact(self.bands)) {
+            for (z, &c) in spectrum.iter_mut().zip(coefficients) {
+                *z += m * c;
+            }
+        }
     }
 
     fn fill(&self, pixel: &[f32], row: &mut [f32]) {
@@ -121,5 +109,53 @@ impl Regression {
                 next += 1;
             }
         }
+    }
+}
+
+/// What another prediction becomes in a mixture with a regression: z ← own · z + share · q(Y) + offset, band by band.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Blend {
+    /// q; none where its shares are 0.
+    pub regression: Option<Regression>,
+    /// Weight of the regression, B.
+    pub shares: Vec<f32>,
+    /// Weight of the other prediction, B.
+    pub own: Vec<f32>,
+    /// What is added, B.
+    pub offset: Vec<f32>,
+}
+
+impl Blend {
+    /// The regression alone.
+    pub fn alone(regression: Regression) -> Self {
+        let bands = regression.bands();
+        Blend {
+            regression: Some(regression),
+            shares: vec![1.0; bands],
+            own: vec![0.0; bands],
+            offset: vec![0.0; bands],
+        }
+    }
+
+    /// Blends the spectra of `hsi` (pixels × B), whose colours are `msi` (pixels × b).
+    pub fn apply(&self, msi: &[f32], hsi: &mut [f32]) {
+        let bands = self.own.len();
+        let b = msi.len() / (hsi.len() / bands).max(1);
+        let regression = self.regression.as_ref();
+        let regression = regression.filter(|_| self.shares.iter().any(|&share| share != 0.0));
+        hsi.par_chunks_exact_mut(bands)
+            .zip(msi.par_chunks_exact(b.max(1)))
+            .with_min_len(256)
+            .for_each_init(
+                || (vec![0.0; monomials(b)], vec![0.0; bands]),
+                |(row, spectrum), (out, pixel)| {
+                    if let Some(regression) = regression {
+                        regression.predict(row, pixel, spectrum);
+                    }
+                    for (j, z) in out.iter_mut().enumerate() {
+                        *z = self.own[j] * *z + self.shares[j] * spectrum[j] + self.offset[j];
+                    }
+                },
+            );
     }
 }

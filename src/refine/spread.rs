@@ -5,7 +5,6 @@
 //! (K + νI) α = r on the LR grid. Reach and width of colour are those whose leave-one-out prediction of LR pixels is
 //! best; where none predicts, the residual is no more than noise of its own pixel and plain interpolation has to do.
 
-use nalgebra::DMatrix;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -15,17 +14,7 @@ use crate::error::Result;
 use crate::interrupt;
 
 /// ν: variance of what a kernel cannot explain, relative to what it can.
-const NUGGET: f64 = 0.03;
-/// Reaches that are tried, LR pixels.
-const RADII: [f64; 3] = [2.5, 4.0, Guide::MAX_RADIUS];
-/// Widths of colour that are tried, in standard deviations of the MSI.
-const WIDTHS: [f64; 3] = [0.5, 1.0, 2.0];
-/// Side of the part of the LR grid on which they are compared.
-const SAMPLE_SIDE: usize = 20;
-/// Fewest LR pixels to compare on.
-const FEWEST_PIXELS: usize = 16;
-/// A guide must predict better than this, relative to predicting zero.
-const WORTH: f64 = 0.98;
+pub(super) const NUGGET: f64 = 0.03;
 /// Squared error of the linear system relative to its right side, and the most steps toward it. Back-projection
 /// follows, so more is of no use.
 const TOLERANCE: f64 = 1e-4;
@@ -36,8 +25,6 @@ const VECTOR_BYTES: usize = 192 << 20;
 const SCRATCH_BANDS: usize = 32;
 /// LR pixels that are summed at once.
 const CHUNK: usize = 2048;
-/// Rows and columns from which on a matrix is inverted by parts of it.
-const BLOCK: usize = 48;
 
 /// LR pixels with their colours.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +42,8 @@ pub struct Lattice<'a> {
 }
 
 impl Lattice<'_> {
-    fn kernel(&self, guide: Guide, k: usize, l: usize) -> f64 {
+    /// What two LR pixels have in common.
+    pub(super) fn kernel(&self, guide: Guide, k: usize, l: usize) -> f64 {
         let b = self.colours.len() / self.usable.len();
         let (dr, dc) = (
             (k / self.columns).abs_diff(l / self.columns) as f64,
@@ -67,208 +55,6 @@ impl Lattice<'_> {
             .map(|(&x, &y)| f64::from(x - y).powi(2))
             .sum();
         guide.kernel(dr * dr + dc * dc, colour2)
-    }
-
-    /// Usable pixels of some parts of the grid: of its middle, or where it is large, of each quarter's middle.
-    fn samples(&self) -> Vec<Vec<usize>> {
-        let middles = |length: usize| {
-            let parts = if length >= 2 * SAMPLE_SIDE { 2 } else { 1 };
-            let side = (length / parts).min(SAMPLE_SIDE);
-            (0..parts).map(move |part| {
-                let first = length * (2 * part + 1) / (2 * parts) - side / 2;
-                first..first + side
-            })
-        };
-        middles(self.rows)
-            .flat_map(|rows| middles(self.columns).map(move |columns| (rows.clone(), columns)))
-            .map(|(rows, columns)| {
-                rows.flat_map(|r| columns.clone().map(move |c| r * self.columns + c))
-                    .filter(|&k| self.usable[k])
-                    .collect()
-            })
-            .filter(|sample: &Vec<usize>| sample.len() >= FEWEST_PIXELS)
-            .collect()
-    }
-
-    /// Rows `sample` of images on the LR grid (each n × B), side by side.
-    fn part(&self, sample: &[usize], images: &[&[f32]]) -> DMatrix<f64> {
-        let bands = images.first().map_or(0, |image| image.len() / self.usable.len());
-        DMatrix::from_fn(sample.len(), bands * images.len(), |k, j| {
-            f64::from(images[j / bands][sample[k] * bands + j % bands])
-        })
-    }
-}
-
-/// The guides that are tried, ready to predict LR pixels from their neighbours: made once for all residuals of a lattice.
-pub struct Predictor<'a> {
-    lattice: Lattice<'a>,
-    samples: Vec<Vec<usize>>,
-    /// (K + νI)⁻¹ on every sample for every guide; none where there are too few pixels to compare on.
-    guides: Vec<(Guide, Vec<DMatrix<f64>>)>,
-}
-
-impl<'a> Predictor<'a> {
-    /// Of a lattice.
-    pub fn new(lattice: Lattice<'a>) -> Self {
-        let samples = lattice.samples();
-        let mut guides = Vec::new();
-        if !samples.is_empty() && lattice.colour_variance > 0.0 {
-            guides.extend(RADII.iter().flat_map(|&radius| {
-                WIDTHS.iter().map(move |&width| Guide {
-                    radius,
-                    precision: 1.0 / (2.0 * width * width * lattice.colour_variance),
-                })
-            }));
-        }
-        let inverted = |guide: Guide, sample: &Vec<usize>| {
-            let n = sample.len();
-            let kernel = |a, b| lattice.kernel(guide, sample[a], sample[b]);
-            let mut system = DMatrix::from_fn(n, n, |a, b| if a < b { 0.0 } else { kernel(a, b) });
-            (0..n).for_each(|k| system[(k, k)] += NUGGET);
-            system.fill_upper_triangle_with_lower_triangle();
-            inverse(system)
-        };
-        let inverses = guides.into_par_iter().filter_map(|guide| {
-            let inverses: Option<Vec<_>> = samples.iter().map(|sample| inverted(guide, sample)).collect();
-            Some((guide, inverses?))
-        });
-        Predictor {
-            guides: inverses.collect(),
-            lattice,
-            samples,
-        }
-    }
-
-    /// The rows of `images` (each n × B, side by side) that are predicted, of one sample after the other.
-    fn predicted(&self, images: &[&[f32]]) -> Vec<DMatrix<f64>> {
-        let parts = self
-            .samples
-            .iter()
-            .map(|sample| self.lattice.part(sample, images));
-        parts.collect()
-    }
-
-    /// For every guide, what `judge` says of the errors of predicting each of these rows from all others,
-    /// α_k / (K + νI)⁻¹_kk.
-    fn errors<R: Send>(
-        &self,
-        predicted: &[DMatrix<f64>],
-        judge: impl Fn(&[DMatrix<f64>]) -> R + Sync,
-    ) -> Vec<(Guide, R)> {
-        let judged = self.guides.par_iter().map(|(guide, inverses)| {
-            let errors = inverses.iter().zip(predicted).map(|(inverse, right)| {
-                let mut error = inverse * right;
-                for (k, mut row) in error.row_iter_mut().enumerate() {
-                    row /= inverse[(k, k)];
-                }
-                error
-            });
-            (*guide, judge(&errors.collect::<Vec<_>>()))
-        });
-        judged.collect()
-    }
-
-    /// The guide that predicts LR pixels of `residuals` (n × B, row-major) best from their neighbours, and the error
-    /// of its prediction relative to predicting zero; `None` where no guide is worth it.
-    pub fn choose(&self, residuals: &[f32]) -> Option<(Guide, f64)> {
-        let square = |parts: &[DMatrix<f64>]| parts.iter().map(DMatrix::norm_squared).sum::<f64>();
-        let predicted = self.predicted(&[residuals]);
-        let power = square(&predicted);
-        if power <= 0.0 {
-            return None;
-        }
-        let errors = self.errors(&predicted, square).into_iter();
-        errors
-            .map(|(guide, error)| (guide, (error / power).sqrt()))
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-            .filter(|&(_, error)| error < WORTH)
-    }
-
-    /// Share of a second prior in a blend of two, for every band, from the residuals that each leaves (n × B,
-    /// row-major): those with which the blend's residual is predicted best from its neighbours, which is what decides
-    /// once it is spread. Prediction is linear in the residuals, so the best share is closed form for every guide. All
-    /// 0 where no guide is worth it: the residual itself is no judge between two that have both been fitted to it.
-    pub fn second_share(&self, first: &[f32], second: &[f32]) -> Vec<f64> {
-        let predicted = self.predicted(&[first, second]);
-        let bands = first.len() / self.lattice.usable.len();
-        let power = Products::of(&predicted);
-        let best = self
-            .errors(&predicted, Products::of)
-            .into_iter()
-            .filter_map(|(_, errors)| {
-                let shares: Vec<f64> = errors.iter().map(Products::best_share).collect();
-                let sum =
-                    |of: &[Products]| -> f64 { of.iter().zip(&shares).map(|(p, &s)| p.of_blend(s)).sum() };
-                let left = sum(&errors);
-                (left < WORTH * WORTH * sum(&power)).then_some((shares, left))
-            })
-            .min_by(|a, b| a.1.total_cmp(&b.1));
-        best.map_or_else(|| vec![0.0; bands], |(shares, _)| shares)
-    }
-}
-
-/// The inverse of a symmetric positive definite matrix, by that of its first half and of what is left of the other: nearly
-/// all of it is products, which are several times as fast as substitution. `None` where rounding makes a part indefinite.
-fn inverse(matrix: DMatrix<f64>) -> Option<DMatrix<f64>> {
-    let n = matrix.nrows();
-    if n <= BLOCK {
-        return Some(matrix.cholesky()?.inverse());
-    }
-    let (half, rest) = (n / 2, n - n / 2);
-    let beside = matrix.view((0, half), (half, rest));
-    let first = inverse(matrix.view((0, 0), (half, half)).into_owned())?;
-    let carried = &first * beside;
-    let second = inverse(matrix.view((half, half), (rest, rest)) - beside.transpose() * &carried)?;
-    let corner = &carried * -&second;
-    let mut whole = DMatrix::zeros(n, n);
-    whole
-        .view_mut((0, 0), (half, half))
-        .copy_from(&(first - &corner * carried.transpose()));
-    whole.view_mut((half, 0), (rest, half)).tr_copy_from(&corner);
-    whole.view_mut((0, half), (half, rest)).copy_from(&corner);
-    whole.view_mut((half, half), (rest, rest)).copy_from(&second);
-    Some(whole)
-}
-
-/// ‖a‖², a·b and ‖b‖² of one band of two images.
-#[derive(Debug, Clone, Copy, Default)]
-struct Products {
-    first: f64,
-    both: f64,
-    second: f64,
-}
-
-impl Products {
-    /// Of every band of images that stand side by side, summed over `parts`.
-    fn of(parts: &[DMatrix<f64>]) -> Vec<Products> {
-        let bands = parts.first().map_or(0, |part| part.ncols() / 2);
-        let mut products = vec![Products::default(); bands];
-        for part in parts {
-            for (j, sums) in products.iter_mut().enumerate() {
-                let (a, b) = (part.column(j), part.column(bands + j));
-                sums.first += a.norm_squared();
-                sums.both += a.dot(&b);
-                sums.second += b.norm_squared();
-            }
-        }
-        products
-    }
-
-    /// ‖(1 − share) a + share b‖².
-    fn of_blend(&self, share: f64) -> f64 {
-        let rest = 1.0 - share;
-        rest * rest * self.first + 2.0 * share * rest * self.both + share * share * self.second
-    }
-
-    /// The share in 0..=1 for which the blend is smallest; 0 where it does not matter.
-    fn best_share(&self) -> f64 {
-        let curvature = self.first - 2.0 * self.both + self.second;
-        let share = (self.first - self.both) / curvature;
-        if share.is_finite() {
-            share.clamp(0.0, 1.0)
-        } else {
-            0.0
-        }
     }
 }
 
@@ -509,23 +295,6 @@ fn add_scaled(y: &mut [f32], factor: &[f32], x: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // The inverse times the matrix is 1 up to the rounding of n terms at a condition below n / NUGGET.
-    #[test]
-    fn matrices_are_inverted_by_parts() {
-        for n in [1, BLOCK, BLOCK + 1, 2 * BLOCK + 3, 5 * BLOCK + 2] {
-            let alike =
-                |a: usize, b: usize| (-(a.abs_diff(b) as f64) / 9.0).exp() * (a * b % 7 + 1) as f64 / 7.0;
-            let half = DMatrix::from_fn(n, n, |a, b| if b <= a { alike(a, b) } else { 0.0 });
-            let matrix = &half * half.transpose() / n as f64 + DMatrix::identity(n, n) * NUGGET;
-            let found = inverse(matrix.clone()).unwrap();
-            let error = (&found * &matrix - DMatrix::identity(n, n)).amax();
-            assert!(error < 1e-11, "{n}: {error}");
-            let asymmetry = (&found - found.transpose()).amax() / found.amax();
-            assert!(asymmetry < 1e-13, "{n}: {asymmetry}");
-        }
-        assert!(inverse(DMatrix::from_element(BLOCK + 9, BLOCK + 9, 1.0)).is_none());
-    }
 
     // Bit by bit, with the vectors of this machine and without any.
     #[test]

@@ -1,0 +1,365 @@
+//! How the predictions of a prior are weighed: what each says of LR pixels that it has not seen.
+
+use std::ops::Range;
+
+use nalgebra::DMatrix;
+use ndarray::{Array3, ArrayView3, s};
+
+use crate::coordination::crossfit::CrossFit;
+use crate::coordination::model::Model;
+use crate::coordination::prior::{MixedPrior, MixtureReport, Shares};
+use crate::coordination::reconstruct::reconstruct_rows;
+use crate::coordination::scene::Scene;
+use crate::engine::{Engine, Output};
+use crate::error::Result;
+use crate::evidence::expectation::{ErrorField, expect};
+use crate::evidence::folds::{FOLDS, folds};
+use crate::interrupt;
+use crate::refine::consistency::variance;
+use crate::refine::prediction::{Mixture, Predictor, Sample};
+use crate::refine::regression::{Blend, Regression};
+use crate::refine::spread::Lattice;
+use crate::sensor::observe::blur_samples;
+
+/// Pairs of pixels that a held-out regression is fitted to at most.
+const MOST_PAIRS: usize = 16_384;
+
+/// Weighs the predictions of a scene. `lr_msi` is (Y∗C)↓. Without cross-fitted members `model` is judged by pixels that it may have
+/// seen.
+///
+/// # Errors
+/// As [`reconstruct_rows`].
+pub fn weigh(
+    engine: &dyn Engine<f32>,
+    model: Model,
+    (scene, lr_msi): (&Scene, ArrayView3<f32>),
+    crossfit: Option<&CrossFit>,
+) -> Result<MixedPrior> {
+    let held_out = HeldOut::new(&model, scene, lr_msi, crossfit);
+    let colours = lr_msi.as_standard_layout();
+    let (rows, columns, _) = lr_msi.dim();
+    let usable: Vec<bool> = scene.usable(model.geometry).iter().copied().collect();
+    let predictor = Predictor::new(Lattice {
+        rows,
+        columns,
+        colours: colours.as_slice().unwrap_or_default(),
+        colour_variance: variance(scene.hr_msi.view()),
+        usable: &usable,
+    });
+    let mean = held_out.mean(predictor.samples());
+    let images: Vec<Vec<DMatrix<f64>>> = predictor
+        .samples()
+        .iter()
+        .map(|sample| {
+            interrupt::check()?;
+            let mut images = held_out.images(engine, &model, sample)?;
+            for image in &mut images {
+                image.row_iter_mut().for_each(|mut row| row -= mean.transpose());
+            }
+            Ok(images)
+        })
+        .collect::<Result<_>>()?;
+    let mixture = predictor.mixture(&images);
+    let fields: Vec<ErrorField> = predictor
+        .samples()
+        .iter()
+        .zip(images.into_iter().zip(&mixture.errors))
+        .map(|(sample, (images, errors))| {
+            let mut observed = images.into_iter().next().unwrap_or_default();
+            observed
+                .row_iter_mut()
+                .for_each(|mut row| row += mean.transpose());
+            ErrorField {
+                places: sample.pixels.iter().map(|p| (p / columns, p % columns)).collect(),
+                errors: errors.clone(),
+                observed,
+            }
+        })
+        .collect();
+    let report = MixtureReport {
+        weights: held_out.names.iter().cloned().zip(means(&mixture)).collect(),
+        by_band: (0..held_out.names.len())
+            .map(|k| mixture.weights.bands.iter().map(|w| w[k]).collect())
+            .collect(),
+        expected: expect(&fields, scene.scale, &peaks(scene, lr_msi, &usable)),
+    };
+    let (model, blend, folds) = held_out.mixed(model, &mixture, mean.as_slice());
+    Ok(MixedPrior {
+        model,
+        blend: Some(blend),
+        folds,
+        report: Some(report),
+    })
+}
+
+/// The largest sample that every band of the result may be expected to have: X's, times what the MSI's own largest samples gain
+/// where pixels are not averaged (mean over its bands).
+fn peaks(scene: &Scene, lr_msi: ArrayView3<f32>, usable: &[bool]) -> Vec<f64> {
+    let (_, columns, bands) = scene.lr_hsi.dim();
+    let raise = |peaks: &mut [f64], pixel: &mut dyn Iterator<Item = f32>| {
+        peaks
+            .iter_mut()
+            .zip(pixel)
+            .for_each(|(p, x)| *p = p.max(f64::from(x)));
+    };
+    let b = lr_msi.dim().2;
+    let (mut peaks, mut low, mut high) = (vec![0.0; bands], vec![0.0; b], vec![0.0; b]);
+    for (k, _) in usable.iter().enumerate().filter(|(_, ok)| **ok) {
+        let (r, c) = (k / columns, k % columns);
+        raise(&mut peaks, &mut scene.lr_hsi.pixel(r, c).iter().copied());
+        raise(&mut low, &mut lr_msi.slice(s![r, c, ..]).iter().copied());
+    }
+    for (at, _) in scene.hr_valid.indexed_iter().filter(|(_, ok)| **ok) {
+        raise(&mut high, &mut scene.hr_msi.pixel(at.0, at.1).iter().copied());
+    }
+    let gains = high
+        .iter()
+        .zip(&low)
+        .filter(|(_, low)| **low > 0.0)
+        .map(|(high, low)| high / low);
+    let (sum, count) = gains.fold((0.0, 0usize), |(s, n), gain| (s + gain, n + 1));
+    let gain = if count > 0 { sum / count as f64 } else { 1.0 };
+    peaks.into_iter().map(|peak| peak * gain.max(1.0)).collect()
+}
+
+/// Mean weight of each prediction over the bands.
+fn means(mixture: &Mixture) -> Vec<f64> {
+    let bands = &mixture.weights.bands;
+    let count = bands.first().map_or(0, Vec::len);
+    (0..count)
+        .map(|k| bands.iter().map(|w| w[k]).sum::<f64>() / bands.len() as f64)
+        .collect()
+}
+
+/// Predictions of LR pixels that have not seen them.
+struct HeldOut<'a> {
+    scene: &'a Scene,
+    lr_msi: ArrayView3<'a, f32>,
+    crossfit: Option<&'a CrossFit>,
+    /// The fold of every LR pixel in the grid's order.
+    folds: Vec<u8>,
+    /// Fitted to all LR pixels, and to all but those of each fold; none where there are no pixels.
+    quadratic: Option<(Regression, Vec<Regression>)>,
+    /// What the predictions are called.
+    names: Vec<String>,
+}
+
+impl<'a> HeldOut<'a> {
+    fn new(
+        model: &Model,
+        scene: &'a Scene,
+        lr_msi: ArrayView3<'a, f32>,
+        crossfit: Option<&'a CrossFit>,
+    ) -> Self {
+        let (rows, columns, _) = lr_msi.dim();
+        let folds = match crossfit {
+            Some(fit) => fit.folds.iter().copied().collect(),
+            None => folds(rows * columns, model.config.seed),
+        };
+        let usable = scene.usable(model.geometry);
+        let places: Vec<(usize, usize)> = usable
+            .indexed_iter()
+            .filter(|(_, ok)| **ok)
+            .map(|(at, _)| at)
+            .collect();
+        let pair = |&(r, c): &(usize, usize)| {
+            let msi = lr_msi.slice_move(s![r, c, ..]).to_slice();
+            msi.map(|msi| (msi, scene.lr_hsi.pixel(r, c)))
+        };
+        let every = places.len().div_ceil(MOST_PAIRS).max(1);
+        let without = |fold: usize| {
+            let others = places.iter().step_by(every);
+            Regression::fit(
+                others
+                    .filter(|(r, c)| usize::from(folds[r * columns + c]) != fold)
+                    .filter_map(pair),
+            )
+        };
+        let all = Regression::fit(places.iter().filter_map(pair));
+        let quadratic = all.zip((0..FOLDS).map(without).collect());
+        let mut names = Vec::new();
+        if quadratic.is_some() {
+            names.push("quadratic regression".to_owned());
+        }
+        match crossfit {
+            None => names.push("network".to_owned()),
+            Some(fit) => {
+                if model.architecture.linear_path {
+                    names.push("linear regression".to_owned());
+                }
+                names.extend(
+                    fit.lengths
+                        .iter()
+                        .map(|l| format!("network of {} steps", l.steps)),
+                );
+            }
+        }
+        HeldOut {
+            scene,
+            lr_msi,
+            crossfit,
+            folds,
+            quadratic,
+            names,
+        }
+    }
+
+    /// Mean spectrum of the samples' pixels.
+    fn mean(&self, samples: &[Sample]) -> nalgebra::DVector<f64> {
+        let (_, columns, bands) = self.scene.lr_hsi.dim();
+        let pixels: Vec<usize> = samples.iter().flat_map(|s| s.pixels.iter().copied()).collect();
+        let mut mean = nalgebra::DVector::zeros(bands);
+        for &p in &pixels {
+            let spectrum = self.scene.lr_hsi.pixel(p / columns, p % columns);
+            mean.iter_mut()
+                .zip(spectrum)
+                .for_each(|(m, &x)| *m += f64::from(x));
+        }
+        mean / pixels.len().max(1) as f64
+    }
+
+    /// The observed pixels of a sample and each prediction of them, pixels × B, in the order of `names`.
+    fn images(&self, engine: &dyn Engine<f32>, model: &Model, sample: &Sample) -> Result<Vec<DMatrix<f64>>> {
+        let (_, columns, bands) = self.scene.lr_hsi.dim();
+        let place = |p: usize| (p / columns, p % columns);
+        let of = |spectrum: &dyn Fn(usize) -> Vec<f32>| {
+            let mut image = DMatrix::zeros(sample.pixels.len(), bands);
+            for (k, &p) in sample.pixels.iter().enumerate() {
+                let spectrum = spectrum(p);
+                image
+                    .row_mut(k)
+                    .iter_mut()
+                    .zip(&spectrum)
+                    .for_each(|(x, &s)| *x = f64::from(s));
+            }
+            image
+        };
+        let colour = |p: usize| {
+            let (r, c) = place(p);
+            self.lr_msi.slice(s![r, c, ..]).to_vec()
+        };
+        let mut images = vec![of(&|p| self.scene.lr_hsi.pixel(place(p).0, place(p).1).to_vec())];
+        let at = |image: &Array3<f32>, p: usize| {
+            let (r, c) = place(p);
+            image
+                .slice(s![r - sample.rows.start, c - sample.columns.start, ..])
+                .to_vec()
+        };
+        if let Some((_, without)) = &self.quadratic {
+            let made = without.iter().map(|regression| {
+                let alone = Blend::alone(regression.clone());
+                self.blurred(model, sample, &mut |part, out| {
+                    alone.apply(part.as_slice().unwrap_or_default(), out);
+                    Ok(())
+                })
+            });
+            let made: Vec<Array3<f32>> = made.collect::<Result<_>>()?;
+            images.push(of(&|p| at(&made[usize::from(self.folds[p])], p)));
+        }
+        let Some(fit) = self.crossfit else {
+            let made = self.observed(engine, model, sample)?;
+            images.push(of(&|p| at(&made, p)));
+            return Ok(images);
+        };
+        if let (true, Some(length)) = (model.architecture.linear_path, fit.lengths.last()) {
+            let stride = model.architecture.band_stride();
+            images.push(of(&|p| {
+                let map = &length.folds[usize::from(self.folds[p])].state.linear;
+                let colour = colour(p);
+                let inputs = colour.iter().chain([&1.0]).enumerate();
+                (0..bands)
+                    .map(|band| inputs.clone().map(|(j, y)| map[j * stride + band] * y).sum())
+                    .collect()
+            }));
+        }
+        for length in &fit.lengths {
+            let made = length
+                .folds
+                .iter()
+                .map(|fold| self.observed(engine, fold, sample));
+            let made: Vec<Array3<f32>> = made.collect::<Result<_>>()?;
+            images.push(of(&|p| at(&made[usize::from(self.folds[p])], p)));
+        }
+        Ok(images)
+    }
+
+    /// (Ẑ∗C)↓ of a model on the LR rows and columns of a sample.
+    fn observed(&self, engine: &dyn Engine<f32>, model: &Model, sample: &Sample) -> Result<Array3<f32>> {
+        self.blurred(model, sample, &mut |part, out| {
+            reconstruct_rows(engine, model, part, 0..part.dim().0, Output::Mean, out)
+        })
+    }
+
+    /// What `make` makes of the HR pixels of a sample (and those around it that the PSF sees), as LR pixels: so it shows where
+    /// a prediction goes astray on colours that no LR pixel has.
+    fn blurred(
+        &self,
+        model: &Model,
+        sample: &Sample,
+        make: &mut dyn FnMut(ArrayView3<f32>, &mut [f32]) -> Result<()>,
+    ) -> Result<Array3<f32>> {
+        let (rows, columns, _) = self.lr_msi.dim();
+        let geometry = model.geometry;
+        let (scale, start) = (geometry.scale, geometry.window_start());
+        let beyond = (start + geometry.window() as isize - scale as isize)
+            .max(-start)
+            .max(0) as usize;
+        let around = beyond.div_ceil(scale);
+        let wide = |part: &Range<usize>, length: usize| {
+            part.start.saturating_sub(around)..(part.end + around).min(length)
+        };
+        let (near_rows, near_columns) = (wide(&sample.rows, rows), wide(&sample.columns, columns));
+        let hr_msi = self.scene.hr_msi.view();
+        let part = hr_msi.slice(s![
+            near_rows.start * scale..near_rows.end * scale,
+            near_columns.start * scale..near_columns.end * scale,
+            ..
+        ]);
+        let part = part.as_standard_layout();
+        let (height, width, _) = part.dim();
+        let mut made = Array3::zeros((height, width, model.architecture.bands));
+        if let Some(out) = made.as_slice_mut() {
+            make(part.view(), out)?;
+        }
+        let low = blur_samples(made.view(), &model.psf(), scale)?;
+        let inner = |part: &Range<usize>, near: &Range<usize>| part.start - near.start..part.end - near.start;
+        let (r, c) = (
+            inner(&sample.rows, &near_rows),
+            inner(&sample.columns, &near_columns),
+        );
+        Ok(low.slice_move(s![r, c, ..]))
+    }
+
+    /// The mixture as a model, what stands beside it, and the model of each fold's members; `mean` is the spectrum that the rest of
+    /// the weights stands for.
+    fn mixed(self, model: Model, mixture: &Mixture, mean: &[f64]) -> (Model, Blend, Vec<Model>) {
+        let bands = &mixture.weights.bands;
+        let mut columns =
+            (0..self.names.len()).map(|k| bands.iter().map(|w| w[k] as f32).collect::<Vec<f32>>());
+        let mut take = || columns.next().unwrap_or_default();
+        let offset = bands.iter().zip(mean);
+        let mut blend = Blend {
+            regression: None,
+            shares: vec![0.0; bands.len()],
+            own: vec![1.0; bands.len()],
+            offset: offset
+                .map(|(w, m)| ((1.0 - w.iter().sum::<f64>()) * m) as f32)
+                .collect(),
+        };
+        if let Some((all, _)) = self.quadratic {
+            blend.shares = take();
+            blend.regression = Some(all);
+        }
+        let Some(fit) = self.crossfit else {
+            blend.own = take();
+            return (model, blend, Vec::new());
+        };
+        let linear = model.architecture.linear_path.then(&mut take);
+        let lengths: Vec<Vec<f32>> = fit.lengths.iter().map(|_| take()).collect();
+        let weights = Shares { linear, lengths };
+        let folds = (0..FOLDS)
+            .map(|fold| weights.composed(&model, fit, Some(fold)))
+            .collect();
+        (weights.composed(&model, fit, None), blend, folds)
+    }
+}
