@@ -17,21 +17,37 @@ const RESPONSES = #{BANDS * MSI}u;
 
 var<workgroup> partial: array<f32, 128>;
 
-// Sum over every SLICES-th window of word `at` of their records.
+// Sum over every SLICES-th window of word `at` of their records; four at a time, whose loads need not wait for each
+// other, here and below.
 fn over_windows(slice: u32, at: u32) -> f32 {
-    var sum = 0.0;
-    for (var n = slice; n < step.hr_count; n += SLICES) {
-        sum += windows[n * #{4 * WINDOW_RECORD}u + at];
+    var sum = vec4<f32>(0.0);
+    for (var n = slice; n < step.hr_count; n += 4u * SLICES) {
+#for U in 0..4
+        let n#{U} = n + #{U}u * SLICES;
+        let x#{U} = windows[min(n#{U}, step.hr_count - 1u) * #{4 * WINDOW_RECORD}u + at];
+#end
+        let there = vec4<u32>(n0, n1, n2, n3) < vec4<u32>(step.hr_count);
+        sum += select(vec4<f32>(0.0), vec4<f32>(x0, x1, x2, x3), there);
     }
-    return sum;
+    return (sum.x + sum.y) + (sum.z + sum.w);
 }
 
-fn over_pixels(slice: u32, at: u32) -> f32 {
-    var sum = 0.0;
-    for (var n = slice; n < step.lr_count; n += SLICES) {
-        sum += observations[n * #{3 * MSI + 6}u + at];
+// The same of word `at` of the LR pixels' observations, each times its sample of band `band` or one.
+fn over_pixels(slice: u32, at: u32, band: u32) -> f32 {
+    var sum = vec4<f32>(0.0);
+    for (var n = slice; n < step.lr_count; n += 4u * SLICES) {
+#for U in 0..4
+        let n#{U} = n + #{U}u * SLICES;
+        let clamped#{U} = min(n#{U}, step.lr_count - 1u);
+        var x#{U} = observations[clamped#{U} * #{3 * MSI + 6}u + at];
+        if band < BANDS {
+            x#{U} *= lr_hsi[batch[step.lr_first + clamped#{U}] * PADDED + band];
+        }
+#end
+        let there = vec4<u32>(n0, n1, n2, n3) < vec4<u32>(step.lr_count);
+        sum += select(vec4<f32>(0.0), vec4<f32>(x0, x1, x2, x3), there);
     }
-    return sum;
+    return (sum.x + sum.y) + (sum.z + sum.w);
 }
 
 // A slice of entry `e`: gradient of term 2 to the responses (b, B), of term 3 likewise, then term 1, its gradients to
@@ -43,18 +59,13 @@ fn entry(slice: u32, e: u32) -> f32 {
         if e < RESPONSES {
             return over_windows(slice, (6u + j) * PADDED + band);
         }
-        var sum = 0.0;
-        for (var n = slice; n < step.lr_count; n += SLICES) {
-            let x = lr_hsi[batch[step.lr_first + n] * PADDED + band];
-            sum += x * observations[n * #{3 * MSI + 6}u + 2u * MSI + j];
-        }
-        return sum;
+        return over_pixels(slice, 2u * MSI + j, band);
     }
     let tail = e - 2u * RESPONSES;
     if tail < 7u {
         return over_windows(slice, #{4 * WINDOW_TAIL}u + tail);
     }
-    return over_pixels(slice, 3u * MSI + tail - 7u);
+    return over_pixels(slice, 3u * MSI + tail - 7u, BANDS);
 }
 
 @compute @workgroup_size(128)

@@ -17,28 +17,48 @@ const SCRATCH = #{4 * (5 + 8 * MSI)}u;
 // Behind the sums of the responses: term 1, its 5 gradients, term 2; term 3, its 5 gradients.
 const TAILS = #{4 * (5 + 8 * MSI) + 2 * BANDS * MSI}u;
 
-// Gradient of term 2 (`term` 0) or 3 (`term` 1) to mean and width of Gaussian k of column j, before the scale.
-fn mixture_gradient(term: u32, j: u32, k: u32) -> vec2<f32> {
+// Invocations that share a gradient's bands.
+const SHARING = 8u;
+// Gradients side by side.
+const ABREAST = #{WG / 8}u;
+
+var<workgroup> partial: array<vec2<f32>, #{WG}>;
+
+// Sum of `share` over the invocations that share a gradient, in their order.
+fn shared_sum(lane: u32, share: vec2<f32>) -> vec2<f32> {
+    workgroupBarrier();
+    partial[lane] = share;
+    workgroupBarrier();
+    var sum = vec2<f32>(0.0);
+    for (var k = 0u; k < SHARING; k++) {
+        sum += partial[lane / SHARING * SHARING + k];
+    }
+    return sum;
+}
+
+// Gradient of term 2 (`term` 0) or 3 (`term` 1) to mean and width of Gaussian k of column j, before the scale, by the
+// invocations that share it.
+fn mixture_gradient(lane: u32, term: u32, j: u32, k: u32) -> vec2<f32> {
     let to_response = SCRATCH + (term * MSI + j) * BANDS;
-    var mean_gradient = 0.0;
-    var total = 0.0;
-    for (var i = 0u; i < BANDS; i++) {
-        mean_gradient += sums[to_response + i] * srf[j * PADDED + i];
+    var share = vec2<f32>(0.0);
+    for (var i = lane % SHARING; i < BANDS; i += SHARING) {
+        share.x += sums[to_response + i] * srf[j * PADDED + i];
         for (var other = 0u; other < 4u; other++) {
             let z = (f32(i) - theta[5u + j * 4u + other]) / theta[#{5 + 4 * MSI}u + j * 4u + other];
-            total += exp(-0.5 * z * z);
+            share.y += exp(-0.5 * z * z);
         }
     }
+    let whole = shared_sum(lane, share);
     let mean = theta[5u + j * 4u + k];
     let width = theta[#{5 + 4 * MSI}u + j * 4u + k];
     var gradient = vec2<f32>(0.0);
-    for (var i = 0u; i < BANDS; i++) {
+    for (var i = lane % SHARING; i < BANDS; i += SHARING) {
         let z = (f32(i) - mean) / width;
-        let to_g = (sums[to_response + i] - mean_gradient) / total;
+        let to_g = (sums[to_response + i] - whole.x) / whole.y;
         let slope = to_g * exp(-0.5 * z * z) * z / width;
         gradient += vec2<f32>(slope, slope * z);
     }
-    return gradient;
+    return shared_sum(lane, gradient);
 }
 
 fn learned(k: u32) -> bool {
@@ -58,15 +78,21 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         sums[THETA + p] = 0.0;
         sums[2u * THETA + p] = sums[TAILS + 8u + p] * step.observation_scale;
     }
-    for (var q = lane; q < 8u * MSI; q += WG) {
-        let term = q / (4u * MSI);
-        let j = (q / 4u) % MSI;
-        let g = mixture_gradient(term, j, q % 4u) * select(step.response_scale, step.observation_scale, term == 1u);
-        let at = (1u + term) * THETA + 5u + q % (4u * MSI);
-        sums[at] = g.x;
-        sums[at + 4u * MSI] = g.y;
-        // Term 1 does not see the response.
-        sums[5u + q] = 0.0;
+    for (var round = 0u; round < #{(8 * MSI + WG / 8 - 1) / (WG / 8)}u; round++) {
+        // Past the last gradient it is computed again and dropped.
+        let q = round * ABREAST + lane / SHARING;
+        let known = min(q, 8u * MSI - 1u);
+        let term = known / (4u * MSI);
+        let j = (known / 4u) % MSI;
+        let g = mixture_gradient(lane, term, j, known % 4u)
+            * select(step.response_scale, step.observation_scale, term == 1u);
+        if q < 8u * MSI && lane % SHARING == 0u {
+            let at = (1u + term) * THETA + 5u + q % (4u * MSI);
+            sums[at] = g.x;
+            sums[at + 4u * MSI] = g.y;
+            // Term 1 does not see the response.
+            sums[5u + q] = 0.0;
+        }
     }
     if lane == 0u {
         let row = step.slot * #{3 + MEMBERS}u;

@@ -1,7 +1,7 @@
-// The HR pass of a window: encode, decode, sample, blur by the PSF and by its derivatives, respond by the SRF, and
-// the losses with their gradients to PSF and SRF; a workgroup a window. The sample lives in workgroup memory, a chunk
-// of pixels (one or two an invocation) and a tile of bands at a time, or all bands where they fit. Twin:
-// src/engine/cpu/hr_network.rs.
+// The HR pass of a part of a window: encode, decode, sample, respond by the SRF, and sum the sample against the PSF, its
+// derivatives and the signs of Y - Z R; a workgroup a part, whose sums `hr_window` adds up. The sample lives in workgroup
+// memory: of all bands where they fit, else of a tile of bands, and tiles are drawn twice, because the signs need all
+// bands first. Twin: src/engine/cpu/hr_network.rs.
 //
 // Without noise the decoder of sigma takes no part.
 #if HALF
@@ -15,11 +15,13 @@ enable wgpu_cooperative_matrix;
 @group(0) @binding(0) var<uniform> step: Step;
 @group(0) @binding(1) var<storage, read> batch: array<u32>;                 // (batches, windows)
 @group(0) @binding(2) var<storage, read> hr_msi: array<f32>;                // (windows, S, S, b)
-@group(0) @binding(3) var<storage, read> lr_hsi: array<vec4<f32>>;          // (windows, B)
-@group(0) @binding(4) var<storage, read> bank: array<f32>;                  // (6, K, K)
-@group(0) @binding(5) var<storage, read> srf: array<vec4<f32>>;             // (b, B)
-@group(0) @binding(6) var<storage, read> network: array<vec4<f32>>;         // (members, parameters), (b + 1, B)
+@group(0) @binding(3) var<storage, read> bank: array<f32>;                  // (6, K, K)
+@group(0) @binding(4) var<storage, read> srf: array<vec4<f32>>;             // (b, B)
+@group(0) @binding(5) var<storage, read> network: array<vec4<f32>>;         // (members, parameters), (b + 1, B)
+@group(0) @binding(6) var<storage, read_write> parts: array<vec4<f32>>;     // (HR windows, parts, record)
+#if KEEP
 @group(0) @binding(7) var<storage, read_write> windows: array<vec4<f32>>;   // (HR windows, record)
+#endif
 #if NOISE == 2
 @group(0) @binding(8) var<storage, read> noise: array<vec4<f32>>;           // (HR windows, S, S, B)
 #endif
@@ -39,7 +41,7 @@ enable wgpu_cooperative_matrix;
 #import "shared/noise.wgsl"
 
 const WG = #{WG}u;
-// Pixels of a chunk.
+// Pixels of a part.
 const CHUNK = #{WG * PIXELS}u;
 const AREA = #{SIDE * SIDE}u;
 const MSI = #{MSI}u;
@@ -54,44 +56,27 @@ const PITCH = #{PITCH}u;
 const PSFS = 6u;
 const COLUMNS = #{6 + MSI}u;
 
-var<workgroup> sample: array<vec4<f32>, #{PITCH * WG * PIXELS}>;         // (pixels of the chunk, quads held)
-var<workgroup> weight: array<f32, #{(6 + MSI) * WG * PIXELS}>;           // (columns, pixels of the chunk)
+var<workgroup> sample: array<vec4<f32>, #{PITCH * WG * PIXELS}>;         // (pixels, quads held); then sums of groups
+var<workgroup> weight: array<f32, #{(6 + MSI) * WG * PIXELS}>;           // (columns, pixels)
 
-// Puts a quad of bands of the chunk's pixel `p` into `sample` and adds its share of Z R to `response`.
-fn take(
-    p: u32,
-    index: u32,
-    quad: u32,
-    mean: vec4<f32>,
-#if WITH_STD
-    deviation: vec4<f32>,
-#endif
-    msi: ptr<function, array<f32, #{MSI + 1}>>,
-    response: ptr<function, array<f32, #{MSI}>>,
-) {
-    var z = mean;
-#if WITH_STD
-    z += deviation * epsilon(step.step, #{PURPOSE}u, index, index, quad);
-#endif
-#if LINEAR
-    z += linear_path(msi, quad);
-#endif
-    sample[p * PITCH + quad % HELD] = z;
-    for (var j = start(); j < MSI; j++) {
-        (*response)[j] += dot(z, srf[j * BAND_QUADS + quad]);
-    }
+// Adds the share of a quad of bands to Z R.
+fn respond(z: vec4<f32>, quad: u32, response: ptr<function, array<f32, #{MSI}>>) {
+#for J in 0..MSI
+    (*response)[#{J}] += dot(z, srf[#{J * BAND_QUADS}u + quad]);
+#end
 }
 
-// Draws the tile's bands of this invocation's pixels.
+// Draws the tile's bands of this invocation's pixels into `sample`, and adds their share of Z R. `index` is the number of
+// its first pixel in the batch.
 #if HALF
 fn draw(
     lane: u32,
     tile: u32,
     index: u32,
-    msi: ptr<function, array<f32, #{MSI + 1}>>,
+    msi: ptr<function, array<vec4<f32>, #{MSI / 4 + 1}>>,
     response: ptr<function, array<f32, #{MSI}>>,
 ) {
-    for (var part = start(); part < #{BAND_WIDTH / 4}u; part++) {
+    for (var part = rolled(); part < #{BAND_WIDTH / 4}u; part++) {
         let columns = tile * #{BAND_WIDTH / 4}u + part;
         if columns >= #{HALF_COLUMNS[MEAN] / 16}u {
             break;
@@ -101,19 +86,17 @@ fn draw(
         product_#{STD}(lane, 0u, columns, 1u);
 #endif
         workgroupBarrier();
-        for (var k = start(); k < min(4u, BAND_QUADS - 4u * columns); k++) {
-            let mean = activate(product_of(lane, 0u, k), #{SLOPE[MEAN]});
-            take(
-                lane,
-                index,
-                4u * columns + k,
-                mean,
+        for (var k = rolled(); k < min(4u, BAND_QUADS - 4u * columns); k++) {
+            let quad = 4u * columns + k;
+            var z = activate(product_of(lane, 0u, k), #{SLOPE[MEAN]});
 #if WITH_STD
-                activate(product_of(lane, 1u, k), #{SLOPE[STD]}),
+            z += activate(product_of(lane, 1u, k), #{SLOPE[STD]}) * epsilon(step.step, #{PURPOSE}u, index, index, quad);
 #endif
-                msi,
-                response,
-            );
+#if LINEAR
+            z += linear_path(msi, quad);
+#endif
+            sample[lane * PITCH + quad % HELD] = z;
+            respond(z, quad, response);
         }
         workgroupBarrier();
     }
@@ -124,20 +107,52 @@ fn draw(
     tile: u32,
 #for P in 0..PIXELS
     index#{P}: u32,
-    msi#{P}: ptr<function, array<f32, #{MSI + 1}>>,
-    mean_from#{P}: ptr<function, array<f32, #{LENGTH[FROM[MEAN]]}>>,
+    msi#{P}: ptr<function, array<vec4<f32>, #{MSI / 4 + 1}>>,
+    mean_from#{P}: ptr<function, array<vec4<f32>, #{LENGTH[FROM[MEAN]]}>>,
 #if WITH_STD
-    std_from#{P}: ptr<function, array<f32, #{LENGTH[FROM[STD]]}>>,
+    std_from#{P}: ptr<function, array<vec4<f32>, #{LENGTH[FROM[STD]]}>>,
 #endif
     response#{P}: ptr<function, array<f32, #{MSI}>>,
 #end
 ) {
     let member = step.member * #{PARAMETER_QUADS}u;
+#if HELD >= BAND_QUADS
+    let at = lane * PITCH + tile * WIDTH;
+#else
+    let at = lane * PITCH;
+#endif
+#if WITH_STD
+#for P in 0..PIXELS
+    var deviation#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
+#end
+    layer_#{STD}(
+        member,
+        tile,
+#for P in 0..PIXELS
+        std_from#{P},
+        &deviation#{P},
+#end
+    );
+#for K in 0..BAND_WIDTH
+#if BAND_TILES * BAND_WIDTH > BAND_QUADS
+    if tile * WIDTH + #{K}u < BAND_QUADS {
+#endif
+#for P in 0..PIXELS
+    sample[at + #{P * WG * PITCH + K}u] = deviation#{P}[#{K}];
+#end
+#if BAND_TILES * BAND_WIDTH > BAND_QUADS
+    }
+#endif
+#end
+    // One text for all normals: there is more in it than in a layer.
+    for (var k = rolled(); k < min(WIDTH, BAND_QUADS - tile * WIDTH); k++) {
+#for P in 0..PIXELS
+        sample[at + #{P * WG * PITCH}u + k] *= epsilon(step.step, #{PURPOSE}u, index#{P}, index#{P}, tile * WIDTH + k);
+#end
+    }
+#endif
 #for P in 0..PIXELS
     var mean#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
-#if WITH_STD
-    var deviation#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
-#endif
 #end
     layer_#{MEAN}(
         member,
@@ -147,98 +162,86 @@ fn draw(
         &mean#{P},
 #end
     );
-#if WITH_STD
-    layer_#{STD}(
-        member,
-        tile,
-#for P in 0..PIXELS
-        std_from#{P},
-        &deviation#{P},
-#end
-    );
+#for K in 0..BAND_WIDTH
+#if BAND_TILES * BAND_WIDTH > BAND_QUADS
+    if tile * WIDTH + #{K}u < BAND_QUADS {
 #endif
-    for (var k = start(); k < min(WIDTH, BAND_QUADS - tile * WIDTH); k++) {
-        let quad = tile * WIDTH + k;
 #for P in 0..PIXELS
-        take(
-            #{P * WG}u + lane,
-            index#{P},
-            quad,
-            mean#{P}[k],
+    var z#{K}_#{P} = mean#{P}[#{K}];
 #if WITH_STD
-            deviation#{P}[k],
+    z#{K}_#{P} += sample[at + #{P * WG * PITCH + K}u];
 #endif
-            msi#{P},
-            response#{P},
-        );
+#if LINEAR
+    z#{K}_#{P} += linear_path(msi#{P}, tile * WIDTH + #{K}u);
+#endif
+    sample[at + #{P * WG * PITCH + K}u] = z#{K}_#{P};
+    respond(z#{K}_#{P}, tile * WIDTH + #{K}u, response#{P});
 #end
+#if BAND_TILES * BAND_WIDTH > BAND_QUADS
     }
+#endif
+#end
 }
 #endif
 
-#if HELD >= BAND_QUADS
-// An invocation sums every group-th pixel of a chunk, for a quad of bands a round, against all columns at once: so a quad
-// of the sample is read once and sums stay in registers from chunk to chunk.
+// Sums the sample held, from quad `from_quad` on, against all columns: an invocation sums every group-th pixel of a quad
+// of bands (a round), so that a quad of the sample is read once. The groups are added up in their order.
 const LANES = #{LANES}u;
 const GROUPS = #{WG / LANES}u;
 
-fn accumulate(lane: u32, sums: ptr<function, array<vec4<f32>, #{ROUNDS * (6 + MSI)}>>) {
-    if lane >= GROUPS * LANES {
-        return;
-    }
-    for (var p = lane / LANES; p < CHUNK; p += GROUPS) {
-#for R in 0..ROUNDS
-        let z#{R} = sample[p * PITCH + min(lane % LANES + #{R}u * LANES, HELD - 1u)];
-#end
-#for C in 0..6 + MSI
-        let w#{C} = weight[#{C}u * CHUNK + p];
-#for R in 0..ROUNDS
-        (*sums)[#{R * (6 + MSI) + C}] += w#{C} * z#{R};
-#end
-#end
-    }
-}
-
-// Adds up the groups, in their order, into the window's record. `sample` is free for their sums.
-fn finish(lane: u32, record: u32, sums: ptr<function, array<vec4<f32>, #{ROUNDS * (6 + MSI)}>>) {
-#for R in 0..ROUNDS
-#for C in 0..6 + MSI
-    sample[lane] = (*sums)[#{R * (6 + MSI) + C}];
+fn accumulate(lane: u32, from_quad: u32, record: u32) {
     workgroupBarrier();
-    if lane < LANES && #{R}u * LANES + lane < HELD {
-        var sum = sample[lane];
-        for (var group = start() + 1u; group < GROUPS; group++) {
-            sum += sample[group * LANES + lane];
+#for R in 0..ROUNDS
+#for C in 0..6 + MSI
+    var sum#{R}_#{C} = vec4<f32>(0.0);
+#end
+#end
+    if lane < GROUPS * LANES {
+        for (var p = rolled() + lane / LANES; p < CHUNK; p += GROUPS) {
+#for R in 0..ROUNDS
+            let z#{R} = sample[p * PITCH + min(lane % LANES + #{R}u * LANES, HELD - 1u)];
+#end
+#for C in 0..6 + MSI
+            let w#{C} = weight[#{C}u * CHUNK + p];
+#for R in 0..ROUNDS
+            sum#{R}_#{C} += w#{C} * z#{R};
+#end
+#end
         }
-        windows[record + #{C}u * BAND_QUADS + #{R}u * LANES + lane] = sum;
     }
-    workgroupBarrier();
+#for R in 0..ROUNDS
+    let quad#{R} = from_quad + #{R}u * LANES + lane % LANES;
+    let there#{R} = #{R}u * LANES + lane % LANES < HELD && quad#{R} < BAND_QUADS;
+#if WG / LANES < 2
+    if lane < LANES && there#{R} {
+#for C in 0..6 + MSI
+        parts[record + #{C * BAND_QUADS}u + quad#{R}] = sum#{R}_#{C};
 #end
-#end
-}
+    }
 #else
-// Sums the sample held, from quad `from_quad` on, against columns first .. first + count, over the pixels of the chunk in
-// their order.
-fn accumulate(lane: u32, first: u32, count: u32, from_quad: u32, record: u32, fresh: bool) {
-    for (var pair = lane; pair < count * HELD; pair += WG) {
-        let k = pair % HELD;
-        let column = first + pair / HELD;
-        let quad = from_quad + k;
-        if quad < BAND_QUADS {
+#for A in 0..(6 + MSI + TOGETHER - 1) / TOGETHER
+    workgroupBarrier();
+#for C in A * TOGETHER..A * TOGETHER + TOGETHER
+#if C < 6 + MSI
+    sample[#{(C - A * TOGETHER) * WG}u + lane] = sum#{R}_#{C};
+#endif
+#end
+    workgroupBarrier();
+    // An invocation for each column and quad of bands.
+    for (var c = rolled() + lane / LANES; c < min(#{TOGETHER}u, COLUMNS - #{A * TOGETHER}u); c += GROUPS) {
+        if lane < GROUPS * LANES && there#{R} {
             var sum = vec4<f32>(0.0);
-            for (var p = start(); p < CHUNK; p++) {
-                sum += weight[column * CHUNK + p] * sample[p * PITCH + k];
+            for (var group = start(); group < GROUPS; group++) {
+                sum += sample[c * WG + group * LANES + lane % LANES];
             }
-            let at = record + column * BAND_QUADS + quad;
-            if fresh {
-                windows[at] = sum;
-            } else {
-                windows[at] += sum;
-            }
+            parts[record + (#{A * TOGETHER}u + c) * BAND_QUADS + quad#{R}] = sum;
         }
     }
-}
+#end
 #endif
+#end
+    workgroupBarrier();
+}
 
 @compute @workgroup_size(#{WG})
 fn main(
@@ -246,179 +249,131 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n = step.first_group + group.y * groups.x + group.x;
-    if n >= step.hr_count {
+    let number = step.first_group + group.y * groups.x + group.x;
+    if number >= step.hr_count * #{WINDOW_PARTS}u {
         return;
     }
+    let n = number / #{WINDOW_PARTS}u;
     let window = batch[step.hr_first + n];
-    let member = step.member * #{PARAMETER_QUADS}u;
-    let record = n * #{WINDOW_RECORD}u;
+    let record = number * #{PART_RECORD}u;
     var response_loss = 0.0;
-#if HELD >= BAND_QUADS
-    var sums: array<vec4<f32>, #{ROUNDS * (6 + MSI)}>;
-#endif
-    for (var chunk = start(); chunk < #{(SIDE * SIDE + WG * PIXELS - 1) / (WG * PIXELS)}u; chunk++) {
-        // Places past the last pixel repeat it with weight 0, so that all invocations reach the barriers.
+    // Places past the last pixel repeat it with weight 0, so that all invocations reach the barriers.
 #for P in 0..PIXELS
-        let place#{P} = chunk * CHUNK + #{P * WG}u + lane;
-        let inside#{P} = place#{P} < AREA;
-        let pixel#{P} = min(place#{P}, AREA - 1u);
-        let index#{P} = n * AREA + pixel#{P};
-        var msi#{P}: array<f32, #{MSI + 1}>;
-        for (var j = start(); j < MSI; j++) {
-            msi#{P}[j] = hr_msi[(window * AREA + pixel#{P}) * MSI + j];
+    let place#{P} = number % #{WINDOW_PARTS}u * CHUNK + #{P * WG}u + lane;
+    let inside#{P} = place#{P} < AREA;
+    let pixel#{P} = min(place#{P}, AREA - 1u);
+    let index#{P} = n * AREA + pixel#{P};
+    var msi#{P}: array<vec4<f32>, #{MSI / 4 + 1}>;
+#for J in 0..MSI
+    msi#{P}[#{J / 4}][#{J % 4}] = hr_msi[(window * AREA + pixel#{P}) * MSI + #{J}u];
+#end
+    msi#{P}[#{MSI / 4}][#{MSI % 4}] = 1.0;
+    // Differences wrap for pixels before the window of the PSF and then fail the comparison.
+    let row#{P} = pixel#{P} / #{SIDE}u;
+    let column#{P} = pixel#{P} % #{SIDE}u;
+    let kernel_row#{P} = row#{P} - #{KERNEL_AT}u;
+    let kernel_column#{P} = column#{P} - #{KERNEL_AT}u;
+    let in_kernel#{P} = inside#{P} && kernel_row#{P} < #{KERNEL}u && kernel_column#{P} < #{KERNEL}u;
+    let in_block#{P} = inside#{P} && row#{P} - #{BLOCK_AT}u < #{SCALE}u && column#{P} - #{BLOCK_AT}u < #{SCALE}u;
+    for (var c = start(); c < PSFS; c++) {
+        var w = 0.0;
+        if in_kernel#{P} {
+            w = bank[c * #{KERNEL * KERNEL}u + kernel_row#{P} * #{KERNEL}u + kernel_column#{P}];
         }
-        msi#{P}[MSI] = 1.0;
+        weight[c * CHUNK + #{P * WG}u + lane] = w;
+    }
 #end
 #if HALF
-        encode(lane, 0u, &msi0);
+    encode(lane, 0u, &msi0);
 #else
+    let member = step.member * #{PARAMETER_QUADS}u;
 #for L in 0..LAYERS
 #if !LAST[L] && (BRANCH[L] < 2 || WITH_STD)
 #for P in 0..PIXELS
-        var h#{L}_#{P}: array<f32, #{LENGTH[L]}>;
+    var h#{L}_#{P}: array<vec4<f32>, #{LENGTH[L]}>;
 #end
-        layer_#{L}(
-            member,
+    layer_#{L}(
+        member,
 #for P in 0..PIXELS
 #if OWN[L] > 0
-            &h#{FROM[L]}_#{P},
+        &h#{FROM[L]}_#{P},
 #else
-            &msi#{P},
+        &msi#{P},
 #endif
+        &msi#{P},
+        &h#{L}_#{P},
+#end
+    );
+#endif
+#end
+#endif
+#if HELD < BAND_QUADS
+    for (var turn = rolled(); turn < 2u; turn++) {
+#endif
+#for P in 0..PIXELS
+    var response#{P}: array<f32, #{MSI}>;
+#for J in 0..MSI
+    response#{P}[#{J}] = 0.0;
+#end
+#end
+    for (var tile = rolled(); tile < #{BAND_TILES}u; tile++) {
+#if HALF
+        draw(lane, tile, index0, &msi0, &response0);
+#else
+        draw(
+            lane,
+            tile,
+#for P in 0..PIXELS
+            index#{P},
             &msi#{P},
-            &h#{L}_#{P},
+            &h#{FROM[MEAN]}_#{P},
+#if WITH_STD
+            &h#{FROM[STD]}_#{P},
+#endif
+            &response#{P},
 #end
         );
 #endif
-#end
-#endif
-#for P in 0..PIXELS
-        // Differences wrap for pixels before the window of the PSF and then fail the comparison.
-        let row#{P} = pixel#{P} / #{SIDE}u;
-        let column#{P} = pixel#{P} % #{SIDE}u;
-        let kernel_row#{P} = row#{P} - #{KERNEL_AT}u;
-        let kernel_column#{P} = column#{P} - #{KERNEL_AT}u;
-        let in_kernel#{P} = inside#{P} && kernel_row#{P} < #{KERNEL}u && kernel_column#{P} < #{KERNEL}u;
-        let in_block#{P} = inside#{P} && row#{P} - #{BLOCK_AT}u < #{SCALE}u && column#{P} - #{BLOCK_AT}u < #{SCALE}u;
-        for (var c = start(); c < PSFS; c++) {
-            var w = 0.0;
-            if in_kernel#{P} {
-                w = bank[c * #{KERNEL * KERNEL}u + kernel_row#{P} * #{KERNEL}u + kernel_column#{P}];
-            }
-            weight[c * CHUNK + #{P * WG}u + lane] = w;
-        }
-        var response#{P}: array<f32, #{MSI}>;
-        for (var j = start(); j < MSI; j++) {
-            response#{P}[j] = 0.0;
-        }
-#end
-        for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
-#if HALF
-            draw(lane, tile, index0, &msi0, &response0);
-#else
-            draw(
-                lane,
-                tile,
-#for P in 0..PIXELS
-                index#{P},
-                &msi#{P},
-                &h#{FROM[MEAN]}_#{P},
-#if WITH_STD
-                &h#{FROM[STD]}_#{P},
-#endif
-                &response#{P},
-#end
-            );
-#endif
 #if HELD < BAND_QUADS
-            workgroupBarrier();
-            accumulate(lane, 0u, PSFS, tile * WIDTH, record, chunk == 0u);
-            workgroupBarrier();
+        if turn > 0u {
+            accumulate(lane, tile * WIDTH, record);
+        }
 #endif
-        }
+    }
+#if HELD < BAND_QUADS
+    if turn == 0u {
+#endif
 #for P in 0..PIXELS
-        for (var j = start(); j < MSI; j++) {
-            let residual = msi#{P}[j] - response#{P}[j];
-            weight[(PSFS + j) * CHUNK + #{P * WG}u + lane] = select(0.0, -sign(residual), in_block#{P});
-            response_loss += select(0.0, abs(residual), in_block#{P});
-        }
+#for J in 0..MSI
+    let residual#{P}_#{J} = msi#{P}[#{J / 4}][#{J % 4}] - response#{P}[#{J}];
+    weight[#{(6 + J) * WG * PIXELS + P * WG}u + lane] = select(0.0, -sign(residual#{P}_#{J}), in_block#{P});
+    response_loss += select(0.0, abs(residual#{P}_#{J}), in_block#{P});
+#end
 #if KEEP
-        if inside#{P} {
-            for (var k = start(); k < #{RESPONSE_QUADS}u; k++) {
-                var values = vec4<f32>(0.0);
-                for (var c = start(); c < min(4u, MSI - 4u * k); c++) {
-                    values[c] = response#{P}[4u * k + c];
-                }
-                windows[record + #{WINDOW_RESPONSE}u + pixel#{P} * #{RESPONSE_QUADS}u + k] = values;
-            }
-        }
+    if inside#{P} {
+        let kept = n * #{WINDOW_RECORD}u + #{WINDOW_RESPONSE}u + pixel#{P} * #{RESPONSE_QUADS}u;
+#for J in 0..MSI
+        windows[kept + #{J / 4}u][#{J % 4}] = response#{P}[#{J}];
+#end
+    }
 #endif
 #end
-#if HELD >= BAND_QUADS
-        workgroupBarrier();
-        accumulate(lane, &sums);
-        workgroupBarrier();
+#if HELD < BAND_QUADS
+    }
+    }
 #else
-        // Only now are the signs known, and most of the sample is gone: it is drawn again.
-        var again: array<f32, #{MSI}>;
-        for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
-#if HALF
-            draw(lane, tile, index0, &msi0, &again);
-#else
-            draw(
-                lane,
-                tile,
-                index0,
-                &msi0,
-                &h#{FROM[MEAN]}_0,
-#if WITH_STD
-                &h#{FROM[STD]}_0,
+    accumulate(lane, 0u, record);
 #endif
-                &again,
-            );
-#endif
-            workgroupBarrier();
-            accumulate(lane, PSFS, MSI, tile * WIDTH, record, chunk == 0u);
-            workgroupBarrier();
-        }
-#endif
-    }
-#if HELD >= BAND_QUADS
-    finish(lane, record, &sums);
-#endif
-    storageBarrier();
-    workgroupBarrier();
-
-    // Term 1 and its gradient to the five PSF parameters: `weight` is free for their partial sums.
-    var blur_loss = 0.0;
-    var gradient: array<f32, 5>;
-    for (var quad = lane; quad < BAND_QUADS; quad += WG) {
-        let residual = lr_hsi[window * BAND_QUADS + quad] - windows[record + quad];
-        let s = sign(residual);
-        // Bands of the padding are zero on both sides.
-        blur_loss += dot(abs(residual), vec4<f32>(1.0));
-        for (var p = start(); p < 5u; p++) {
-            gradient[p] -= dot(s, windows[record + (1u + p) * BAND_QUADS + quad]);
-        }
-    }
-    weight[lane] = blur_loss;
-    for (var p = start(); p < 5u; p++) {
-        weight[(1u + p) * WG + lane] = gradient[p];
-    }
-    weight[6u * WG + lane] = response_loss;
+    // `weight` is free for the shares of term 2.
+    weight[lane] = response_loss;
     workgroupBarrier();
     for (var half = WG / 2u; half > 0u; half /= 2u) {
         if lane < half {
-            for (var p = start(); p < 7u; p++) {
-                weight[p * WG + lane] += weight[p * WG + lane + half];
-            }
+            weight[lane] += weight[lane + half];
         }
         workgroupBarrier();
     }
     if lane == 0u {
-        let tail = record + #{WINDOW_TAIL}u;
-        windows[tail] = vec4<f32>(weight[0], weight[WG], weight[2u * WG], weight[3u * WG]);
-        windows[tail + 1u] = vec4<f32>(weight[4u * WG], weight[5u * WG], weight[6u * WG], 0.0);
+        parts[record + #{(6 + MSI) * BAND_QUADS}u] = vec4<f32>(weight[0], 0.0, 0.0, 0.0);
     }
 }

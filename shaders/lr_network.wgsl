@@ -17,8 +17,8 @@
 
 #import "shared/lr_pass.wgsl"
 
-// As many pixels as `compare` takes side by side: an invocation's share of the loss belongs to one pixel.
-const CHUNK = #{WG / 8}u;
+const CHUNK = #{CHUNK}u;
+const WG = #{WG}u;
 
 var<workgroup> partial: array<f32, #{WG}>;
 
@@ -26,8 +26,16 @@ var<workgroup> partial: array<f32, #{WG}>;
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let first = (step.first_group + group.x) * CHUNK;
     let count = min(CHUNK, step.lr_count - first);
+#if LOCAL
+    // What no layer fills is zero.
+    for (var at = lane; at < #{ROWS_QUADS}u; at += WG) {
+        rows[at] = vec4<f32>(0.0);
+    }
+    fence();
+#endif
     load(lane, group.y, first, count);
-    storageBarrier();
+    fence();
+    // An invocation's share of the loss belongs to one pixel: there are no more of them than `compare` takes side by side.
     partial[lane] = lr_pass(lane, group.y, first, count, step.step);
     workgroupBarrier();
     if lane < count {
@@ -35,6 +43,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var k = start(); k < SHARING; k++) {
             loss += partial[lane * SHARING + k];
         }
-        pixels[record_of(group.y, first + lane) + #{PIXEL_LOSS}u] = vec4<f32>(loss, 0.0, 0.0, 0.0);
+        #{ROWS[0]}[record_of(group.y, first, lane) + #{PIXEL_LOSS}u] = vec4<f32>(loss, 0.0, 0.0, 0.0);
     }
+#if LOCAL
+    fence();
+    let out = (group.y * step.lr_count + first) * RECORD;
+    for (var at = lane; at < count * RECORD; at += WG) {
+        pixels[out + at] = rows[at / RECORD * ROW_PITCH + at % RECORD];
+    }
+#endif
 }

@@ -40,7 +40,7 @@ fn update(lane: u32, e: u32, now: u32) {
 #for C in 0..4
         var g#{C} = vec4<f32>(0.0);
 #end
-        var record = record_of(e, 0u);
+        var record = record_of(e, 0u, 0u);
         for (var n = 0u; n < step.lr_count; n++) {
             let a = pixels[record + block.x];
             let d = pixels[record + #{PIXEL_DELTAS}u + block.y];

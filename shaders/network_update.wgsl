@@ -48,12 +48,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 #for C in 0..4
     var g#{C} = vec4<f32>(0.0);
 #end
-    for (var n = lane / TOGETHER; n < step.lr_count; n += SLICES) {
-        let record = (first + n) * #{PIXEL_RECORD}u;
-        let a = pixels[record + block.x];
-        let d = pixels[record + #{PIXEL_DELTAS}u + block.y];
+    // Four LR pixels at a time, whose loads need not wait for each other; past the last one they count as zero.
+    for (var n = lane / TOGETHER; n < step.lr_count; n += 4u * SLICES) {
+#for U in 0..4
+        let n#{U} = n + #{U}u * SLICES;
+        let record#{U} = (first + min(n#{U}, step.lr_count - 1u)) * #{PIXEL_RECORD}u;
+        let a#{U} = pixels[record#{U} + block.x];
+        let d#{U} = select(vec4<f32>(0.0), pixels[record#{U} + #{PIXEL_DELTAS}u + block.y], n#{U} < step.lr_count);
+#end
+#for U in 0..4
 #for C in 0..4
-        g#{C} += a[#{C}] * d;
+        g#{C} += a#{U}[#{C}] * d#{U};
+#end
 #end
     }
 #for C in 0..4

@@ -14,7 +14,10 @@ const WG = #{WG}u;
 const AREA = #{KERNEL * KERNEL}u;
 const MSI = #{MSI}u;
 
-var<workgroup> partial: array<vec4<f32>, #{2 * WG}>;
+// MSI bands that are summed together: a pixel's weights are read once for all of them.
+const TOGETHER = #{TOGETHER}u;
+
+var<workgroup> partial: array<vec4<f32>, #{2 * TOGETHER * WG}>;
 
 @compute @workgroup_size(#{WG})
 fn main(
@@ -32,41 +35,58 @@ fn main(
     var loss = 0.0;
     var first_gradient = vec3<f32>(0.0);
     var last_gradient = vec2<f32>(0.0);
-    for (var j = 0u; j < MSI; j++) {
+    // Past the last band it is summed again and dropped.
+    for (var j = 0u; j < MSI; j += TOGETHER) {
         // Blur and three derivatives; two derivatives and the spectrum's response.
-        var a = vec4<f32>(0.0);
-        var c = vec4<f32>(0.0);
+#for T in 0..TOGETHER
+        var a#{T} = vec4<f32>(0.0);
+        var c#{T} = vec4<f32>(0.0);
+        let j#{T} = min(j + #{T}u, MSI - 1u);
+#end
         for (var at = lane; at < AREA; at += WG) {
             let row = at / #{KERNEL}u + #{KERNEL_AT}u;
             let column = at % #{KERNEL}u + #{KERNEL_AT}u;
-            let y = hr_msi[pixels + (row * #{SIDE}u + column) * MSI + j];
-            a += y * vec4<f32>(bank[at], bank[AREA + at], bank[2u * AREA + at], bank[3u * AREA + at]);
-            c += y * vec4<f32>(bank[4u * AREA + at], bank[5u * AREA + at], 0.0, 0.0);
+            let y = pixels + (row * #{SIDE}u + column) * MSI;
+            let first = vec4<f32>(bank[at], bank[AREA + at], bank[2u * AREA + at], bank[3u * AREA + at]);
+            let last = vec4<f32>(bank[4u * AREA + at], bank[5u * AREA + at], 0.0, 0.0);
+#for T in 0..TOGETHER
+            let y#{T} = hr_msi[y + j#{T}];
+            a#{T} += y#{T} * first;
+            c#{T} += y#{T} * last;
+#end
         }
         for (var band = lane; band < #{BANDS}u; band += WG) {
-            c.z += lr_hsi[window * #{4 * BAND_QUADS}u + band] * srf[j * #{4 * BAND_QUADS}u + band];
+            let x = lr_hsi[window * #{4 * BAND_QUADS}u + band];
+#for T in 0..TOGETHER
+            c#{T}.z += x * srf[j#{T} * #{4 * BAND_QUADS}u + band];
+#end
         }
-        partial[lane] = a;
-        partial[WG + lane] = c;
+#for T in 0..TOGETHER
+        partial[#{2 * T * WG}u + lane] = a#{T};
+        partial[#{(2 * T + 1) * WG}u + lane] = c#{T};
+#end
         workgroupBarrier();
         for (var half = WG / 2u; half > 0u; half /= 2u) {
             if lane < half {
-                partial[lane] += partial[lane + half];
-                partial[WG + lane] += partial[WG + lane + half];
+#for T in 0..2 * TOGETHER
+                partial[#{T * WG}u + lane] += partial[#{T * WG}u + lane + half];
+#end
             }
             workgroupBarrier();
         }
         if lane == 0u {
-            let blur = partial[0];
-            let others = partial[WG];
-            let residual = others.z - blur.x;
-            let s = sign(residual);
-            observations[out + j] = blur.x;
-            observations[out + MSI + j] = others.z;
-            observations[out + 2u * MSI + j] = s;
-            loss += abs(residual);
-            first_gradient -= s * blur.yzw;
-            last_gradient -= s * others.xy;
+            for (var t = 0u; t < min(TOGETHER, MSI - j); t++) {
+                let blur = partial[2u * t * WG];
+                let others = partial[(2u * t + 1u) * WG];
+                let residual = others.z - blur.x;
+                let s = sign(residual);
+                observations[out + j + t] = blur.x;
+                observations[out + MSI + j + t] = others.z;
+                observations[out + 2u * MSI + j + t] = s;
+                loss += abs(residual);
+                first_gradient -= s * blur.yzw;
+                last_gradient -= s * others.xy;
+            }
         }
         workgroupBarrier();
     }

@@ -38,7 +38,7 @@ fn put(
     first: bool,
     mean: vec4<f32>,
     deviation: vec4<f32>,
-    msi: ptr<function, array<f32, #{MSI + 1}>>,
+    msi: ptr<function, array<vec4<f32>, #{MSI / 4 + 1}>>,
 ) {
     var z = vec4<f32>(0.0);
 #if WITH_MEAN
@@ -79,18 +79,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #endif
 #for P in 0..PIXELS
     let n#{P} = min(place#{P}, step.pixels - 1u);
-    var msi#{P}: array<f32, #{MSI + 1}>;
-    for (var j = start(); j < #{MSI}u; j++) {
-        msi#{P}[j] = hr_msi[n#{P} * #{MSI}u + j];
-    }
-    msi#{P}[#{MSI}] = 1.0;
+    var msi#{P}: array<vec4<f32>, #{MSI / 4 + 1}>;
+#for J in 0..MSI
+    msi#{P}[#{J / 4}][#{J % 4}] = hr_msi[n#{P} * #{MSI}u + #{J}u];
 #end
-    for (var e = start(); e < step.members; e++) {
+    msi#{P}[#{MSI / 4}][#{MSI % 4}] = 1.0;
+#end
+    for (var e = rolled(); e < step.members; e++) {
         let number = step.first_member + e;
 #if HALF
         let member = number * #{HALF_QUADS}u;
         encode(lane, member, &msi0);
-        for (var columns = start(); columns < #{HALF_COLUMNS[MEAN] / 16}u; columns++) {
+        for (var columns = rolled(); columns < #{HALF_COLUMNS[MEAN] / 16}u; columns++) {
 #if WITH_MEAN
             product_#{MEAN}(lane, member, columns, 0u);
 #endif
@@ -119,7 +119,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #for L in 0..LAYERS
 #if !LAST[L] && (BRANCH[L] == 0 || (BRANCH[L] == 1 && WITH_MEAN) || (BRANCH[L] == 2 && WITH_STD))
 #for P in 0..PIXELS
-        var h#{L}_#{P}: array<f32, #{LENGTH[L]}>;
+        var h#{L}_#{P}: array<vec4<f32>, #{LENGTH[L]}>;
 #end
         layer_#{L}(
             member,
@@ -142,17 +142,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             continue;
         }
 #endif
-        for (var k = start(); k < #{QUADS[ABUNDANCE]}u; k++) {
-            image[n#{P} * #{QUADS[ABUNDANCE]}u + k] = vec4<f32>(
-                h#{ABUNDANCE}_#{P}[4u * k],
-                h#{ABUNDANCE}_#{P}[4u * k + 1u],
-                h#{ABUNDANCE}_#{P}[4u * k + 2u],
-                h#{ABUNDANCE}_#{P}[4u * k + 3u],
-            );
-        }
+#for K in 0..QUADS[ABUNDANCE]
+        image[n#{P} * #{QUADS[ABUNDANCE]}u + #{K}u] = h#{ABUNDANCE}_#{P}[#{K}];
+#end
 #end
 #else
-        for (var tile = start(); tile < #{BAND_TILES}u; tile++) {
+        for (var tile = rolled(); tile < #{BAND_TILES}u; tile++) {
 #for P in 0..PIXELS
             var mean#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
             var deviation#{P}: array<vec4<f32>, #{BAND_WIDTH}>;
@@ -177,7 +172,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 #end
             );
 #endif
-            for (var k = start(); k < min(WIDTH, BAND_QUADS - tile * WIDTH); k++) {
+            // A text for each quad keeps them in registers, but that of normals is too long for that.
+#if WITH_MEAN && WITH_STD
+            for (var k = rolled(); k < min(WIDTH, BAND_QUADS - tile * WIDTH); k++) {
                 let quad = tile * WIDTH + k;
 #for P in 0..PIXELS
 #if P > 0
@@ -189,6 +186,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 put(n#{P} * BAND_QUADS + quad, n#{P}, quad, e == 0u, mean#{P}[k], deviation#{P}[k], &msi#{P});
 #end
             }
+#else
+#for P in 0..PIXELS
+#if P > 0
+            if inside#{P} {
+#endif
+#for K in 0..BAND_WIDTH
+            let quad#{P}_#{K} = tile * WIDTH + #{K}u;
+            if quad#{P}_#{K} < BAND_QUADS {
+                let at = n#{P} * BAND_QUADS + quad#{P}_#{K};
+                put(at, n#{P}, quad#{P}_#{K}, e == 0u, mean#{P}[#{K}], deviation#{P}[#{K}], &msi#{P});
+            }
+#end
+#if P > 0
+            }
+#endif
+#end
+#endif
         }
 #endif
 #endif

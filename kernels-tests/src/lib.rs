@@ -6,6 +6,8 @@ pub mod golden;
 pub mod gpu;
 #[cfg(feature = "gpu")]
 pub mod kernels;
+#[cfg(feature = "gpu")]
+pub mod texts;
 
 /// Normalised mean squared error Σ(a − b)² / Σb² of `a` against the reference `b`; infinite where a sample of
 /// `a` is not finite or the lengths differ.

@@ -16,7 +16,10 @@ fn degradation_sums_mutations_are_caught() {
             "for (var half = SLICES / 2u; half > 0u",
             "for (var half = SLICES / 4u; half > 0u",
         ),
-        ("batch[step.lr_first + n] * PADDED", "n * PADDED"),
+        (
+            "batch[step.lr_first + clamped#{U}] * PADDED",
+            "clamped#{U} * PADDED",
+        ),
     ] {
         let file = "degradation_sums.wgsl";
         fails("degradation_sums", &[Replacement { file, from, to }]);

@@ -54,7 +54,7 @@ fn bits_do_not_depend_on_how_steps_are_queued() {
         let case = cases().into_iter().find(|c| c.name == name).unwrap();
         let layout = case.architecture.layout();
         assert!(
-            suits(&layout, case.frozen, case.lr, 16),
+            suits(&layout, case.frozen, case.lr, engine.target()),
             "{name} goes another way"
         );
         let run = |look_every: u32| -> TrainingState<f32> {

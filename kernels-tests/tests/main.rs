@@ -28,6 +28,8 @@ mod half_weights;
 #[cfg(feature = "gpu")]
 mod hr_network;
 #[cfg(feature = "gpu")]
+mod hr_window;
+#[cfg(feature = "gpu")]
 mod instruments;
 #[cfg(feature = "gpu")]
 mod lost_in_fusion;

@@ -23,8 +23,8 @@ fn network_update_mutations_are_caught() {
         "network_update",
         &[Replacement {
             file: "network_update.wgsl",
-            from: "g#{C} += a[#{C}] * d;",
-            to: "g#{C} += a[#{3 - C}] * d;",
+            from: "g#{C} += a#{U}[#{C}] * d#{U};",
+            to: "g#{C} += a#{U}[#{3 - C}] * d#{U};",
         }],
     );
 }

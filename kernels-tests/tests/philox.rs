@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use hsr_gpu::engine::gpu::GpuEngine;
 use hsr_gpu::engine::gpu::buffers::GpuBuffer;
 use hsr_gpu::engine::gpu::preprocessor::{Defines, expand};
 use hsr_gpu::engine::gpu::shaders::read;
@@ -24,11 +25,19 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 
 #[test]
 fn the_gpu_draws_what_the_cpu_draws() {
-    const PIXELS: usize = 1 << 16;
     let engine = engine();
+    draws_what_the_cpu_draws(&engine, 0);
+    // With 64-bit integers where the adapter has them.
+    if engine.target().wide {
+        draws_what_the_cpu_draws(&engine, 1);
+    }
+}
+
+fn draws_what_the_cpu_draws(engine: &GpuEngine, wide: usize) {
+    const PIXELS: usize = 1 << 16;
     let context = &engine.context;
     let mut defines = Defines::default();
-    defines.number("SOFTWARE", 1);
+    defines.number("SOFTWARE", 1).number("WIDE", wide);
     let files = |file: &str| match file {
         "test.wgsl" => Some(Cow::Borrowed(SHADER)),
         _ => read(file, &[]),

@@ -3,22 +3,16 @@
 
 use std::mem::offset_of;
 
-use hsr_gpu::engine::Output;
 use hsr_gpu::engine::gpu::cases::{Case, cases};
-use hsr_gpu::engine::gpu::defines::{Arithmetic, Shape, Target, keeps_tensors};
+use hsr_gpu::engine::gpu::defines::{Arithmetic, Target};
 use hsr_gpu::engine::gpu::parts::PartUniform;
 use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::gpu::preprocessor::Defines;
-use hsr_gpu::engine::gpu::probes::ProbeUniform;
+use hsr_gpu::engine::gpu::probes::{self, ProbeUniform};
 use hsr_gpu::engine::gpu::step::{StepUniform, TileUniform};
-use hsr_gpu::engine::gpu::{
-    bicubic_update, consistency_residual, dct_denoise, degradation, degradation_sums, degradation_update,
-    guided_update, half_weights, hr_network, lr_network, lr_steps, network_update, probes, psf_blur,
-    reconstruct,
-};
-use hsr_gpu::engine::refinement::RefinementGrid;
-use naga::back::{hlsl, msl, spv};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use hsr_gpu::engine::gpu::{guided_update, hr_network, reconstruct};
+use kernels_tests::texts::{spirv, texts, validated};
+use naga::back::{hlsl, msl};
 
 fn parsed(file: &str, defines: &Defines) -> naga::Module {
     let text = source(file, defines, &[]).unwrap();
@@ -26,89 +20,40 @@ fn parsed(file: &str, defines: &Defines) -> naga::Module {
         .unwrap_or_else(|e| panic!("{}", e.emit_to_string_with_path(&text, file)))
 }
 
-fn validated(file: &str, defines: &Defines) -> (naga::Module, ModuleInfo) {
-    let module = parsed(file, defines);
-    let info = Validator::new(
-        ValidationFlags::all(),
-        Capabilities::SHADER_FLOAT16 | Capabilities::COOPERATIVE_MATRIX,
-    )
-    .validate(&module)
-    .unwrap_or_else(|e| panic!("{file}: {e:?}"));
-    (module, info)
-}
-
 /// All shaders of a case.
 fn shaders(case: &Case, target: Target) -> Vec<(&'static str, Defines)> {
-    let problem = case.problem();
-    let layout = case.architecture.layout();
-    let shape = Shape::new(
-        &case.architecture,
-        &layout,
-        case.geometry,
-        keeps_tensors(&problem),
-    );
-    let members = case.architecture.members;
-    let mut all = vec![
-        (degradation::FILE, degradation::defines(&problem, &shape)),
-        (psf_blur::FILE, psf_blur::defines(&problem, &shape)),
-        (
-            lr_network::FILE,
-            lr_network::defines(&problem, &layout, &shape, case.windows, target).unwrap(),
-        ),
-        (
-            network_update::FILE,
-            network_update::defines(&layout, &shape, members, case.frozen, target),
-        ),
-        (half_weights::FILE, half_weights::defines(&layout)),
-        (
-            hr_network::FILE,
-            hr_network::defines(&problem, &layout, &shape, target).unwrap(),
-        ),
-        (
-            degradation_sums::FILE,
-            degradation_sums::defines(&problem, &shape),
-        ),
-        (
-            degradation_update::FILE,
-            degradation_update::defines(&problem, &shape),
-        ),
-        (
-            lr_steps::FILE,
-            lr_steps::defines(&problem, &layout, &shape, (case.windows, 256), target).unwrap(),
-        ),
-    ];
-    let grid = RefinementGrid {
-        rows: 2,
-        columns: 3,
-        bands: case.architecture.bands,
-        msi_bands: case.architecture.msi_bands,
-        geometry: case.geometry,
-        centroid: [0.0; 2],
-    };
-    all.extend([
-        (
-            consistency_residual::FILE,
-            consistency_residual::defines(&grid, target),
-        ),
-        (guided_update::FILE, guided_update::defines(&grid, target)),
-        (bicubic_update::FILE, bicubic_update::defines(&grid)),
-        (dct_denoise::FILE, dct_denoise::defines(2, false, false)),
-        (dct_denoise::FILE, dct_denoise::defines(2, true, false)),
-        (dct_denoise::FILE, dct_denoise::defines(2, false, true)),
-    ]);
-    all.extend([probes::MULTIPLY_ADD, probes::COPY].map(|file| (file, Defines::default())));
-    for output in [
-        Output::Mean,
-        Output::Std,
-        Output::Sample { seed: 1, member: 0 },
-        Output::Abundance { member: 0 },
-    ] {
-        all.push((
-            reconstruct::FILE,
-            reconstruct::defines(&case.architecture, &layout, output, target).unwrap(),
-        ));
+    let texts = texts(&case.problem(), case.windows, target).unwrap();
+    texts
+        .into_iter()
+        .map(|(_, file, defines)| (file, defines))
+        .collect()
+}
+
+/// A card's text of so many pixels an invocation.
+fn card(workgroup_memory: usize, arithmetic: Arithmetic, pixels: usize) -> Target {
+    Target {
+        software: false,
+        workgroup_memory,
+        memory_budget: workgroup_memory / 2,
+        arithmetic,
+        pixels,
+        rolled: pixels > 1,
+        inputs: 1,
+        lr_tile: 1,
+        wide: pixels > 1,
+        lr_pixels: 2,
     }
-    all
+}
+
+/// A software rasteriser's text.
+fn software(workgroup_memory: usize, arithmetic: Arithmetic) -> Target {
+    Target {
+        software: true,
+        rolled: false,
+        wide: false,
+        lr_pixels: 8,
+        ..card(workgroup_memory, arithmetic, 1)
+    }
 }
 
 // A shader that one backend refuses is found here, on any machine, and not by the first user of that backend.
@@ -117,27 +62,30 @@ fn every_backend_takes_every_shader() {
     let mut written = 0;
     for case in cases() {
         // The least workgroup memory that WebGPU promises, a card's, and a software rasteriser's text.
-        for (software, workgroup_memory, arithmetic, pixels) in [
-            (false, 16_384, Arithmetic::Single, 2),
-            (false, 49_152, Arithmetic::Single, 2),
-            (true, 16_384, Arithmetic::Single, 1),
-            (false, 49_152, Arithmetic::Half, 2),
-            (true, 32_768, Arithmetic::Half, 1),
-            (false, 49_152, Arithmetic::Matrix, 2),
+        for target in [
+            card(16_384, Arithmetic::Single, 1),
+            card(16_384, Arithmetic::Single, 2),
+            card(49_152, Arithmetic::Single, 2),
+            card(49_152, Arithmetic::Single, 4),
+            software(16_384, Arithmetic::Single),
+            card(49_152, Arithmetic::Half, 2),
+            software(32_768, Arithmetic::Half),
+            card(49_152, Arithmetic::Matrix, 2),
         ] {
-            let target = Target {
-                software,
-                workgroup_memory,
-                arithmetic,
-                pixels,
-                lr_pixels: if software { 8 } else { 2 },
-            };
+            let arithmetic = target.arithmetic;
             for (file, defines) in shaders(&case, target) {
-                let (module, info) = validated(file, &defines);
+                let text = source(file, &defines, &[]).unwrap();
+                let (module, info) = validated(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
                 assert_eq!(module.entry_points.len(), 1, "{file}");
                 assert_eq!(module.entry_points[0].name, "main", "{file}");
                 let stage = naga::ShaderStage::Compute;
-                let words = spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap();
+                let words = spirv(&text).unwrap();
+                // Matrices need the Vulkan memory model, where a barrier for storage has a scope that adapters need not have.
+                assert!(
+                    arithmetic != Arithmetic::Matrix
+                        || !text.contains("coop")
+                        || !text.contains("storageBarrier")
+                );
                 let options = msl::Options {
                     lang_version: (2, 4),
                     ..Default::default()
@@ -195,13 +143,7 @@ macro_rules! offsets {
 fn host_and_shader_agree_on_the_uniforms() {
     let case = &cases()[0];
     let module = |file: &str| {
-        let target = Target {
-            software: false,
-            workgroup_memory: 16_384,
-            arithmetic: Arithmetic::Single,
-            pixels: 2,
-            lr_pixels: 2,
-        };
+        let target = card(16_384, Arithmetic::Single, 2);
         let (file, defines) = shaders(case, target)
             .into_iter()
             .find(|(f, _)| *f == file)

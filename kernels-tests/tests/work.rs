@@ -8,6 +8,7 @@ use hsr_gpu::engine::cpu::degradation::{self, Degradation, degradation};
 use hsr_gpu::engine::cpu::degradation_sums::{self, DegradationPass};
 use hsr_gpu::engine::cpu::degradation_update;
 use hsr_gpu::engine::cpu::hr_network::{self, HrPass, HrWindow, hr_network};
+use hsr_gpu::engine::cpu::hr_window::{self, hr_window};
 use hsr_gpu::engine::cpu::lr_network::{self, LrPass, LrPixel, lr_network};
 use hsr_gpu::engine::cpu::lr_steps;
 use hsr_gpu::engine::cpu::network_update::{self, Adam};
@@ -252,10 +253,9 @@ fn counted(counter: &Counter, problem: &Problem<Counted>) -> Vec<(&'static str, 
     let w = &windows[0];
     let one = bytes([
         &data.hr_msi[..side * side * a.msi_bands],
-        &data.lr_hsi[..a.bands],
         &w.blur_of_sample,
-        &[w.blur_loss, w.response_loss],
-        &w.psf_gradient,
+        &w.blur_of_derivatives,
+        &[w.response_loss],
         &w.srf_gradient,
     ]);
     let shared = bytes([pass.parameters, &from_theta.bank, &from_theta.srf]) + linear;
@@ -265,6 +265,16 @@ fn counted(counter: &Counter, problem: &Problem<Counted>) -> Vec<(&'static str, 
         did,
         HR as u64 * one + shared,
     ));
+    let did = counter.operations(|| hr_window(&data, &hr, &mut windows));
+    let w = &windows[0];
+    let one = bytes([
+        &data.lr_hsi[..a.bands],
+        &w.blur_of_sample,
+        &w.blur_of_derivatives,
+        &[w.blur_loss],
+        &w.psf_gradient,
+    ]);
+    rows.push(("hr_window", hr_window::work(problem, HR), did, HR as u64 * one));
 
     let pass = DegradationPass {
         problem,

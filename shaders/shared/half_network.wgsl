@@ -59,7 +59,7 @@ fn product_#{L}(lane: u32, member: u32, tile: u32, to: u32) {
 
 #if !LAST[L]
 // Layer #{L}: leaves the next layers' inputs in its slot.
-fn hidden_#{L}(lane: u32, member: u32, msi: ptr<function, array<f32, #{MSI + 1}>>) {
+fn hidden_#{L}(lane: u32, member: u32, msi: ptr<function, array<vec4<f32>, #{MSI / 4 + 1}>>) {
     let row = (#{HALF_TO[L] * WG}u + lane) * INPUT_PITCH;
     for (var tile = start(); tile < #{HALF_COLUMNS[L] / 16}u; tile++) {
         product_#{L}(lane, member, tile, 0u);
@@ -75,9 +75,9 @@ fn hidden_#{L}(lane: u32, member: u32, msi: ptr<function, array<f32, #{MSI + 1}>
         }
         workgroupBarrier();
     }
-    for (var j = start(); j < #{APPENDED[L]}u; j++) {
-        inputs[row + #{OUTPUTS[L]}u + j] = f16((*msi)[j]);
-    }
+#for J in 0..APPENDED[L]
+    inputs[row + #{OUTPUTS[L] + J}u] = f16((*msi)[#{J / 4}][#{J % 4}]);
+#end
     inputs[row + #{OUTPUTS[L] + APPENDED[L]}u] = 1.0h;
     for (var j = start() + #{OUTPUTS[L] + APPENDED[L] + 1}u; j < #{HALF_NEXT[L]}u; j++) {
         inputs[row + j] = 0.0h;
@@ -94,11 +94,11 @@ fn product_of(lane: u32, part: u32, quad: u32) -> vec4<f32> {
 }
 
 // Encoder and the decoders up to their last layers, whose inputs it leaves.
-fn encode(lane: u32, member: u32, msi: ptr<function, array<f32, #{MSI + 1}>>) {
+fn encode(lane: u32, member: u32, msi: ptr<function, array<vec4<f32>, #{MSI / 4 + 1}>>) {
     let row = (#{HALF_FROM[0] * WG}u + lane) * INPUT_PITCH;
-    for (var j = start(); j < #{MSI + 1}u; j++) {
-        inputs[row + j] = f16((*msi)[j]);
-    }
+#for J in 0..MSI + 1
+    inputs[row + #{J}u] = f16((*msi)[#{J / 4}][#{J % 4}]);
+#end
     for (var j = start() + #{MSI + 1}u; j < #{HALF_ROWS[0]}u; j++) {
         inputs[row + j] = 0.0h;
     }

@@ -17,11 +17,11 @@ fn epsilon(counter: u32, purpose: u32, index: u32, row: u32, quad: u32) -> vec4<
 
 #if LINEAR
 // The fixed linear map from MSI pixel to bands, for one quad of bands.
-fn linear_path(msi: ptr<function, array<f32, #{MSI + 1}>>, quad: u32) -> vec4<f32> {
+fn linear_path(msi: ptr<function, array<vec4<f32>, #{MSI / 4 + 1}>>, quad: u32) -> vec4<f32> {
     var sum = network[#{LINEAR_AT + MSI * BAND_QUADS}u + quad];
-    for (var j = start(); j < #{MSI}u; j++) {
-        sum += (*msi)[j] * network[#{LINEAR_AT}u + j * #{BAND_QUADS}u + quad];
-    }
+#for J in 0..MSI
+    sum += (*msi)[#{J / 4}][#{J % 4}] * network[#{LINEAR_AT + J * BAND_QUADS}u + quad];
+#end
     return sum;
 }
 #endif

@@ -1,27 +1,32 @@
 // Philox4x32-10 (Salmon et al., SC 2011) and Box-Muller normals; the same code as src/random.rs.
 #import "shared/start.wgsl"
 
-// Upper word of a * b, from 16-bit halves: WGSL has no wide multiply.
-fn multiply_high(a: u32, b: u32) -> u32 {
+#if WIDE
+// Lower and upper word of a * b.
+fn multiply(a: u32, b: u32) -> vec2<u32> {
+    let product = u64(a) * u64(b);
+    return vec2<u32>(u32(product & 0xfffffffflu), u32(product >> 32u));
+}
+#else
+// Lower and upper word of a * b, the upper one from 16-bit halves: without 64-bit integers WGSL has no wide multiply.
+fn multiply(a: u32, b: u32) -> vec2<u32> {
     let a0 = a & 0xffffu;
     let a1 = a >> 16u;
     let b0 = b & 0xffffu;
     let b1 = b >> 16u;
     let middle = a1 * b0 + ((a0 * b0) >> 16u);
     let low = a0 * b1 + (middle & 0xffffu);
-    return a1 * b1 + (middle >> 16u) + (low >> 16u);
+    return vec2<u32>(a * b, a1 * b1 + (middle >> 16u) + (low >> 16u));
 }
+#endif
 
 fn philox(key: vec2<u32>, counter: vec4<u32>) -> vec4<u32> {
     var k = key;
     var c = counter;
     for (var round = start(); round < 10u; round++) {
-        c = vec4<u32>(
-            multiply_high(0xCD9E8D57u, c.z) ^ c.y ^ k.x,
-            0xCD9E8D57u * c.z,
-            multiply_high(0xD2511F53u, c.x) ^ c.w ^ k.y,
-            0xD2511F53u * c.x,
-        );
+        let first = multiply(0xCD9E8D57u, c.z);
+        let second = multiply(0xD2511F53u, c.x);
+        c = vec4<u32>(first.y ^ c.y ^ k.x, first.x, second.y ^ c.w ^ k.y, second.x);
         k += vec2<u32>(0x9E3779B9u, 0xBB67AE85u);
     }
     return c;

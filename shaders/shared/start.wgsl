@@ -7,3 +7,8 @@ fn start() -> u32 {
     return 0u;
 #endif
 }
+
+// The same for loops that no compiler is to unroll, because what is in them is long.
+fn rolled() -> u32 {
+    return step.zero;
+}

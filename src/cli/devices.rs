@@ -45,12 +45,12 @@ impl Devices {
             );
             if !a.cooperative_matrix_shapes.is_empty() {
                 let used = if a.cooperative_matrix_used {
-                    "used"
+                    "used by --precision f16 once `verify --precision f16` has passed"
                 } else {
-                    "not used"
+                    "not used by --precision f16"
                 };
                 let shapes = a.cooperative_matrix_shapes.join(", ");
-                text += &format!("   cooperative matrices {shapes}; {used} by --precision f16\n");
+                text += &format!("   cooperative matrices {shapes}; {used}\n");
             }
         }
         if adapters.is_empty() {

@@ -4,9 +4,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Output;
-use super::engine_options::PrecisionOption;
+use super::engine_options::{PrecisionOption, pipeline_folder};
 use crate::engine::Engine;
 use crate::engine::gpu::compare::{Row, compare_all};
+use crate::engine::gpu::verified::note;
 use crate::engine::gpu::{AdapterChoice, GpuEngine, Options};
 use crate::error::{Error, Result};
 
@@ -44,6 +45,8 @@ impl Verify {
         let options = Options {
             checked: self.checked,
             precision: self.precision.into(),
+            // What is verified here may be used elsewhere.
+            unverified_matrices: true,
             ..Options::default()
         };
         let engine = GpuEngine::with_options(&choice, options)?;
@@ -81,6 +84,18 @@ impl Verify {
                 "verify: {failed} of {compared} comparisons failed on {}",
                 engine.name()
             )));
+        }
+        let context = &engine.context;
+        if let Some(folder) = pipeline_folder().filter(|_| context.has_matrices()) {
+            match note(&folder, &context.info) {
+                Ok(()) => {
+                    output.say("verify: --precision f16 uses this adapter's cooperative matrices from now on")
+                }
+                Err(e) => output.say(&format!(
+                    "verify: {}: no note could be left there: {e}",
+                    folder.display()
+                )),
+            }
         }
         Ok(())
     }

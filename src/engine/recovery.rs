@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use ndarray::{ArrayView3, ArrayViewMut3};
+use rayon::prelude::*;
 
 use crate::engine::profile::Instruments;
 use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
@@ -187,7 +188,7 @@ impl Recovery {
         }
     }
 
-    /// Runs a pass of refinement into `out`, which may begin with what was there `before`, and looks at the first of its
+    /// Runs a pass of refinement into `out`, which may begin with what is there now, `before`, and looks at the first of its
     /// kind: a pass that is wrong, or whose device fails, begins anew on the next engine.
     fn refine(
         &self,
@@ -196,9 +197,12 @@ impl Recovery {
         mut work: impl FnMut(&dyn Refiner<f32>, &mut [f32]) -> Result<()>,
         test: impl Fn(&dyn Refiner<f32>, &[f32]) -> Result<self_test::Verdict>,
     ) -> Result<()> {
+        let mut asked = false;
         loop {
             self.with(|engine| {
-                out[..before.len()].copy_from_slice(before);
+                if std::mem::replace(&mut asked, true) {
+                    out[..before.len()].copy_from_slice(before);
+                }
                 work(engine.refiner(), out)
             })?;
             let from = self.current();
@@ -212,6 +216,11 @@ impl Recovery {
             }
         }
     }
+}
+
+/// A copy of rows of an image, made by all threads.
+fn copied(samples: &[f32]) -> Vec<f32> {
+    samples.par_iter().with_min_len(1 << 16).copied().collect()
 }
 
 impl Engine<f32> for Recovery {
@@ -316,7 +325,7 @@ impl Refiner<f32> for Recovery {
         hr_msi: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
-        let before = hr_hsi.to_vec();
+        let before = copied(hr_hsi);
         self.refine(
             Kind::GuidedUpdate,
             (&before, hr_hsi),
@@ -344,7 +353,7 @@ impl Refiner<f32> for Recovery {
         modulation: &[f32],
         hr_hsi: &mut [f32],
     ) -> Result<()> {
-        let before = hr_hsi.to_vec();
+        let before = copied(hr_hsi);
         self.refine(
             Kind::BicubicUpdate,
             (&before, hr_hsi),

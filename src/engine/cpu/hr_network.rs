@@ -1,4 +1,4 @@
-//! Twin of `shaders/hr_network.wgsl`: the HR pass of a window, fused with both degradations and their losses.
+//! Twin of `shaders/hr_network.wgsl`: the HR pass of a window, fused with both degradations and the loss of one.
 //!
 //! Ẑ is made pixel by pixel and never kept: its blur by the PSF *and by each derivative of the PSF* is summed on
 //! the way, so that the gradient of term 1 to the PSF needs no second pass once the sign of X − (Ẑ∗C)↓ is known.
@@ -22,9 +22,11 @@ use crate::sensor::psf;
 pub struct HrWindow<T> {
     /// (Ẑ∗C)↓, B values.
     pub blur_of_sample: Vec<T>,
+    /// The same with each derivative of C to its parameters in its place, PARAMETERS × B.
+    pub blur_of_derivatives: Vec<T>,
     /// Ẑ·R of every pixel, S×S×b.
     pub srf_of_sample: Vec<T>,
-    /// Σ_bands |X − (Ẑ∗C)↓|: term 1.
+    /// Σ_bands |X − (Ẑ∗C)↓|: term 1; from [`hr_window`](crate::engine::cpu::hr_window), as its gradient is.
     pub blur_loss: T,
     /// Gradient of `blur_loss` to the PSF's parameters.
     pub psf_gradient: [T; psf::PARAMETERS],
@@ -40,6 +42,7 @@ impl<T: Real> HrWindow<T> {
         let zeros = |n: usize| vec![T::zero(); n];
         HrWindow {
             blur_of_sample: zeros(bands),
+            blur_of_derivatives: zeros(psf::PARAMETERS * bands),
             srf_of_sample: zeros(side * side * msi_bands),
             blur_loss: T::zero(),
             psf_gradient: [T::zero(); psf::PARAMETERS],
@@ -89,10 +92,10 @@ pub fn work<T: Real>(problem: &Problem<T>, windows: usize) -> Work {
         .filter(|l| with_std || l.branch != Branch::Std);
     let network: usize = drawn.map(forward_operations).sum();
     let pixel = network + sample_operations(architecture, problem.noise) + 2 * b * bands;
-    let losses = block * b * (2 + 2 * bands) + bands * (2 + 2 * psf::PARAMETERS);
+    let losses = block * b * (2 + 2 * bands);
     let window = area * pixel + kernel * maps * 2 * bands + losses;
-    let read = area * b + bands;
-    let written = bands * (1 + b) + 2 + psf::PARAMETERS;
+    let read = area * b;
+    let written = bands * (maps + b) + 1;
     let shared = layout.parameters + maps * kernel + bands * b + linear_values(architecture);
     Work::of::<T>(windows * window, windows * (read + written) + shared)
 }
@@ -150,17 +153,9 @@ fn window<T: Real>(pass: &HrPass<T>, n: usize, out: &mut HrWindow<T>) {
             }
         }
     }
-    out.blur_of_sample.copy_from_slice(&blurred[..bands]);
-    out.blur_loss = T::zero();
-    out.psf_gradient = [T::zero(); psf::PARAMETERS];
-    for band in 0..bands {
-        let residual = pass.data.lr_hsi[window * bands + band] - blurred[band];
-        let s = sign(residual);
-        out.blur_loss += residual.abs();
-        for p in 0..psf::PARAMETERS {
-            out.psf_gradient[p] -= s * blurred[(1 + p) * bands + band];
-        }
-    }
+    let (sample, derivatives) = blurred.split_at(bands);
+    out.blur_of_sample.copy_from_slice(sample);
+    out.blur_of_derivatives.copy_from_slice(derivatives);
 }
 
 /// Ẑ of one HR pixel; `index` is its number in the batch.

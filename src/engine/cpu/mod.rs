@@ -13,6 +13,7 @@ pub mod degradation_update;
 pub mod guided_update;
 pub mod half_weights;
 pub mod hr_network;
+pub mod hr_window;
 pub mod lr_network;
 pub mod lr_steps;
 pub mod network;

@@ -6,6 +6,7 @@ use crate::engine::cpu::degradation::{Degradation, degradation};
 use crate::engine::cpu::degradation_sums::DegradationPass;
 use crate::engine::cpu::degradation_update::{self, DegradationGradient};
 use crate::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
+use crate::engine::cpu::hr_window::hr_window;
 use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
 use crate::engine::cpu::network::forward;
 use crate::engine::cpu::network_update::{self, Adam};
@@ -158,6 +159,7 @@ impl<T: Real> Trainer<T> for CpuTrainer<T> {
                 precision: Precision::F32,
             };
             hr_network(&pass, &mut self.hr_windows);
+            hr_window(&self.data, &plan.hr_batch, &mut self.hr_windows);
         }
         if let Some(rate) = plan.network_rate {
             self.state.network_updates += 1;

@@ -57,7 +57,7 @@ pub struct AdapterSummary {
     pub cooperative_matrix: bool,
     /// Their shapes and types.
     pub cooperative_matrix_shapes: Vec<String>,
-    /// Whether `--precision f16` uses them.
+    /// Whether `--precision f16` uses them, once `verify --precision f16` has passed there.
     pub cooperative_matrix_used: bool,
 }
 

@@ -1,8 +1,12 @@
 //! Storage buffers, between guard words where checks are on.
 
+use std::collections::VecDeque;
+
 use bytemuck::Pod;
+use rayon::prelude::*;
 
 use crate::engine::gpu::context::Context;
+use crate::engine::gpu::landing::Landing;
 use crate::engine::gpu::memory::Lease;
 use crate::error::{Error, Result};
 
@@ -22,6 +26,28 @@ pub struct GpuBuffer {
     /// Bytes that kernels see.
     pub bytes: u64,
     _lease: Lease,
+}
+
+/// Bytes that come from the device at a time, of what is read by rows.
+const PIECE: usize = 8 << 20;
+/// Samples that a thread copies at a time: fewer are not worth the hand-off.
+const COPIED: usize = 1 << 16;
+
+/// Copies rows of `row` samples to `out` that lie `pitch` samples apart in `bytes`, on all threads.
+pub(super) fn copy_rows(bytes: &[u8], row: usize, pitch: usize, out: &mut [f32]) {
+    let rows = COPIED.div_ceil(row);
+    let from = bytes.par_chunks(4 * rows * pitch);
+    out.par_chunks_mut(rows * row).zip(from).for_each(|(out, bytes)| {
+        if row == pitch {
+            bytemuck::cast_slice_mut(out).copy_from_slice(bytes);
+            return;
+        }
+        let rows = bytes.chunks_exact(4 * pitch);
+        for (out, bytes) in out.chunks_exact_mut(row).zip(rows) {
+            let out: &mut [u8] = bytemuck::cast_slice_mut(out);
+            out.copy_from_slice(&bytes[..out.len()]);
+        }
+    });
 }
 
 impl GpuBuffer {
@@ -106,10 +132,7 @@ impl GpuBuffer {
                 bytes.len()
             )));
         }
-        context
-            .queue
-            .write_buffer(&self.buffer, self.offset + 4 * at as u64, bytes);
-        Ok(())
+        context.write(&self.buffer, self.offset + 4 * at as u64, bytes)
     }
 
     /// Reads `count` words from word `at` on, after everything submitted.
@@ -120,6 +143,45 @@ impl GpuBuffer {
         let bytes = context.read(&self.buffer, self.offset + 4 * at as u64, 4 * count as u64)?;
         self.check_guards(context)?;
         Ok(bytemuck::pod_collect_to_vec(&bytes))
+    }
+
+    /// Copies `out.len()` rows of `row` samples from the begin of the buffer, where each row has `pitch` of them, after
+    /// everything submitted, on all threads.
+    ///
+    /// # Errors
+    /// As [`GpuBuffer::read`].
+    pub fn read_rows(&self, context: &Context, row: usize, pitch: usize, out: &mut [f32]) -> Result<()> {
+        let rows = (PIECE / (4 * pitch)).max(1);
+        let bytes = |out: &[f32]| 4 * (out.len() / row * pitch) as u64;
+        let mut under_way = VecDeque::with_capacity(2);
+        let mut offset = self.offset;
+        // The host copies one piece while the next is on its way.
+        let mut arrive = |(landing, submission, out): (Landing, wgpu::SubmissionIndex, &mut [f32])| {
+            if !landing.has_come() {
+                context.wait_for(submission)?;
+            }
+            landing.take(context, bytes(out), |bytes| copy_rows(bytes, row, pitch, out))?;
+            context.keep_landing(landing);
+            Ok::<(), Error>(())
+        };
+        for piece in out.chunks_mut(rows * row) {
+            if under_way.len() == 2
+                && let Some(first) = under_way.pop_front()
+            {
+                arrive(first)?;
+            }
+            let count = bytes(piece);
+            let landing = context.landing(count)?;
+            let mut encoder = context.device.create_command_encoder(&Default::default());
+            landing.copy(&mut encoder, (&self.buffer, offset), 0, count);
+            let submission = context.queue.submit([encoder.finish()]);
+            landing.request(count);
+            under_way.push_back((landing, submission, piece));
+            offset += count;
+        }
+        under_way.into_iter().try_for_each(&mut arrive)?;
+        context.check()?;
+        self.check_guards(context)
     }
 
     /// Looks at the guard words, if there are any, after everything submitted.

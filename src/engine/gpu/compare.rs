@@ -309,20 +309,6 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
             |from: usize, count: usize| gathered(windows().map(|r| &r[4 * shape.tail + from..][..count]));
         rows.add(
             kernel,
-            "term 1",
-            forward,
-            &tail(0, 1),
-            &gathered(w.iter().map(|w| [w.blur_loss])),
-        );
-        rows.add(
-            kernel,
-            "PSF gradient",
-            backward,
-            &tail(1, psf::PARAMETERS),
-            &gathered(w.iter().map(|w| w.psf_gradient)),
-        );
-        rows.add(
-            kernel,
             "term 2",
             forward,
             &tail(6, 1),
@@ -339,6 +325,21 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
             backward,
             &to_srf,
             &gathered(w.iter().map(|w| &w.srf_gradient)),
+        );
+        let kernel = "hr_window";
+        rows.add(
+            kernel,
+            "term 1",
+            forward,
+            &tail(0, 1),
+            &gathered(w.iter().map(|w| [w.blur_loss])),
+        );
+        rows.add(
+            kernel,
+            "PSF gradient",
+            backward,
+            &tail(1, psf::PARAMETERS),
+            &gathered(w.iter().map(|w| w.psf_gradient)),
         );
 
         if let Some(sums) = &twin.sums {

@@ -46,6 +46,10 @@ pub fn compare_lr_steps(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
     let (losses, gradient) = lr_steps(&pass, &plans, &mut state);
 
     let mut trainer = GpuTrainer::new(engine, &problem, &data, case.state())?;
+    if !trainer.can_persist() {
+        // Nor does a run on this adapter.
+        return Ok(Vec::new());
+    }
     trainer.set_persistent(true)?;
     if case.noise == Noise::Given {
         trainer.give_noise(&hr_noise, &lr_noise)?;

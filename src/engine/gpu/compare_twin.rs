@@ -4,6 +4,7 @@ use crate::engine::cpu::degradation::{Degradation, degradation};
 use crate::engine::cpu::degradation_sums::{self, DegradationPass, DegradationSums};
 use crate::engine::cpu::degradation_update;
 use crate::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
+use crate::engine::cpu::hr_window::hr_window;
 use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
 use crate::engine::cpu::network::forward;
 use crate::engine::cpu::network_update::{self, Adam};
@@ -124,6 +125,7 @@ pub(super) fn twin_step(case: &Case, plan: &StepPlan, precision: Precision) -> T
             precision,
         };
         hr_network(&pass, &mut windows);
+        hr_window(&data, &plan.hr_batch, &mut windows);
         let pass = DegradationPass {
             problem: &problem,
             data: &data,

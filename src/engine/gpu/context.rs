@@ -1,6 +1,7 @@
 //! An open device with what reading back and timing need.
 
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use crate::engine::Precision;
@@ -9,20 +10,37 @@ use crate::engine::gpu::defines::{Arithmetic, Target};
 use crate::engine::gpu::device::Device;
 use crate::engine::gpu::landing::Landing;
 use crate::engine::gpu::lr_steps;
+use crate::engine::gpu::options::Options;
 use crate::engine::gpu::timing::Timing;
+use crate::engine::gpu::upload::Upload;
+use crate::engine::gpu::verified::is_noted;
 use crate::engine::profile::{Clock, Profile};
 use crate::error::{Error, Result};
 
 /// Size that the buffer of read-backs begins with, so that small ones make it once.
 const LEAST_STAGING: u64 = 1 << 18;
+/// Bytes from which on a write goes through a buffer of our own.
+const LARGE: usize = 1 << 20;
+/// Bytes of that buffer at most, a multiple of eight.
+const MOST_UPLOAD: usize = 8 << 20;
+/// Buffers for reading back that are kept.
+const MOST_LANDINGS: usize = 2;
+
+/// Bytes of workgroup memory of a workgroup of the HR pass: with so many, ten and more run side by side on a
+/// multiprocessor of 228 KiB, and five on one of 128.
+const MEMORY_BUDGET: usize = 24 << 10;
+/// PCI's number of the vendor AMD.
+const AMD: u32 = 0x1002;
 
 /// A device, its clock and its way back to the host.
 #[derive(Debug)]
 pub struct Context {
     opened: Device,
     pub(super) timing: Timing,
-    /// The buffer that read-backs go through, as large as the largest so far.
-    staging: Mutex<Option<Landing>>,
+    /// Buffers that read-backs go through, kept for the next.
+    landings: Mutex<Vec<Landing>>,
+    /// The buffer that large writes go through.
+    upload: Mutex<Option<Upload>>,
     /// Whether cooperative matrices are switched on.
     matrices: bool,
 }
@@ -36,12 +54,12 @@ impl Deref for Context {
 }
 
 impl Context {
-    /// Opens the chosen adapter, to hold at most `memory` bytes of buffers where that is given.
+    /// Opens the chosen adapter.
     ///
     /// # Errors
     /// [`Error::Input`] if there is no such adapter, [`Error::Device`] if it cannot be opened.
-    pub fn new(choice: &AdapterChoice, precision: Precision, memory: Option<u64>) -> Result<Self> {
-        Self::on(&select(choice)?, precision, memory)
+    pub fn new(choice: &AdapterChoice, options: &Options) -> Result<Self> {
+        Self::on(&select(choice)?, options)
     }
 
     /// As [`Context::new`] with [`AdapterChoice::Hardware`]; `None` where there is no such GPU. Drivers are asked for their
@@ -49,22 +67,24 @@ impl Context {
     ///
     /// # Errors
     /// [`Error::Device`] if it cannot be opened.
-    pub fn hardware(precision: Precision, memory: Option<u64>) -> Result<Option<Self>> {
+    pub fn hardware(options: &Options) -> Result<Option<Self>> {
         let mut adapters = enumerate();
         best_hardware(&adapters)
-            .map(|best| Self::on(&adapters.swap_remove(best), precision, memory))
+            .map(|best| Self::on(&adapters.swap_remove(best), options))
             .transpose()
     }
 
-    fn on(adapter: &wgpu::Adapter, precision: Precision, memory: Option<u64>) -> Result<Self> {
-        let half = precision == Precision::F16;
+    fn on(adapter: &wgpu::Adapter, options: &Options) -> Result<Self> {
+        let half = options.precision == Precision::F16;
         if half && !adapter.features().contains(wgpu::Features::SHADER_F16) {
             return Err(Error::input(format!(
                 "the setting precision f16: {} has no 16-bit shaders (see `hsr-gpu devices`); use the setting precision f32",
                 adapter.get_info().name
             )));
         }
-        let matrices = half && has_matrices(adapter);
+        let noted = |folder: &PathBuf| is_noted(folder, &adapter.get_info());
+        let trusted = options.unverified_matrices || options.cache.as_ref().is_some_and(noted);
+        let matrices = half && trusted && has_matrices(adapter);
         // WebGPU's default limits, or what is there where it is less: what runs here runs elsewhere.
         let limits = wgpu::Limits::default()
             .or_worse_values_from(&adapter.limits())
@@ -75,13 +95,14 @@ impl Context {
         let limits = wgpu::Limits {
             max_storage_buffers_per_shader_stage: there
                 .max_storage_buffers_per_shader_stage
-                .min(lr_steps::BINDINGS),
+                .min(lr_steps::MOST_BINDINGS),
             max_compute_workgroup_storage_size: there.max_compute_workgroup_storage_size,
             ..limits
         };
         let mut wanted = wgpu::Features::TIMESTAMP_QUERY
             | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES
             | wgpu::Features::PIPELINE_CACHE;
+        wanted |= wgpu::Features::SHADER_INT64;
         wanted.set(wgpu::Features::SHADER_F16, half);
         wanted.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrices);
         // SAFETY: asked for where cooperative matrices are used alone; what they touch lies within their buffers, as the same
@@ -98,11 +119,17 @@ impl Context {
             ..Default::default()
         };
         Ok(Context {
-            opened: Device::open(adapter, &descriptor, memory)?,
+            opened: Device::open(adapter, &descriptor, options.memory)?,
             timing: Timing::default(),
-            staging: Mutex::default(),
+            landings: Mutex::default(),
+            upload: Mutex::default(),
             matrices,
         })
+    }
+
+    /// Whether 16 bits take cooperative matrices.
+    pub fn has_matrices(&self) -> bool {
+        self.matrices
     }
 
     /// What shaders' texts take from this adapter.
@@ -116,8 +143,18 @@ impl Context {
                 Precision::F16 if self.matrices => Arithmetic::Matrix,
                 Precision::F16 => Arithmetic::Half,
             },
-            // Two halve a GPU's loads of weights; a rasteriser in software would only compile twice the text.
-            pixels: if software { 1 } else { 2 },
+            memory_budget: MEMORY_BUDGET,
+            // Two halve a GPU's loads of weights, but AMD's load what is the same for all lanes into scalar registers; a
+            // rasteriser in software would only compile twice the text.
+            pixels: match self.info.vendor {
+                _ if software => 1,
+                AMD => 1,
+                _ => 2,
+            },
+            rolled: !software && self.info.vendor != AMD,
+            inputs: 1,
+            lr_tile: 1,
+            wide: self.device.features().contains(wgpu::Features::SHADER_INT64),
             lr_pixels: if software {
                 lr_steps::SOFTWARE_TILE
             } else {
@@ -165,22 +202,84 @@ impl Context {
         self.timing.take(self.queue.get_timestamp_period())
     }
 
-    /// `kept`, if it is large enough to read back `bytes`, else one that is.
-    fn staging(&self, kept: Option<Landing>, bytes: u64) -> Result<Landing> {
-        match kept.filter(|kept| kept.bytes() >= bytes) {
-            Some(kept) => Ok(kept),
-            None => Landing::new(self, bytes.max(LEAST_STAGING)),
-        }
-    }
-
-    /// Makes sure that `bytes` can be read back at once.
+    /// A buffer to read back `bytes` through, one that was kept or a new one; see [`Context::keep_landing`].
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] where there is no room for it.
-    pub fn reserve(&self, bytes: u64) -> Result<()> {
-        let mut kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        *kept = Some(self.staging(kept.take(), bytes)?);
+    pub(super) fn landing(&self, bytes: u64) -> Result<Landing> {
+        let mut kept = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
+        // The smallest that is large enough; where none is, the smallest goes, and a new one comes in its place.
+        kept.sort_by_key(Landing::bytes);
+        match kept.iter().position(|landing| landing.bytes() >= bytes) {
+            Some(at) => Ok(kept.remove(at)),
+            None => {
+                if kept.len() >= MOST_LANDINGS {
+                    kept.remove(0);
+                }
+                drop(kept);
+                Landing::new(self, bytes.max(LEAST_STAGING))
+            }
+        }
+    }
+
+    /// Keeps a buffer for the next that reads back.
+    pub(super) fn keep_landing(&self, landing: Landing) {
+        let mut kept = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.push(landing);
+        if kept.len() > MOST_LANDINGS {
+            kept.sort_by_key(Landing::bytes);
+            kept.remove(0);
+        }
+    }
+
+    /// Puts `data` at `offset` of `buffer`, before everything that is submitted after this; both are multiples of four.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails, [`Error::DeviceMemory`] where there is no room for what it goes through.
+    pub fn write(&self, buffer: &wgpu::Buffer, offset: u64, data: &[u8]) -> Result<()> {
+        self.made.moved_up(data.len() as u64);
+        if data.len() < LARGE {
+            self.queue.write_buffer(buffer, offset, data);
+            return Ok(());
+        }
+        let mut kept = self.upload.lock().unwrap_or_else(PoisonError::into_inner);
+        for part in 0..data.len().div_ceil(MOST_UPLOAD) {
+            let data = &data[part * MOST_UPLOAD..data.len().min((part + 1) * MOST_UPLOAD)];
+            let bytes = (data.len() as u64).next_multiple_of(8);
+            let upload = match kept.take().filter(|upload| upload.bytes() >= bytes) {
+                Some(upload) => upload,
+                None => Upload::new(self, bytes)?,
+            };
+            upload.write(self, (buffer, offset + (part * MOST_UPLOAD) as u64), data)?;
+            *kept = Some(upload);
+        }
         Ok(())
+    }
+
+    /// Hands `bytes` of `buffer` from `offset` on to `look`, as the device left them, after everything submitted; both
+    /// multiples of four.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if the copy fails.
+    pub fn look<R>(
+        &self,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        if bytes == 0 {
+            return Ok(look(&[]));
+        }
+        let landing = self.landing(bytes)?;
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        landing.copy(&mut encoder, (buffer, offset), 0, bytes);
+        self.queue.submit([encoder.finish()]);
+        landing.request(bytes);
+        self.wait()?;
+        let looked = landing.take(self, bytes, look)?;
+        self.keep_landing(landing);
+        Ok(looked)
     }
 
     /// Copies `bytes` of `buffer` from `offset` to the host; both multiples of four.
@@ -188,18 +287,6 @@ impl Context {
     /// # Errors
     /// [`Error::Failed`] if the copy fails.
     pub fn read(&self, buffer: &wgpu::Buffer, offset: u64, bytes: u64) -> Result<Vec<u8>> {
-        if bytes == 0 {
-            return Ok(Vec::new());
-        }
-        let mut kept = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        let staging = self.staging(kept.take(), bytes)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        staging.copy(&mut encoder, (buffer, offset), 0, bytes);
-        self.queue.submit([encoder.finish()]);
-        staging.request(bytes);
-        self.wait()?;
-        let data = staging.take(self, bytes, <[u8]>::to_vec)?;
-        *kept = Some(staging);
-        Ok(data)
+        self.look(buffer, offset, bytes, <[u8]>::to_vec)
     }
 }

@@ -11,8 +11,10 @@ use crate::random::Purpose;
 use crate::real::Real;
 use crate::sensor::psf;
 
-/// Most quads of outputs that a layer computes at once, each an accumulator with a name.
+/// Most quads of outputs of one pixel that a layer computes at once, each an accumulator with a name.
 const MOST_ACCUMULATORS: usize = 8;
+/// The same of all pixels of an invocation: 96 registers.
+const MOST_OF_ALL: usize = 24;
 
 /// What a shader's text takes from the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,13 +25,32 @@ pub struct Target {
     pub workgroup_memory: usize,
     /// Arithmetic of the HR pass and of reconstruction.
     pub arithmetic: Arithmetic,
+    /// Bytes of workgroup memory that a workgroup of the HR pass takes in f32 where it has a choice: what one takes more is
+    /// paid in workgroups that run side by side.
+    pub memory_budget: usize,
     /// Most pixels an invocation of the HR pass and of reconstruction in f32; with matrices it has one.
     pub pixels: usize,
+    /// Whether no compiler is to unroll the loops over a layer's inputs.
+    pub rolled: bool,
+    /// Inputs of a layer that are taken together, 1, 2 or 4: so many rows of weights are loaded at once.
+    pub inputs: usize,
+    /// Whether shaders have 64-bit integers.
+    pub wide: bool,
     /// LR pixels that an invocation of `lr_steps` takes side by side.
     pub lr_pixels: usize,
+    /// The same of `lr_network`, 1 or 2; a workgroup of it has 64 invocations, or 32 where they have two.
+    pub lr_tile: usize,
 }
 
 impl Target {
+    /// Quads of outputs of a pixel that a layer of `pixels` pixels computes at once.
+    pub fn accumulators(&self, pixels: usize) -> usize {
+        match self.software {
+            true => 1,
+            false => (MOST_OF_ALL / pixels).clamp(2, MOST_ACCUMULATORS),
+        }
+    }
+
     /// Pixels an invocation of reconstruction.
     pub fn pixels_an_invocation(&self) -> usize {
         match self.arithmetic {
@@ -217,7 +238,7 @@ pub fn network(
             width: band_tile,
         },
     };
-    let most = if target.software { 1 } else { MOST_ACCUMULATORS };
+    let most = target.accumulators(target.pixels_an_invocation());
     // Parts that a layer's outputs (for a last layer: those of one tile of bands) are computed in.
     let parts: Vec<Tiles> = (0..layout.layers.len())
         .map(|at| match is_last(at) {
@@ -247,6 +268,9 @@ pub fn network(
         .number("MEAN", mean)
         .number("STD", std)
         .number("SOFTWARE", usize::from(target.software))
+        .number("ROLLED", usize::from(target.rolled))
+        .number("STEP", target.inputs)
+        .number("WIDE", usize::from(target.wide))
         .number("BAND_TILES", bands.count)
         .number("BAND_WIDTH", bands.width)
         .table("OWN", table(&|_, l| l.inputs - l.msi_inputs))
@@ -261,10 +285,10 @@ pub fn network(
         .table("WIDTH", table(&|at, _| if is_last(at) { bands.width } else { 0 }))
         .table("OUTPUTS", table(&|_, l| l.outputs))
         .table("APPENDED", table(&|at, _| appended(at)))
-        // Outputs, or room for what stands behind them as inputs of the next layer: the MSI pixel and a one.
+        // Quads of outputs and of what stands behind them as inputs of the next layer: the MSI pixel and a one.
         .table(
             "LENGTH",
-            table(&|at, l| (4 * parts[at].width * parts[at].count).max(l.outputs + appended(at) + 1)),
+            table(&|at, l| (parts[at].width * parts[at].count).max(quads(l.outputs + appended(at) + 1))),
         )
         .table("WEIGHT", table(&|_, l| l.weight / 4))
         .table("ROW_AT", table(&|_, l| l.activation / 4))

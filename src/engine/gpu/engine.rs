@@ -5,8 +5,9 @@ use crate::engine::gpu::adapters::AdapterChoice;
 use crate::engine::gpu::context::Context;
 use crate::engine::gpu::defines::Target;
 use crate::engine::gpu::kept::Kept;
+use crate::engine::gpu::options::Options;
 use crate::engine::gpu::pace::Pace;
-use crate::engine::gpu::pipeline::{Options, Pipelines};
+use crate::engine::gpu::pipeline::Pipelines;
 use crate::error::Result;
 
 /// An open adapter and the kernels compiled for it.
@@ -36,7 +37,7 @@ impl GpuEngine {
     /// # Errors
     /// As [`GpuEngine::new`].
     pub fn with_options(choice: &AdapterChoice, options: Options) -> Result<Self> {
-        let context = Context::new(choice, options.precision, options.memory)?;
+        let context = Context::new(choice, &options)?;
         Ok(Self::in_context(context, options))
     }
 
@@ -45,7 +46,7 @@ impl GpuEngine {
     /// # Errors
     /// As [`Context::hardware`].
     pub fn hardware(options: Options) -> Result<Option<Self>> {
-        let context = Context::hardware(options.precision, options.memory)?;
+        let context = Context::hardware(&options)?;
         Ok(context.map(|context| Self::in_context(context, options)))
     }
 

@@ -1,4 +1,4 @@
-//! Host side of `shaders/hr_network.wgsl`: the fused HR pass, a workgroup a window.
+//! Host side of `shaders/hr_network.wgsl`: the fused HR pass, a workgroup a part of a window.
 
 use crate::engine::cpu::half_weights::BLOCK;
 use crate::engine::gpu::defines::{self, Arithmetic, Shape, Target, Tiles, quads};
@@ -38,25 +38,36 @@ fn chunk_memory(msi: usize, pixels: usize, quads: usize) -> usize {
     pixels * (16 * pitch(quads) + 4 * (1 + psf::PARAMETERS + msi))
 }
 
-/// Cuts `bands` for `memory` bytes of workgroup memory, at most `pixels` an invocation. All bands at once are worth fewer
-/// invocations and fewer pixels of them: they halve the work. Half a subgroup is not worth it.
-fn tiling(msi: usize, bands: usize, pixels: usize, memory: usize) -> Result<Tiling> {
+/// Cuts `bands` for the target's workgroup memory. All bands at once are worth fewer pixels an invocation and half a
+/// workgroup: they halve the work of the last layers. So is memory beyond the budget, up to twice as much.
+fn tiling(msi: usize, bands: usize, target: Target) -> Result<Tiling> {
     let quads = quads(bands);
-    let whole = [(64, pixels), (32, pixels), (64, 1), (32, 1)]
-        .into_iter()
-        .find(|&(workgroup, pixels)| chunk_memory(msi, workgroup * pixels, quads) <= memory);
+    let (memory, budget) = (target.workgroup_memory, target.memory_budget);
+    let tile = |pixels: usize| match target.software {
+        true => quads.min(8),
+        false => quads.min(target.accumulators(pixels)),
+    };
+    let candidates = |memory: usize, quads: usize| {
+        [(64, target.pixels), (64, 2), (64, 1), (32, 1)]
+            .into_iter()
+            .find(|&(workgroup, pixels)| {
+                pixels <= target.pixels && chunk_memory(msi, workgroup * pixels, quads) <= memory
+            })
+    };
+    let within = budget.min(memory);
+    let whole = candidates(within, quads).or_else(|| candidates((2 * within).min(memory), quads));
     if let Some((workgroup, pixels)) = whole {
         return Ok(Tiling {
             workgroup,
             pixels,
-            tile: quads.min(8),
+            tile: tile(pixels),
             all: true,
         });
     }
     [64, 32, 16]
         .into_iter()
         .find_map(|workgroup| {
-            let tile = (1..=8.min(quads))
+            let tile = (1..=tile(1))
                 .rev()
                 .find(|&tile| chunk_memory(msi, workgroup, tile) <= memory)?;
             Some(Tiling {
@@ -88,18 +99,39 @@ fn half_tiling(msi: usize, bands: usize, layout: &Layout, memory: usize) -> Resu
     })
 }
 
+fn tiling_for(layout: &Layout, shape: &Shape, target: Target) -> Result<Tiling> {
+    match target.arithmetic {
+        Arithmetic::Single => tiling(shape.msi, shape.bands, target),
+        _ => half_tiling(shape.msi, shape.bands, layout, target.workgroup_memory),
+    }
+}
+
+/// Parts of a window, a workgroup each.
+///
+/// # Errors
+/// As [`defines()`].
+pub fn parts(layout: &Layout, shape: &Shape, target: Target) -> Result<usize> {
+    let tiling = tiling_for(layout, shape, target)?;
+    Ok((shape.side * shape.side).div_ceil(tiling.workgroup * tiling.pixels))
+}
+
+/// Quads of a part's record: the sums of the sample, and term 2.
+pub fn part_record(shape: &Shape) -> usize {
+    shape.tail + 1
+}
+
 /// What its text depends on.
 ///
 /// # Errors
-/// [`Error::Failed`] if the columns of one window do not fit the workgroup memory.
+/// [`Error::Failed`] if the columns of one part do not fit the workgroup memory.
 pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: Target) -> Result<Defines> {
-    let memory = target.workgroup_memory;
-    let tiling = match target.arithmetic {
-        Arithmetic::Single => tiling(shape.msi, shape.bands, target.pixels, memory)?,
-        _ => half_tiling(shape.msi, shape.bands, layout, memory)?,
-    };
+    let tiling = tiling_for(layout, shape, target)?;
     let mut d = shape.defines(problem.geometry);
-    let network = defines::network(&problem.architecture, layout, tiling.tile, target)?;
+    let text = Target {
+        pixels: tiling.pixels,
+        ..target
+    };
+    let network = defines::network(&problem.architecture, layout, tiling.tile, text)?;
     let held = match tiling.all {
         true => shape.band_quads,
         false => match target.arithmetic {
@@ -107,24 +139,29 @@ pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: T
             _ => tiling.tile,
         },
     };
-    // Where all bands are held, that many invocations share the sum over a pixel's bands, in so many rounds.
+    // So many invocations share the sum over a pixel's bands held, in so many rounds.
     let lanes = held.min(tiling.workgroup);
+    let columns = 1 + psf::PARAMETERS + shape.msi;
     d.extend(&network)
         .extend(&shape.window_defines())
         .extend(&defines::noise(problem.noise, Purpose::HighResolution))
         .number("WG", tiling.workgroup)
         .number("PIXELS", tiling.pixels)
+        .number("WINDOW_PARTS", parts(layout, shape, target)?)
+        .number("PART_RECORD", part_record(shape))
         .number("HELD", held)
         .number("PITCH", pitch(held))
         .number("LANES", lanes)
         .number("ROUNDS", held.div_ceil(lanes))
+        // Columns whose sums of all invocations fit where the sample was.
+        .number("TOGETHER", columns.min(pitch(held) * tiling.pixels))
         .number("WITH_MEAN", 1)
         .number("WITH_STD", usize::from(problem.noise != Noise::Off))
         .number("KEEP", usize::from(defines::keeps_tensors(problem)));
     Ok(d)
 }
 
-/// Workgroups for `hr_count` windows, one each.
-pub fn workgroups(hr_count: usize) -> [u32; 3] {
-    spread(hr_count)
+/// Workgroups for `hr_count` windows of so many parts.
+pub fn workgroups(hr_count: usize, parts: usize) -> [u32; 3] {
+    spread(hr_count * parts)
 }

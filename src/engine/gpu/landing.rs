@@ -17,7 +17,7 @@ const FAILED: u8 = 2;
 pub struct Landing {
     buffer: wgpu::Buffer,
     mapping: Arc<AtomicU8>,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl Landing {
@@ -38,7 +38,7 @@ impl Landing {
         Ok(Landing {
             buffer,
             mapping: Arc::default(),
-            _lease: device.made.buffer(bytes),
+            lease: device.made.buffer(bytes),
         })
     }
 
@@ -60,6 +60,7 @@ impl Landing {
 
     /// Asks for the first `bytes`, once the copies are submitted.
     pub fn request(&self, bytes: u64) {
+        self.lease.made().moved_down(bytes);
         self.mapping.store(UNDER_WAY, Ordering::Release);
         let mapping = self.mapping.clone();
         self.buffer

@@ -10,13 +10,25 @@ use crate::random::Purpose;
 /// The shader.
 pub const FILE: &str = "lr_network.wgsl";
 
-/// Invocations a workgroup.
+/// Pixels times invocations of a workgroup, of invocations that have one pixel or two.
 const WORKGROUP: usize = 64;
-/// LR pixels a workgroup: few, so that a small batch reaches many of a card's multiprocessors.
-const CHUNK: usize = WORKGROUP / 8;
+/// LR pixels a workgroup at most: few, so that a small batch reaches many of a card's multiprocessors, and as many as
+/// there are pixels side by side whose bands invocations share.
+const MOST_PIXELS: usize = WORKGROUP / 8;
+/// Bytes of workgroup memory that its pixels' records take at most.
+const MEMORY: usize = 15 << 10;
 
-/// What the text of `shared/lr_pass.wgsl` depends on, for `workgroup` invocations that take `tile` pixels each at a
-/// time; `windows` is the number of windows of the training set.
+/// LR pixels of a workgroup, and quads of workgroup memory that their records take; none where one record is too large, and
+/// lies in storage memory as all others do.
+fn chunk(shape: &Shape) -> (usize, usize) {
+    let pitch = shape.pixel_record | 1;
+    let most = [MOST_PIXELS, MOST_PIXELS / 2, MOST_PIXELS / 4, 1];
+    let fitting = most.into_iter().find(|pixels| 16 * pitch * pixels <= MEMORY);
+    fitting.map_or((MOST_PIXELS, 0), |pixels| (pixels, pixels * pitch))
+}
+
+/// What the text of `shared/lr_pass.wgsl` depends on, for `workgroup` invocations that take `tile` pixels each at a time,
+/// of which `sharing` share a pixel's bands, and have `local` quads of workgroup memory for records; `windows` is the number of windows of the training set.
 ///
 /// # Errors
 /// As [`defines::network`].
@@ -25,7 +37,7 @@ pub(super) fn pass(
     layout: &Layout,
     shape: &Shape,
     windows: usize,
-    (workgroup, tile): (usize, usize),
+    [workgroup, tile, sharing, local]: [usize; 4],
     target: Target,
 ) -> Result<Defines> {
     let mut d = shape.defines(problem.geometry);
@@ -34,6 +46,10 @@ pub(super) fn pass(
         .extend(&defines::noise(problem.noise, Purpose::LowResolution))
         .number("WG", workgroup)
         .number("TILE", tile)
+        .number("SHARING", sharing)
+        .number("LOCAL", usize::from(local > 0))
+        .number("ROWS_QUADS", local)
+        .texts("ROWS", [if local > 0 { "rows" } else { "pixels" }])
         .number("FROZEN", usize::from(problem.frozen_encoder))
         // Only the frozen abundances are found by window.
         .number("WINDOWS", if problem.frozen_encoder { windows } else { 0 })
@@ -52,10 +68,21 @@ pub fn defines(
     windows: usize,
     target: Target,
 ) -> Result<Defines> {
-    pass(problem, layout, shape, windows, (WORKGROUP, 1), target)
+    let (pixels, local) = chunk(shape);
+    let workgroup = WORKGROUP / target.lr_tile;
+    let mut d = pass(
+        problem,
+        layout,
+        shape,
+        windows,
+        [workgroup, target.lr_tile, workgroup / MOST_PIXELS, local],
+        target,
+    )?;
+    d.number("CHUNK", pixels);
+    Ok(d)
 }
 
 /// Workgroups for `lr_count` LR pixels of each member.
-pub fn workgroups(lr_count: usize, members: usize) -> [u32; 3] {
-    [lr_count.div_ceil(CHUNK) as u32, members as u32, 1]
+pub fn workgroups(shape: &Shape, lr_count: usize, members: usize) -> [u32; 3] {
+    [lr_count.div_ceil(chunk(shape).0) as u32, members as u32, 1]
 }

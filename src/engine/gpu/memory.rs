@@ -9,6 +9,8 @@ pub struct Made {
     bytes: AtomicU64,
     peak: AtomicU64,
     objects: AtomicU64,
+    up: AtomicU64,
+    down: AtomicU64,
     /// Bytes of buffers that may be held at once.
     most: Option<u64>,
 }
@@ -28,6 +30,21 @@ impl Made {
             Some(most) if self.bytes.load(Ordering::Relaxed) + bytes > most => Err(most),
             _ => Ok(()),
         }
+    }
+
+    /// Counts bytes that went to the device.
+    pub fn moved_up(&self, bytes: u64) {
+        self.up.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that came from the device.
+    pub fn moved_down(&self, bytes: u64) {
+        self.down.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that went to the device, and that came from it, since the last call.
+    pub fn take_moved(&self) -> [u64; 2] {
+        [&self.up, &self.down].map(|moved| moved.swap(0, Ordering::Relaxed))
     }
 
     /// Counts one buffer, bind group or pipeline.
@@ -63,6 +80,13 @@ impl Made {
 pub struct Lease {
     made: Arc<Made>,
     bytes: u64,
+}
+
+impl Lease {
+    /// The counts that it is part of.
+    pub fn made(&self) -> &Made {
+        &self.made
+    }
 }
 
 impl Drop for Lease {

@@ -29,12 +29,14 @@ pub mod engine;
 pub mod guided_update;
 pub mod half_weights;
 pub mod hr_network;
+pub mod hr_window;
 mod kept;
 mod landing;
 pub mod lr_network;
 pub mod lr_steps;
 pub mod memory;
 pub mod network_update;
+pub mod options;
 pub mod pace;
 pub mod parts;
 pub mod pass;
@@ -50,13 +52,16 @@ pub mod shaders;
 pub mod step;
 pub mod timing;
 mod trainer;
+mod upload;
+pub mod verified;
 
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 pub use adapters::{AdapterChoice, AdapterSummary, adapters, hardware_adapters};
 pub use context::Context;
 pub use engine::GpuEngine;
-pub use pipeline::{Options, Pipelines};
+pub use options::Options;
+pub use pipeline::Pipelines;
 
 use crate::engine::profile::{Clock, Instruments, Limits, Profile};
 use crate::engine::refinement::Refiner;

@@ -3,36 +3,15 @@
 //! A shader's own binding lines say what it binds and how; the host names buffers and never numbers.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::Precision;
 use crate::engine::gpu::buffers::GpuBuffer;
-use crate::engine::gpu::defines::Target;
 use crate::engine::gpu::device::Device;
+use crate::engine::gpu::options::Options;
 use crate::engine::gpu::pipeline_cache::PipelineCache;
 use crate::engine::gpu::preprocessor::{Defines, expand};
 use crate::engine::gpu::shaders::{self, Replacement};
 use crate::error::{Error, Result};
-
-/// How shaders are compiled.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    /// Shaders with bounds checks and bounded loops, buffers between guard words: for tests and for `--checked`.
-    pub checked: bool,
-    /// Deliberately wrong shader texts, for tests that must turn red.
-    pub replacements: Vec<Replacement>,
-    /// Folder that compiled pipelines are kept in; nothing is kept where it is left out.
-    pub cache: Option<PathBuf>,
-    /// Arithmetic of the HR pass and of reconstruction.
-    pub precision: Precision,
-    /// What the texts take in place of the adapter's own properties, for tests of another adapter's texts.
-    pub target: Option<Target>,
-    /// Bytes of buffers that may be held at once; as many as the device has where it is left out.
-    pub memory: Option<u64>,
-    /// Bytes of the parts that refinement cuts images into, for tests of images larger than that.
-    pub part_bytes: Option<u64>,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {

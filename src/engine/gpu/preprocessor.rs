@@ -51,6 +51,13 @@ impl Defines {
         self
     }
 
+    /// Defines a table of words.
+    pub fn texts<'t>(&mut self, name: &str, texts: impl IntoIterator<Item = &'t str>) -> &mut Self {
+        let texts = texts.into_iter().map(str::to_owned).collect();
+        self.0.insert(name.into(), Value::Texts(texts));
+        self
+    }
+
     /// Adds all of `other`'s names.
     pub fn extend(&mut self, other: &Defines) -> &mut Self {
         self.0.extend(other.0.iter().map(|(k, v)| (k.clone(), v.clone())));

@@ -11,7 +11,7 @@ pub const FILE: &str = "psf_blur.wgsl";
 /// What its text depends on.
 pub fn defines(problem: &Problem<f32>, shape: &Shape) -> Defines {
     let mut d = shape.defines(problem.geometry);
-    d.number("WG", 64);
+    d.number("WG", 64).number("TOGETHER", shape.msi.min(4));
     d
 }
 

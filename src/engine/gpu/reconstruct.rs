@@ -1,5 +1,6 @@
 //! Host side of `shaders/reconstruct.wgsl`: the network over an image, tile by tile.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use half::f16;
@@ -7,10 +8,11 @@ use ndarray::{ArrayView3, ArrayViewMut3};
 
 use crate::engine::cpu;
 use crate::engine::cpu::half_weights::{BLOCK, half_weights as half_weights_of};
-use crate::engine::gpu::buffers::GpuBuffer;
+use crate::engine::gpu::buffers::{GpuBuffer, copy_rows};
 use crate::engine::gpu::defines::{self, Arithmetic, Shape, Target, quads};
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::half_weights;
+use crate::engine::gpu::landing::Landing;
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::TileUniform;
@@ -24,8 +26,11 @@ pub const FILE: &str = "reconstruct.wgsl";
 
 /// Invocations a workgroup.
 const WORKGROUP: usize = 64;
-/// Bytes of a tile's result at most: far below any binding's limit, and read back in one piece.
-const TILE_BYTES: usize = 32 << 20;
+/// Bytes of a tile's result at most: far below any binding's limit, and so small that the host copies one out while the
+/// device makes the next.
+const TILE_BYTES: usize = 8 << 20;
+/// Tiles under way at most.
+const FLIGHTS: usize = 2;
 /// Pixels of a tile that is not cut further where memory is short.
 const LEAST_TILE: usize = 1024;
 /// Abundances are f32 always: fine-tuning freezes them.
@@ -70,7 +75,8 @@ pub fn defines(
         Output::Abundance { .. } => (0, 0, Noise::Off),
     };
     let tile = match target.arithmetic {
-        Arithmetic::Single => 8,
+        Arithmetic::Single if target.software => 8,
+        Arithmetic::Single => target.accumulators(target.pixels),
         _ => BLOCK / 4,
     };
     d.extend(&defines::network(architecture, layout, tile, target)?)
@@ -109,9 +115,10 @@ pub fn reconstruct(
         Output::Mean | Output::Std => (0, architecture.members),
         Output::Sample { member, .. } | Output::Abundance { member } => (member as usize, 1),
     };
+    let b = architecture.msi_bands;
     let pixels = hr_msi.dim().0 * hr_msi.dim().1;
     let work = 2.0 * (members * architecture.multiply_adds().max(1)) as f64;
-    let mut tile = (TILE_BYTES / (4 * padded.max(architecture.msi_bands))).clamp(1, pixels.max(1));
+    let mut tile = (TILE_BYTES / (4 * padded.max(b))).clamp(1, pixels.max(1));
 
     let hint = "use a smaller network or the setting backend cpu";
     let parameters: Vec<f32> = state.network.iter().chain(&state.linear).copied().collect();
@@ -127,76 +134,119 @@ pub fn reconstruct(
         }
     };
     let weights = GpuBuffer::of(context, "weights", &halves, guarded, hint)?;
-    let uniform = GpuBuffer::zeroed(context, "step", size_of::<TileUniform>() / 4, guarded, hint)?;
     // Smaller tiles give the same bits, and need less memory on the device and for reading back.
-    let (msi_buffer, image) = loop {
-        let buffers = || -> Result<_> {
-            let msi_buffer =
-                GpuBuffer::zeroed(context, "hr_msi", tile * architecture.msi_bands, guarded, hint)?;
-            let image = GpuBuffer::zeroed(context, "image", tile * padded, guarded, hint)?;
-            context.reserve(4 * (tile * padded) as u64)?;
-            Ok((msi_buffer, image))
-        };
-        match buffers() {
+    let mut flights = loop {
+        let made = (0..FLIGHTS.min(pixels.div_ceil(tile))).map(|_| {
+            let buffer = |name, words| GpuBuffer::zeroed(context, name, words, guarded, hint);
+            let uniform = buffer("step", size_of::<TileUniform>() / 4)?;
+            let (hr_msi, image) = (buffer("hr_msi", tile * b)?, buffer("image", tile * padded)?);
+            let buffers = [
+                ("step", &uniform),
+                ("hr_msi", &hr_msi),
+                ("network", &network),
+                ("image", &image),
+                ("weights", &weights),
+            ];
+            Ok(Flight {
+                group: pipeline.bind(context, &buffers, size_of::<TileUniform>() as u64)?,
+                landing: context.landing(4 * (tile * padded) as u64)?,
+                uniform,
+                hr_msi,
+                image,
+            })
+        });
+        match made.collect::<Result<VecDeque<_>>>() {
             Err(Error::DeviceMemory(_)) if tile > LEAST_TILE => tile = (tile / 2).max(LEAST_TILE),
             made => break made?,
         }
     };
-    let group = pipeline.bind(
-        context,
-        &[
-            ("step", &uniform),
-            ("hr_msi", &msi_buffer),
-            ("network", &network),
-            ("image", &image),
-            ("weights", &weights),
-        ],
-        size_of::<TileUniform>() as u64,
-    )?;
     let seed = match output {
         Output::Sample { seed, .. } => seed,
         _ => 0,
     };
-    let mut from = hr_msi.iter().copied();
-    let mut to = out.iter_mut();
+    let colours = hr_msi.as_standard_layout();
+    let colours = contiguous(colours.as_slice())?;
+    let mut rest = contiguous(out.as_slice_mut())?;
+    let mut under_way = VecDeque::with_capacity(FLIGHTS);
     let mut at = 0;
-    while at < pixels {
+    while at < pixels || !under_way.is_empty() {
+        // While the device's rate is not known, or tiles are cut for it, they come one after the other and are timed.
         let fitting = (engine.pace.fitting(FILE) / work).max(1.0) as usize;
-        let count = tile.min(fitting).min(pixels - at);
-        let msi: Vec<f32> = from.by_ref().take(count * architecture.msi_bands).collect();
-        msi_buffer.write(context, 0, &msi)?;
-        let values = TileUniform {
-            key: key(seed),
-            step: 0,
-            pixels: count as u32,
-            first_pixel: first_pixel.wrapping_add(at as u32),
-            first_member: first_member as u32,
-            members: members as u32,
-            share: 1.0 / members as f32,
-            ..Default::default()
-        };
-        uniform.write(context, 0, &[values])?;
-        let mut encoder = context.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = context.pass(&mut encoder);
-            let workgroups = spread(count.div_ceil(workgroup(target) * target.pixels_an_invocation()));
-            pass.dispatch(&pipeline, &group, &[0], workgroups, || {
-                cpu::reconstruct::work::<f32>(architecture, output, count)
-            });
-        }
-        let began = Instant::now();
-        context.run(encoder)?;
-        let seconds = began.elapsed().as_secs_f64();
-        engine.pace.measured(FILE, work * count as f64, seconds);
-        let values: Vec<f32> = image.read(context, 0, count * padded)?;
-        for row in values.chunks_exact(padded) {
-            for &value in &row[..channels] {
-                if let Some(to) = to.next() {
-                    *to = value;
-                }
+        let timed = !engine.pace.knows(FILE) || engine.pace.is_climbing(FILE) || fitting < tile;
+        let together = if timed { 1 } else { FLIGHTS };
+        if at < pixels && under_way.len() < together {
+            let Some(flight) = flights.pop_front() else {
+                return Err(Error::failed("reconstruction has no buffers left"));
+            };
+            let count = tile.min(fitting).min(pixels - at);
+            flight
+                .hr_msi
+                .write(context, 0, &colours[at * b..(at + count) * b])?;
+            let values = TileUniform {
+                key: key(seed),
+                step: 0,
+                pixels: count as u32,
+                first_pixel: first_pixel.wrapping_add(at as u32),
+                first_member: first_member as u32,
+                members: members as u32,
+                share: 1.0 / members as f32,
+                ..Default::default()
+            };
+            flight.uniform.write(context, 0, &[values])?;
+            let mut encoder = context.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = context.pass(&mut encoder);
+                let workgroups = spread(count.div_ceil(workgroup(target) * target.pixels_an_invocation()));
+                pass.dispatch(&pipeline, &flight.group, &[0], workgroups, || {
+                    cpu::reconstruct::work::<f32>(architecture, output, count)
+                });
             }
+            let began = Instant::now();
+            if timed {
+                context.run(encoder)?;
+                let seconds = began.elapsed().as_secs_f64();
+                engine.pace.measured(FILE, work * count as f64, seconds);
+                encoder = context.device.create_command_encoder(&Default::default());
+            }
+            let bytes = 4 * (count * padded) as u64;
+            let from = (&flight.image.buffer, flight.image.offset);
+            flight.landing.copy(&mut encoder, from, 0, bytes);
+            let submission = context.submit(encoder)?;
+            flight.landing.request(bytes);
+            under_way.push_back((flight, submission, count));
+            at += count;
+            continue;
         }
-        at += count;
+        let Some((flight, submission, count)) = under_way.pop_front() else {
+            break;
+        };
+        if !flight.landing.has_come() {
+            context.wait_for(submission)?;
+        }
+        let (rows, after) = rest.split_at_mut(count * channels);
+        rest = after;
+        let bytes = 4 * (count * padded) as u64;
+        flight
+            .landing
+            .take(context, bytes, |bytes| copy_rows(bytes, channels, padded, rows))?;
+        flight.image.check_guards(context)?;
+        flights.push_back(flight);
+    }
+    for flight in flights {
+        context.keep_landing(flight.landing);
     }
     Ok(())
+}
+
+/// The buffers of a tile that is under way, or of one to come.
+struct Flight {
+    uniform: GpuBuffer,
+    hr_msi: GpuBuffer,
+    image: GpuBuffer,
+    group: wgpu::BindGroup,
+    landing: Landing,
+}
+
+fn contiguous<T>(samples: Option<T>) -> Result<T> {
+    samples.ok_or_else(|| Error::failed("reconstruction takes images in standard layout only"))
 }

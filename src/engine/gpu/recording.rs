@@ -13,8 +13,8 @@ use crate::engine::gpu::pipeline::Pipeline;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::{
-    degradation, degradation_sums, degradation_update, hr_network, lr_network, lr_steps, network_update,
-    psf_blur,
+    degradation, degradation_sums, degradation_update, hr_network, hr_window, lr_network, lr_steps,
+    network_update, psf_blur,
 };
 use crate::engine::{Noise, Precision, Problem, TrainingSet, TrainingState};
 use crate::error::Result;
@@ -44,6 +44,7 @@ pub(super) enum Kernel {
     LrSteps,
     HalfWeights,
     HrNetwork,
+    HrWindow,
     DegradationSums,
     DegradationUpdate,
 }
@@ -59,6 +60,7 @@ impl Kernel {
             Kernel::LrSteps => lr_steps::FILE,
             Kernel::HalfWeights => super::half_weights::FILE,
             Kernel::HrNetwork => hr_network::FILE,
+            Kernel::HrWindow => hr_window::FILE,
             Kernel::DegradationSums => degradation_sums::FILE,
             Kernel::DegradationUpdate => degradation_update::FILE,
         }
@@ -66,7 +68,7 @@ impl Kernel {
 }
 
 /// Those of a step that are compiled; each is with the first step that needs it.
-pub(super) type Recording = [Option<Recorded>; 9];
+pub(super) type Recording = [Option<Recorded>; 10];
 
 /// What the kernels' texts depend on.
 pub(super) struct Texts<'a> {
@@ -95,6 +97,7 @@ impl Texts<'_> {
             Kernel::LrSteps => lr_steps::defines(problem, layout, shape, (self.windows, self.pitch), target)?,
             Kernel::HalfWeights => super::half_weights::defines(layout),
             Kernel::HrNetwork => hr_network::defines(problem, layout, shape, target)?,
+            Kernel::HrWindow => hr_window::defines(problem, layout, shape, target)?,
             Kernel::DegradationSums => degradation_sums::defines(problem, shape),
             Kernel::DegradationUpdate => degradation_update::defines(problem, shape),
         };
@@ -120,6 +123,7 @@ pub(super) struct Buffers {
     pub(super) srf: GpuBuffer,
     pub(super) observations: GpuBuffer,
     pub(super) pixels: GpuBuffer,
+    pub(super) parts: GpuBuffer,
     pub(super) windows: GpuBuffer,
     pub(super) losses: GpuBuffer,
     pub(super) lr_noise: GpuBuffer,
@@ -214,6 +218,11 @@ impl Buffers {
             srf: of("srf", &srf, fewer_windows)?,
             observations: zeroed("observations", lr * shape.observation, smaller_lr)?,
             pixels: zeroed("pixels", members * lr * 4 * shape.pixel_record, smaller_lr)?,
+            parts: zeroed(
+                "parts",
+                hr * hr_network::parts(layout, shape, engine.target())? * 4 * hr_network::part_record(shape),
+                smaller_hr,
+            )?,
             windows: zeroed("windows", hr * 4 * shape.window_record, smaller_hr)?,
             losses: zeroed("losses", FLIGHTS * STEPS * (3 + members), smaller_network)?,
             lr_noise: zeroed(
@@ -278,6 +287,7 @@ pub(super) fn record(
                 ("srf", &b.srf),
                 ("observations", &b.observations),
                 ("pixels", &b.pixels),
+                ("parts", &b.parts),
                 ("windows", &b.windows),
                 ("losses", &b.losses),
                 ("noise", noise),

@@ -19,6 +19,7 @@ const FILES: &[(&str, &str)] = files![
     "guided_update.wgsl",
     "half_weights.wgsl",
     "hr_network.wgsl",
+    "hr_window.wgsl",
     "lr_network.wgsl",
     "lr_steps.wgsl",
     "network_update.wgsl",
@@ -40,6 +41,12 @@ const FILES: &[(&str, &str)] = files![
     "shared/step.wgsl",
     "shared/tile.wgsl",
 ];
+
+/// Tells builds with other texts apart.
+pub fn checksum() -> u32 {
+    let each = FILES.iter().map(|(_, text)| text.as_bytes());
+    each.fold(0, crc32c::crc32c_append)
+}
 
 /// A deliberately wrong text, for tests that must turn red.
 #[derive(Debug, Clone, PartialEq, Eq)]

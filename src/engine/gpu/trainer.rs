@@ -23,7 +23,7 @@ use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::trainer::flights::Flights;
 use crate::engine::gpu::trainer::queue::Queue;
 use crate::engine::gpu::trainer::snapshot::Snapshot;
-use crate::engine::gpu::{lr_steps, psf_blur, reconstruct};
+use crate::engine::gpu::{hr_network, lr_steps, psf_blur, reconstruct};
 use crate::engine::{
     Noise, Output, Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet,
     TrainingState, check_length,
@@ -40,6 +40,8 @@ pub(super) struct GpuTrainer<'a> {
     windows: usize,
     /// Blocks of learned parameters of a member.
     blocks: usize,
+    /// Parts of a window, see [`hr_network::parts`].
+    parts: usize,
     buffers: Buffers,
     recording: Recording,
     /// Whether steps without an update of θ go to `lr_steps`, for comparisons; else as [`lr_steps::suits`].
@@ -86,6 +88,7 @@ impl<'a> GpuTrainer<'a> {
             &shape,
             (pitch, batch_capacity),
         )?;
+        let parts = hr_network::parts(&layout, &shape, engine.target())?;
         let blocks = blocks(&layout, &shape, problem.frozen_encoder).len();
         let mut trainer = GpuTrainer {
             engine,
@@ -94,6 +97,7 @@ impl<'a> GpuTrainer<'a> {
             shape,
             windows: data.windows,
             blocks,
+            parts,
             buffers,
             recording: Recording::default(),
             persistent: None,
@@ -186,11 +190,17 @@ impl<'a> GpuTrainer<'a> {
         Ok(())
     }
 
+    /// Whether the adapter has as many storage buffers as `lr_steps` binds.
+    pub(super) fn can_persist(&self) -> bool {
+        let there = self.engine.context.limits.max_storage_buffers_per_shader_stage;
+        there >= lr_steps::bindings(self.problem.noise, self.problem.frozen_encoder)
+    }
+
     /// Whether a step goes to `lr_steps`.
     fn is_persistent(&self, lr_count: usize, update_degradation: bool) -> bool {
-        let bindings = self.engine.context.limits.max_storage_buffers_per_shader_stage;
-        let suits = || lr_steps::suits(&self.layout, self.problem.frozen_encoder, lr_count, bindings);
-        !update_degradation && self.persistent.unwrap_or_else(suits)
+        let frozen = self.problem.frozen_encoder;
+        let suits = || lr_steps::suits(&self.layout, frozen, lr_count, self.engine.target());
+        !update_degradation && self.can_persist() && self.persistent.unwrap_or_else(suits)
     }
 
     /// Compiles and binds what a step on `lr_count` LR pixels needs and no step before it did.
@@ -207,6 +217,7 @@ impl<'a> GpuTrainer<'a> {
             }
             needed.extend([
                 Kernel::HrNetwork,
+                Kernel::HrWindow,
                 Kernel::DegradationSums,
                 Kernel::DegradationUpdate,
             ]);

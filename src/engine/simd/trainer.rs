@@ -214,7 +214,9 @@ impl SimdTrainer {
                 let begin = self.recorder.begin();
                 self.hr_pass(first, self.current, &mut slots, None);
                 self.recorder.end(begin, "hr_network", 1, || {
-                    cpu::hr_network::work(&self.problem, first.hr_batch.len())
+                    let windows = first.hr_batch.len();
+                    cpu::hr_network::work(&self.problem, windows)
+                        + cpu::hr_window::work(&self.problem, windows)
                 });
                 self.hr_slots = slots;
             }

@@ -17,8 +17,8 @@ use crate::engine::gpu::pipeline::ROW;
 use crate::engine::gpu::recording::{Kernel, STEPS};
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::{
-    degradation, degradation_sums, degradation_update, half_weights, hr_network, lr_network, lr_steps,
-    network_update, psf_blur,
+    degradation, degradation_sums, degradation_update, half_weights, hr_network, hr_window, lr_network,
+    lr_steps, network_update, psf_blur,
 };
 use crate::engine::work::Work;
 use crate::engine::{Noise, Precision, StepPlan};
@@ -190,16 +190,17 @@ impl GpuTrainer<'_> {
             Kernel::Degradation => degradation::workgroups(&self.shape),
             Kernel::PsfBlur => psf_blur::workgroups(lr),
             Kernel::LrSteps => lr_steps::workgroups(members),
-            Kernel::LrNetwork => lr_network::workgroups(lr, members),
+            Kernel::LrNetwork => lr_network::workgroups(&self.shape, lr, members),
             Kernel::NetworkUpdate => network_update::workgroups(self.blocks, members),
             Kernel::HalfWeights => half_weights::workgroups(layout),
-            Kernel::HrNetwork => hr_network::workgroups(hr),
+            Kernel::HrNetwork => hr_network::workgroups(hr, self.parts),
+            Kernel::HrWindow => hr_window::workgroups(hr),
             Kernel::DegradationSums => degradation_sums::workgroups(&self.shape),
             Kernel::DegradationUpdate => degradation_update::WORKGROUPS,
         };
         let line = match kernel {
             Kernel::PsfBlur => [lr as u32, 1],
-            Kernel::HrNetwork => [hr as u32, 1],
+            Kernel::HrNetwork => [(hr * self.parts) as u32, 1],
             _ => [groups[0], groups[1]],
         };
         Call {
@@ -249,7 +250,7 @@ impl GpuTrainer<'_> {
             if self.engine.precision() == Precision::F16 {
                 add(&[Kernel::HalfWeights]);
             }
-            add(&[Kernel::HrNetwork]);
+            add(&[Kernel::HrNetwork, Kernel::HrWindow]);
         }
         add(&[Kernel::NetworkUpdate]);
         if step.update_degradation {
@@ -273,6 +274,7 @@ impl GpuTrainer<'_> {
             Kernel::NetworkUpdate => cpu::network_update::work(problem, lr, true),
             Kernel::HalfWeights => cpu::half_weights::work(&self.layout),
             Kernel::HrNetwork => cpu::hr_network::work(problem, hr),
+            Kernel::HrWindow => cpu::hr_window::work(problem, hr),
             Kernel::DegradationSums => cpu::degradation_sums::work(problem, lr, hr),
             Kernel::DegradationUpdate => cpu::degradation_update::work(problem),
         }
