@@ -23,15 +23,16 @@ const RUNS: [(&str, &str, usize, usize, usize, bool); 7] = [
     ("wv2", "wv2", 8, 3, 4, false),
 ];
 
-fn target(pixels: usize, rolled: bool) -> Target {
+/// A card's text: AMD's with one pixel an invocation and unrolled, others'.
+fn card(rolled: bool) -> Target {
     Target {
         software: false,
         workgroup_memory: 49_152,
         memory_budget: 24 << 10,
         arithmetic: Arithmetic::Single,
-        pixels,
+        pixels: 1,
         rolled,
-        inputs: 1,
+        inputs: 4,
         lr_tile: 1,
         wide: true,
         lr_pixels: 2,
@@ -67,30 +68,44 @@ fn problem(preset: &str, bands: usize, msi: usize, scale: usize, frozen: bool) -
 
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap());
+    let webgpu = Target {
+        wide: false,
+        pixels: 2,
+        inputs: 1,
+        ..card(true)
+    };
     let targets = [
-        ("amd", target(1, false)),
-        ("nvidia", target(2, true)),
+        ("amd", card(false)),
+        ("nvidia", card(false)),
+        // Nothing beyond WebGPU, in its least workgroup memory.
+        (
+            "webgpu",
+            Target {
+                workgroup_memory: 16_384,
+                ..webgpu
+            },
+        ),
         (
             "software",
             Target {
                 software: true,
-                rolled: false,
+                pixels: 1,
                 lr_pixels: 8,
-                ..target(1, false)
+                ..card(false)
             },
         ),
         (
             "half",
             Target {
                 arithmetic: Arithmetic::Half,
-                ..target(2, true)
+                ..webgpu
             },
         ),
         (
             "matrix",
             Target {
                 arithmetic: Arithmetic::Matrix,
-                ..target(2, true)
+                ..webgpu
             },
         ),
     ];

@@ -132,6 +132,9 @@ struct StageReport {
     seconds: f64,
     /// Time of a run inside kernels, with the profile.
     kernel_seconds: f64,
+    /// Bytes of a run to the device, and from it; none where the device's memory is the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moved_bytes: Option<[f64; 2]>,
     kernels: Vec<Row>,
 }
 
@@ -213,9 +216,12 @@ impl Profile {
             };
             // The first run compiles kernels and fills caches; the second says what a run takes by itself.
             (prepared.run)()?;
+            instruments.take_moved();
             let begin = Instant::now();
             (prepared.run)()?;
             let seconds = begin.elapsed().as_secs_f64() / f64::from(prepared.runs);
+            let moved = instruments.take_moved();
+            let moved = moved.map(|both| both.map(|bytes| bytes as f64 / f64::from(prepared.runs)));
             let mut spans = recorded(instruments, clock, &mut prepared)?;
             if let Err(why) = &spans {
                 output.say(&format!("profile: {why}; timing by the host's clock"));
@@ -224,7 +230,9 @@ impl Profile {
                 spans = recorded(instruments, clock, &mut prepared)?;
             }
             let spans = spans.map_err(Error::failed)?;
-            stages.push(stage_report(stage, &prepared, seconds, &spans, &limits));
+            let mut report = stage_report(stage, &prepared, seconds, &spans, &limits);
+            report.moved_bytes = moved;
+            stages.push(report);
             traced.push((stage.name(), spans));
         }
         if let Some(path) = &self.trace {
@@ -394,6 +402,7 @@ fn stage_report(
         hr_pixels: prepared.hr_pixels,
         seconds,
         kernel_seconds: spans.iter().map(|s| s.seconds).sum::<f64>() / f64::from(prepared.runs),
+        moved_bytes: None,
         kernels: rows,
     }
 }
@@ -419,13 +428,18 @@ fn table(report: &Report) -> String {
     for stage in &report.stages {
         let count = |n: Option<usize>, of: &str| n.map_or(String::new(), |n| format!(", {n} {of} pixels"));
         text += &format!(
-            "\n{} x {}{}{}: {:.3} ms each, {:.3} ms in kernels\n",
+            "\n{} x {}{}{}: {:.3} ms each, {:.3} ms in kernels{}\n",
             stage.runs,
             stage.stage.name(),
             count(stage.lr_pixels, "LR"),
             count(stage.hr_pixels, "HR"),
             1e3 * stage.seconds,
             1e3 * stage.kernel_seconds,
+            stage.moved_bytes.map_or(String::new(), |[up, down]| format!(
+                ", {:.1} KB to the device and {:.1} KB from it",
+                1e-3 * up,
+                1e-3 * down
+            )),
         );
         text += &format!(
             "{:<28} {:>6} {:>11} {:>6} {:>11} {:>11} {:>9} {:>6} {:>8} {:>6}  bound by\n",

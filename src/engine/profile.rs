@@ -118,6 +118,9 @@ pub trait Instruments {
     /// Most bytes of buffers that were on the device at once since the last call; `None` where the device's memory is
     /// the host's.
     fn take_peak_memory(&self) -> Option<u64>;
+
+    /// Bytes that went to the device, and that came from it, since the last call; `None` as above.
+    fn take_moved(&self) -> Option<[u64; 2]>;
 }
 
 /// Keeps the spans of an engine while a profile is being taken.

@@ -29,8 +29,9 @@ const MOST_LANDINGS: usize = 2;
 /// Bytes of workgroup memory of a workgroup of the HR pass: with so many, ten and more run side by side on a
 /// multiprocessor of 228 KiB, and five on one of 128.
 const MEMORY_BUDGET: usize = 24 << 10;
-/// PCI's number of the vendor AMD.
+/// PCI's numbers of vendors.
 const AMD: u32 = 0x1002;
+const NVIDIA: u32 = 0x10de;
 
 /// A device, its clock and its way back to the host.
 #[derive(Debug)]
@@ -135,6 +136,7 @@ impl Context {
     /// What shaders' texts take from this adapter.
     pub fn target(&self, precision: Precision) -> Target {
         let software = self.info.device_type == wgpu::DeviceType::Cpu;
+        let known = [AMD, NVIDIA].contains(&self.info.vendor);
         Target {
             software,
             workgroup_memory: self.limits.max_compute_workgroup_storage_size as usize,
@@ -144,15 +146,12 @@ impl Context {
                 Precision::F16 => Arithmetic::Half,
             },
             memory_budget: MEMORY_BUDGET,
-            // Two halve a GPU's loads of weights, but AMD's load what is the same for all lanes into scalar registers; a
-            // rasteriser in software would only compile twice the text.
-            pixels: match self.info.vendor {
-                _ if software => 1,
-                AMD => 1,
-                _ => 2,
-            },
-            rolled: !software && self.info.vendor != AMD,
-            inputs: 1,
+            // Two halve the loads of weights, but take registers, and with them other invocations, on NVIDIA (measured),
+            // and AMD loads what is the same for all lanes into scalar registers. A rasteriser in software would only
+            // compile twice the text.
+            pixels: if software || known { 1 } else { 2 },
+            rolled: !software && !known,
+            inputs: if known { 4 } else { 1 },
             lr_tile: 1,
             wide: self.device.features().contains(wgpu::Features::SHADER_INT64),
             lr_pixels: if software {

@@ -132,4 +132,8 @@ impl Instruments for GpuEngine {
     fn take_peak_memory(&self) -> Option<u64> {
         Some(self.context.made.take_peak())
     }
+
+    fn take_moved(&self) -> Option<[u64; 2]> {
+        Some(self.context.made.take_moved())
+    }
 }

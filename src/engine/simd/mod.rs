@@ -282,4 +282,8 @@ impl Instruments for SimdEngine {
     fn take_peak_memory(&self) -> Option<u64> {
         None
     }
+
+    fn take_moved(&self) -> Option<[u64; 2]> {
+        None
+    }
 }
