@@ -33,7 +33,6 @@ fn card(rolled: bool) -> Target {
         pixels: 1,
         rolled,
         inputs: 4,
-        lr_tile: 1,
         wide: true,
         lr_pixels: 2,
     }

@@ -39,7 +39,6 @@ fn card(workgroup_memory: usize, arithmetic: Arithmetic, pixels: usize) -> Targe
         pixels,
         rolled: pixels > 1,
         inputs: 1,
-        lr_tile: 1,
         wide: pixels > 1,
         lr_pixels: 2,
     }

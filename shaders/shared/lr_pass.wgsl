@@ -8,8 +8,7 @@
 // loads. So an invocation has a quad of a layer's outputs (going back: of its inputs) of TILE pixels, neighbours in a
 // subgroup have the quads of one pixel, and a barrier stands between two layers. Activations live in the record of
 // the pixel: `rows` of workgroup memory (LOCAL), or `pixels` in storage memory, which is where `network_update` wants
-// them. A barrier for storage memory costs a card a multiple of one for workgroup memory. No loop over a layer's inputs is
-// unrolled: a workgroup goes through this text once, and on a card fetching its instructions took most of the time.
+// them. A barrier for storage memory costs a card a multiple of one for workgroup memory.
 #import "shared/start.wgsl"
 #import "shared/activation.wgsl"
 #import "shared/noise.wgsl"
@@ -86,7 +85,7 @@ fn forward_#{L}(lane: u32, member: u32, base: u32, count: u32) {
         var s#{P} = vec4<f32>(0.0);
 #end
 #if OWN[L] >= 4
-        for (var k = rolled(); k < #{OWN[L] / 4}u; k++) {
+        for (var k = start(); k < #{OWN[L] / 4}u; k++) {
 #for P in 0..TILE
             let a#{P} = #{ROWS[0]}[p#{P} + #{ROW_AT[FROM[L]]}u + k];
 #end
@@ -131,7 +130,7 @@ fn backward_#{L}(lane: u32, member: u32, base: u32, count: u32) {
 #end
 #for A in 0..LAYERS
 #if OWN[A] > 0 && FROM[A] == L && (BRANCH[A] < 2 || NOISE)
-        for (var k = rolled(); k < #{QUADS[A]}u; k++) {
+        for (var k = start(); k < #{QUADS[A]}u; k++) {
 #for C in 0..4
             // Past the last output stand other inputs' weights; what they give is dropped below.
             let w#{C} = network[member + #{WEIGHT[A]}u + min(4u * quad + #{C}u, #{OWN[A]}u) * #{QUADS[A]}u + k];

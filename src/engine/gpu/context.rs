@@ -152,7 +152,6 @@ impl Context {
             pixels: if software || known { 1 } else { 2 },
             rolled: !software && !known,
             inputs: if known { 4 } else { 1 },
-            lr_tile: 1,
             wide: self.device.features().contains(wgpu::Features::SHADER_INT64),
             lr_pixels: if software {
                 lr_steps::SOFTWARE_TILE

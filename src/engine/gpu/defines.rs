@@ -38,8 +38,6 @@ pub struct Target {
     pub wide: bool,
     /// LR pixels that an invocation of `lr_steps` takes side by side.
     pub lr_pixels: usize,
-    /// The same of `lr_network`, 1 or 2; a workgroup of it has 64 invocations, or 32 where they have two.
-    pub lr_tile: usize,
 }
 
 impl Target {

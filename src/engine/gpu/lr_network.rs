@@ -10,7 +10,7 @@ use crate::random::Purpose;
 /// The shader.
 pub const FILE: &str = "lr_network.wgsl";
 
-/// Pixels times invocations of a workgroup, of invocations that have one pixel or two.
+/// Invocations a workgroup.
 const WORKGROUP: usize = 64;
 /// LR pixels a workgroup at most: few, so that a small batch reaches many of a card's multiprocessors, and as many as
 /// there are pixels side by side whose bands invocations share.
@@ -69,13 +69,12 @@ pub fn defines(
     target: Target,
 ) -> Result<Defines> {
     let (pixels, local) = chunk(shape);
-    let workgroup = WORKGROUP / target.lr_tile;
     let mut d = pass(
         problem,
         layout,
         shape,
         windows,
-        [workgroup, target.lr_tile, workgroup / MOST_PIXELS, local],
+        [WORKGROUP, 1, WORKGROUP / MOST_PIXELS, local],
         target,
     )?;
     d.number("CHUNK", pixels);
