@@ -138,7 +138,7 @@ const CLEAR: f64 = 2.5;
 /// Displacement of a pixel of the MSI that is none, in its pixels.
 const SMALLEST: f64 = 0.05;
 /// Widths of the PSF that are tried, LR pixels.
-const WIDTHS: [f64; 6] = [0.5, 0.7, 0.9, 1.1, 1.4, 1.8];
+const WIDTHS: [f64; 8] = [0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 1.8];
 /// Weights of a field's bending that are tried, LR pixels.
 const WEIGHTS: [f64; 6] = [1e4, 1e3, 1e2, 10.0, 1.0, 0.1];
 /// Nodes of a field on its longer side, at most.
@@ -268,29 +268,38 @@ impl Register<'_> {
         };
         let mut geometry = start.clone();
         let mut fit = None;
+        let (told, width) = self.sharpen(start);
+        // The width of a misplaced pair is none of the PSF.
+        self.guide = self.msi.guide(1.0);
         if align > Align::Off
             && let Some(shifted) = self.shift(start, size)
         {
-            geometry = shifted.geometry.clone();
-            found.stage = Stage::Shift;
-            fit = Some(shifted);
-        }
-        self.sharpen(&geometry);
-        if align > Align::Off {
-            // With the PSF's width known, to the last digit; an aligned pair that another width explains is left alone.
-            if let Some(again) = self.improved(start, &geometry, Freedom::Shift) {
-                geometry = again.geometry.clone();
+            // Each with the width that suits it: a wrong one may make up for a shift.
+            if self.sharpen(&shifted.geometry).0 > told {
+                geometry = shifted.geometry.clone();
                 found.stage = Stage::Shift;
-                fit = Some(again);
+                fit = Some(shifted);
             }
         }
-        if align > Align::Shift
-            && let Some(affine) = self.improved(&geometry, &geometry, Freedom::Affine)
-        {
-            geometry = affine.geometry.clone();
-            found.stage = Stage::Affine;
-            fit = Some(affine);
-            self.sharpen(&geometry);
+        if found.stage == Stage::None {
+            self.guide = self.msi.guide(width);
+        }
+        for (freedom, stage, least) in [
+            (Freedom::Shift, Stage::Shift, Align::Off),
+            (Freedom::Affine, Stage::Affine, Align::Shift),
+        ] {
+            let old = if stage == Stage::Shift { start } else { &geometry };
+            if align > least
+                && let Some(better) = self.improved(old, &geometry, freedom)
+            {
+                // Once more with the width that suits it.
+                self.sharpen(&better.geometry);
+                let again = self.problem(&self.pixels).fit(&better.geometry, freedom);
+                let better = again.unwrap_or(better);
+                geometry = better.geometry.clone();
+                found.stage = stage;
+                fit = Some(better);
+            }
         }
         let mut halves: Option<[Geometry; 2]> = None;
         if align > Align::Affine
@@ -392,20 +401,18 @@ impl Register<'_> {
         (clear > CLEAR).then(|| fits.swap_remove(best))
     }
 
-    /// The guide of the width that tells most.
-    fn sharpen(&mut self, geometry: &Geometry) {
-        let mut best = (self.evidence(geometry).unwrap_or(f64::NEG_INFINITY), None);
+    /// Takes the guide of the width that tells most; gives the evidence with it, and the width.
+    fn sharpen(&mut self, geometry: &Geometry) -> (f64, f64) {
+        let mut best = (f64::NEG_INFINITY, WIDTHS[WIDTHS.len() / 2]);
         for width in WIDTHS {
-            let guide = std::mem::replace(&mut self.guide, self.msi.guide(width));
+            self.guide = self.msi.guide(width);
             match self.evidence(geometry) {
-                Some(e) if e > best.0 => best = (e, Some(width)),
+                Some(e) if e > best.0 => best = (e, width),
                 _ => {}
             }
-            self.guide = guide;
         }
-        if let Some(width) = best.1 {
-            self.guide = self.msi.guide(width);
-        }
+        self.guide = self.msi.guide(best.1);
+        best
     }
 
     /// Gains of one pair of displacements over another, each fitted on the other half, by squares.

@@ -243,7 +243,7 @@ impl Strips for Deviation<'_> {
                 native.brought(rows.clone(), (scene.scale, scene.hr_valid.view()), &mut variance)?
             }
         };
-        // Cubic convolution undershoots.
+        // Resampling undershoots.
         samples.iter_mut().for_each(|v: &mut f32| *v = v.max(0.0).sqrt());
         let valid = scene.result_valid();
         let valid = valid.slice(s![rows, ..]);

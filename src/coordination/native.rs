@@ -11,7 +11,7 @@ use ndarray::{Array2, Array3, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
 use crate::align::geometry::Between;
-use crate::align::resample::Source;
+use crate::align::resample::{SHARP, SMOOTH, Source};
 use crate::cube::raster::Raster;
 use crate::cube::scratch::Store;
 use crate::cube::strips::Strips;
@@ -40,6 +40,7 @@ impl Native {
         let source = Source {
             samples: self.msi.view(),
             valid: self.valid.view(),
+            half: SHARP,
         };
         on_hsi(&source, &self.geometry, size, scale, store)
     }
@@ -76,7 +77,7 @@ impl Native {
             .collect();
         let ratio = self.geometry.ratio();
         let stretch = ratio.map(|r| (fine / r).max(1.0));
-        let reach = (3.0 * stretch[0]).ceil();
+        let reach = (SMOOTH * stretch[0]).ceil();
         let lines = places.iter().flatten().map(|p| p[0]);
         let (first, last) = lines.fold((f64::INFINITY, 0.0f64), |(a, b), x| (a.min(x), b.max(x)));
         let first = (first - reach).floor().max(0.0) as usize;
@@ -89,6 +90,7 @@ impl Native {
         let source = Source {
             samples: image.view(),
             valid: valid.view(),
+            half: SMOOTH,
         };
         let mut out = Array3::zeros((rows.len(), columns, bands));
         out.axis_iter_mut(Axis(0))

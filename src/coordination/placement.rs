@@ -11,7 +11,7 @@ use crate::align::files::{Named, base};
 use crate::align::geometry::{Base, Geometry};
 use crate::align::ratio::ratios;
 use crate::align::register::{Align, Misplacement, Stage, register};
-use crate::align::resample::Source;
+use crate::align::resample::{SHARP, Source};
 use crate::coordination::memory::{Dim, pair_bytes};
 use crate::coordination::native::{Native, on_hsi};
 use crate::coordination::scene::{Loaded, Part, Scene};
@@ -259,6 +259,7 @@ impl<'a> Ground<'a> {
                 let source = Source {
                     samples: msi.samples(),
                     valid: msi.valid(),
+                    half: SHARP,
                 };
                 let (samples, valid) = on_hsi(&source, &between, size, scale, &store)?;
                 let model = msi.on(samples, valid);
