@@ -61,7 +61,7 @@ pub fn base(hsi: Named, msi: Named, by_sizes: bool) -> Result<(Base, bool)> {
     let ratio = [0, 1].map(|k| msi.size()[k] as f64 / hsi.size()[k].max(1) as f64);
     if ratio[0].max(ratio[1]) < 0.999 || ratio[0].min(ratio[1]) <= 0.0 {
         return Err(Error::input(format!(
-            "{}: {} x {} pixels are fewer than the {} x {} of {}: the ratio is below 1 (are the setting hsi and the setting msi swapped?)",
+            "{}: {} x {} pixels are fewer than the {} x {} of {}: the ratio is below 1 (are the two images swapped?)",
             msi.name,
             msi.size()[0],
             msi.size()[1],
@@ -137,7 +137,7 @@ fn between(hsi: Named, msi: Named, from: (&Grid, Transform), to: (&Grid, Transfo
     let ratio = base.ratio(size);
     if ratio.iter().any(|r| !(*r > 0.9 && r.is_finite())) {
         return Err(Error::input(format!(
-            "{}: its pixels are larger than those of {} ({:.3} and {:.3} of them to one pixel of the HSI); are the setting hsi and the setting msi swapped?",
+            "{}: its pixels are larger than those of {} ({:.3} and {:.3} of them to one pixel of the HSI); are the two images swapped?",
             msi.name, hsi.name, ratio[0], ratio[1]
         )));
     }

@@ -189,7 +189,7 @@ impl Scene {
         if msi_bands >= bands {
             return Err(Error::input(format!(
                 "{msi_name}: {msi_bands} bands, but {hsi_name} has {bands}; the HSI must have more bands than the MSI \
-                 (are the setting hsi and the setting msi swapped?)"
+                 (are the two images swapped?)"
             )));
         }
         let scale = ratio(rows, h).filter(|&s| ratio(columns, w) == Some(s)).ok_or_else(|| {
