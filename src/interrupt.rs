@@ -63,6 +63,15 @@ impl Token {
     }
 }
 
+/// [`remove_temporary`] from within work that may be at their list itself: then they stay for the next write.
+pub fn remove_temporary_now() {
+    if let Ok(paths) = TEMPORARY.try_lock() {
+        for path in paths.iter() {
+            let _gone_or_for_the_next = std::fs::remove_file(path);
+        }
+    }
+}
+
 /// Removes the temporary files of work that will not end.
 pub fn remove_temporary() {
     if let Ok(paths) = TEMPORARY.lock() {

@@ -21,6 +21,7 @@ mod front_door;
 mod fuse_cli;
 mod geotiff;
 mod instruments_cli;
+mod limits;
 mod output_cli;
 mod outputs;
 mod report_cli;

@@ -71,7 +71,7 @@ impl Align {
             scene.msi_unit,
             scene.hr_valid.view(),
             pair.placed.msi.clone(),
-        );
+        )?;
         stages.run("write", |w| {
             write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))
         })?;

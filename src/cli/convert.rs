@@ -10,12 +10,13 @@ use crate::cube::SampleType;
 use crate::cube::bands::BandSelection;
 use crate::cube::strips::Strips;
 use crate::error::Result;
-use crate::io::{self, Interleave, OutputSet, Reading, Target, write_strips};
+use crate::io::{self, Interleave, OutputSet, Reading, Target, write_exactly};
 
 /// Convert an image to another file format, numeric type or interleave
 ///
 /// The ending of OUT says the format: .npy, .npz, .mat (MATLAB 5), .tif (GeoTIFF), or for ENVI .hdr, .img, .bsq, .bil,
-/// .bip. Values are not rescaled; for integer types they are rounded and clamped to the range of the type.
+/// .bip. Values are not rescaled; for integer types they are rounded and clamped to the range of the type. Samples that
+/// the type holds are written as they are; else a note says the largest difference.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  hsr-gpu convert scene.mat scene.hdr --type u16 --interleave bil")]
 pub struct Convert {
@@ -78,8 +79,9 @@ impl Convert {
         let mut image = io::open_image_as(&self.input, &reading)?;
         output.notes(&[&image]);
         let kind = self.sample_type.unwrap_or(image.sample_type());
-        // Floats may hold NaN on purpose; integers have no way to say it.
-        if matches!(kind, SampleType::F16 | SampleType::F32 | SampleType::F64) {
+        // Floats may hold NaN on purpose; integers have no way to say it, and whole numbers of any size are what they are.
+        let float = |kind| matches!(kind, SampleType::F16 | SampleType::F32 | SampleType::F64);
+        if float(kind) || !float(image.sample_type()) {
             image = image.unchecked();
         }
         let lost = io::metadata_lost(&self.output, image.metadata());
@@ -89,8 +91,23 @@ impl Convert {
             interleave: self.interleave,
             memory: usize::MAX,
         };
-        let masked_pixels = write_strips(&target, &image, &mut |_, _| ())?;
         let name = self.output.display().to_string();
+        let source = image.sample_type();
+        let rows = 0..image.dim().0.min(1);
+        if !source.fits_single() && image.exact(rows)?.is_none() {
+            output.say(&format!(
+                "note: {}: samples of type {} are read from this format in single precision, to 1 part in 10 million",
+                self.input,
+                io::sample_type_name(source)
+            ));
+        }
+        let (masked_pixels, largest) = write_exactly(&target, &image)?;
+        if largest > 0.0 {
+            output.say(&format!(
+                "note: {name}: {} does not hold every sample; the largest difference is {largest:e}",
+                io::sample_type_name(kind)
+            ));
+        }
         if !lost.is_empty() {
             output.say(&format!("{name}: this format does not carry {}", lost.join(", ")));
         }

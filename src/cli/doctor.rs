@@ -45,6 +45,10 @@ struct Vulkan {
     /// Files that name drivers.
     drivers: Vec<PathBuf>,
     loader: bool,
+    /// Why the loader that is there cannot be loaded.
+    loader_trouble: Option<String>,
+    /// Files of drivers that cannot be used, and why.
+    broken: Vec<(PathBuf, String)>,
     /// Devices of GPUs, and whether this user may use them.
     devices: Vec<(PathBuf, bool)>,
     /// Whether NVIDIA's kernel module is there.
@@ -192,13 +196,58 @@ fn entries(folder: &str, fits: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     paths
 }
 
+/// The library of the loader.
+const LOADER: &str = "libvulkan.so.1";
+
+/// Whether the system can load a library, by its name or path; what it says where it cannot.
+#[cfg(unix)]
+fn loads(library: &str) -> std::result::Result<(), String> {
+    use std::ffi::{CStr, CString};
+    let name = CString::new(library).map_err(|e| e.to_string())?;
+    // SAFETY: both texts end with a zero; the library is one that the Vulkan loader would load, and is closed at once.
+    unsafe {
+        let handle = libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_LOCAL);
+        if !handle.is_null() {
+            libc::dlclose(handle);
+            return Ok(());
+        }
+        let why = libc::dlerror();
+        Err(match why.is_null() {
+            true => format!("{library}: cannot be loaded"),
+            false => CStr::from_ptr(why).to_string_lossy().into_owned(),
+        })
+    }
+}
+
+/// There is no asking here.
+#[cfg(not(unix))]
+fn loads(_: &str) -> std::result::Result<(), String> {
+    Ok(())
+}
+
+/// What is wrong with a file that names a driver, if anything is.
+fn driver_trouble(path: &Path) -> Option<String> {
+    let named = || -> std::result::Result<String, String> {
+        let text = std::fs::read(path).map_err(|e| e.to_string())?;
+        let file: serde_json::Value = serde_json::from_slice(&text).map_err(|e| format!("no JSON: {e}"))?;
+        let library = file["ICD"]["library_path"].as_str();
+        Ok(library.ok_or("names no library (ICD, library_path)")?.to_owned())
+    };
+    match named() {
+        Err(why) => Some(why),
+        // A bare name is looked for where libraries lie, any other beside the file.
+        Ok(library) if !library.contains('/') => loads(&library).err(),
+        Ok(library) => loads(&crate::io::folder_of(path).join(library).to_string_lossy()).err(),
+    }
+}
+
 impl Vulkan {
     /// Where the loader of Khronos looks.
     fn look() -> Self {
         let named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]
             .into_iter()
             .find_map(std::env::var_os);
-        let drivers = match named {
+        let drivers: Vec<PathBuf> = match named {
             Some(list) => std::env::split_paths(&list).filter(|p| p.exists()).collect(),
             None => [
                 "/etc/vulkan/icd.d",
@@ -215,12 +264,14 @@ impl Vulkan {
             "/usr/local/lib".into(),
         ];
         libraries.extend(entries("/usr/lib", |name| name.ends_with("-linux-gnu")));
+        let loader = libraries.iter().any(|folder| folder.join(LOADER).exists());
+        let trouble = |path: &PathBuf| driver_trouble(path).map(|why| (path.clone(), why));
         let devices = entries("/dev/dri", |name| name.starts_with("renderD")).into_iter();
         Vulkan {
+            broken: drivers.iter().filter_map(trouble).collect(),
             drivers,
-            loader: libraries
-                .iter()
-                .any(|folder| folder.join("libvulkan.so.1").exists()),
+            loader,
+            loader_trouble: loads(LOADER).err().filter(|_| loader),
             devices: devices
                 .map(|path| {
                     let usable = std::fs::File::options()
@@ -255,6 +306,19 @@ impl Report {
                 !vulkan.loader,
                 "the Vulkan loader is missing: install libvulkan1 (Debian, Ubuntu) or vulkan-loader (Fedora, Arch)",
             );
+            if let Some(why) = &vulkan.loader_trouble {
+                say(
+                    true,
+                    &format!("the Vulkan loader is there and cannot be loaded ({why}): install it again"),
+                );
+            }
+            for (file, why) in &vulkan.broken {
+                let line = format!(
+                    "{}: a Vulkan driver that cannot be loaded ({why}): install it again",
+                    file.display()
+                );
+                say(true, &line);
+            }
             let has = |part: &str| {
                 let mut names = vulkan.drivers.iter().map(|p| p.to_string_lossy().to_lowercase());
                 names.any(|name| name.contains(part))
@@ -292,7 +356,11 @@ impl Report {
         );
         // Writing to a string cannot fail.
         if let Some(vulkan) = &self.vulkan {
-            let loader = if vulkan.loader { "there" } else { "missing" };
+            let loader = match (&vulkan.loader_trouble, vulkan.loader) {
+                (Some(_), _) => "that cannot be loaded",
+                (None, true) => "there",
+                (None, false) => "missing",
+            };
             let names: Vec<String> = vulkan.drivers.iter().map(|p| p.display().to_string()).collect();
             let _ = writeln!(
                 text,
@@ -393,9 +461,35 @@ mod tests {
             loader: true,
             devices: vec![("/dev/dri/renderD128".into(), false)],
             nvidia: true,
+            ..Vulkan::default()
         };
         let advice = report(nvidia, false).advise();
         assert!(there(&advice, "NVIDIA_DRIVER_CAPABILITIES") && there(&advice, "group render"));
         assert!(!there(&advice, "libvulkan1"));
+        let broken = Vulkan {
+            loader: true,
+            loader_trouble: Some("file too short".to_owned()),
+            broken: vec![("/etc/vulkan/icd.d/x.json".into(), "no JSON".to_owned())],
+            ..Vulkan::default()
+        };
+        let advice = report(broken, false).advise();
+        assert!(there(&advice, "file too short") && there(&advice, "x.json"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn drivers_that_cannot_be_loaded_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.json");
+        let trouble = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            driver_trouble(&file).unwrap()
+        };
+        assert!(trouble("{").contains("no JSON"));
+        assert!(trouble("{}").contains("names no library"));
+        let named = |library: &str| format!("{{\"ICD\": {{\"library_path\": \"{library}\"}}}}");
+        assert!(trouble(&named("libnone-of-this-name.so")).contains("libnone"));
+        std::fs::write(folder.path().join("short.so"), "x").unwrap();
+        assert!(trouble(&named("./short.so")).contains("short.so"));
     }
 }

@@ -78,13 +78,66 @@ impl ThreadOptions {
     /// # Errors
     /// [`Error::Failed`] if they cannot be started.
     pub fn install(self) -> Result<()> {
-        self.threads.map_or(Ok(()), |n| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(n.into())
-                .build_global()
-                .map_err(|e| Error::failed(format!("--threads {n}: {e}")))
-        })
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let wanted = self.threads.map_or(cores, usize::from);
+        let most = MOST_THREADS.max(4 * cores);
+        if wanted > most {
+            return Err(Error::input(format!(
+                "--threads {wanted}: more than {most} threads only wait for the {cores} cores of this machine"
+            )));
+        }
+        let threads = startable(wanted);
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        // One thread is there already.
+        let builder = if threads == 1 {
+            builder.use_current_thread()
+        } else {
+            builder
+        };
+        builder
+            .build_global()
+            .map_err(|e| Error::failed(format!("--threads {wanted}: {e}")))
     }
+}
+
+/// Threads that any machine may be asked for.
+const MOST_THREADS: usize = 64;
+/// Threads that are left to the device, to Ctrl-C and to progress.
+#[cfg(unix)]
+const SPARED: usize = 4;
+
+/// How many of so many threads the system gives, where it bounds their number or their memory.
+#[cfg(unix)]
+fn startable(wanted: usize) -> usize {
+    use std::sync::mpsc::channel;
+    let bounded = |of| rustix::process::getrlimit(of).current.is_some();
+    if !bounded(rustix::process::Resource::Nproc) && !bounded(rustix::process::Resource::As) {
+        return wanted;
+    }
+    let mut started = Vec::new();
+    for _ in 0..wanted + SPARED {
+        let (hold, held) = channel::<()>();
+        match std::thread::Builder::new().spawn(move || held.recv().is_ok()) {
+            Ok(thread) => started.push((hold, thread)),
+            Err(_) => break,
+        }
+    }
+    let count = started.len();
+    for (hold, thread) in started {
+        drop(hold);
+        let _nothing_to_tell = thread.join();
+    }
+    match count == wanted + SPARED {
+        true => wanted,
+        // Memory that one thread may have is what the others would take.
+        false => count.saturating_sub(SPARED).clamp(1, wanted),
+    }
+}
+
+/// All of them: nothing is known here.
+#[cfg(not(unix))]
+fn startable(wanted: usize) -> usize {
+    wanted
 }
 
 /// Folder of compiled pipelines: what `HSR_GPU_CACHE` names (`off` for none), else `hsr-gpu` in the user's cache folder.
@@ -107,6 +160,11 @@ impl EngineOptions {
     /// # Errors
     /// [`Error::Input`] for those of a GPU with `--backend cpu`.
     pub fn check(&self) -> Result<()> {
+        if self.adapter.as_ref().is_some_and(|name| name.trim().is_empty()) {
+            return Err(Error::input(
+                "--adapter is empty; give a number or a part of a name (see hsr-gpu devices), or leave it out",
+            ));
+        }
         if self.backend != Backend::Cpu {
             return Ok(());
         }

@@ -105,12 +105,7 @@ impl Strips for Inferred<'_> {
         let valid = msi
             .valid
             .unwrap_or_else(|| Array2::from_elem((rows.len(), columns), true));
-        Ok(finish(
-            samples,
-            calibration.hsi_unit,
-            valid.view(),
-            self.metadata.clone(),
-        ))
+        finish(samples, calibration.hsi_unit, valid.view(), self.metadata.clone())
     }
 }
 

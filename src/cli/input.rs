@@ -30,7 +30,7 @@ pub fn psf_kernel(spec: &PsfSpec, kernel: Option<usize>, scale: usize) -> Result
 }
 
 /// Opens an image that is to be compared with `other`: of the bands of `other`, where its file has as many as that of
-/// `other`; as it is, where bands have been left out of it already. The mask file is that of `other` alone.
+/// `other`; as it is, where bands have been left out of it already.
 ///
 /// # Errors
 /// As [`io::open_image_as`].
@@ -38,7 +38,6 @@ pub fn open_matching(file: &str, reading: &Reading, other: &Image) -> Result<Ima
     let open = |bands| {
         let reading = Reading {
             bands,
-            mask: None,
             ..reading.clone()
         };
         io::open_image_as(file, &reading)

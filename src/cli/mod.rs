@@ -6,13 +6,15 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use self::engine_options::ThreadOptions;
 use self::journal::Journal;
-use self::output::with_options;
+use self::output::shown;
 use crate::error::Result;
+use crate::interrupt;
 use crate::io::OutputSet;
 
 mod align;
@@ -130,7 +132,7 @@ pub fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(e) => {
-            let line = with_options(&e.to_string());
+            let line = shown(&e.to_string());
             output.note(&format!("end with exit code {}: {line}", e.exit_code()));
             let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {line}");
             ExitCode::from(e.exit_code())
@@ -155,6 +157,37 @@ fn prepare(command: &Command, output: &mut Output, files: &mut OutputSet) -> Res
     files.check_writable()
 }
 
+/// Ends the process because the system has no memory for so many bytes more: one line, exit code 1. Nothing here asks for
+/// memory but the removal of temporary files, which is left out where it would have to.
+pub fn out_of_memory(bytes: usize) -> ! {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    if !ONCE.swap(true, Ordering::SeqCst) {
+        let mut line = [0_u8; 160];
+        let mut rest = &mut line[..];
+        let _ = writeln!(
+            rest,
+            "hsr-gpu: out of memory: the system has none for {bytes} bytes more; --max-memory bounds what images take"
+        );
+        let left = rest.len();
+        let _ = std::io::stderr().write_all(&line[..line.len() - left]);
+        interrupt::remove_temporary_now();
+    }
+    exit_now()
+}
+
+/// Ends the process without anything that would ask for memory.
+#[cfg(unix)]
+fn exit_now() -> ! {
+    // SAFETY: the call does not return and touches no memory of the process.
+    unsafe { libc::_exit(1) }
+}
+
+/// Ends the process.
+#[cfg(not(unix))]
+fn exit_now() -> ! {
+    std::process::exit(1)
+}
+
 /// `--help` and `--version` as clap prints them; anything else as one line and exit code 2.
 fn misuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
@@ -162,7 +195,7 @@ fn misuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let text = with_options(&error.to_string());
+    let text = error.to_string();
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)
@@ -170,7 +203,7 @@ fn misuse(error: &clap::Error) -> ExitCode {
         .collect();
     let line = lines.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {line}; see --help");
+    let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {}; see --help", shown(line));
     ExitCode::from(2)
 }
 

@@ -15,6 +15,26 @@ pub fn with_options(text: &str) -> String {
     text.replace("the setting ", "--")
 }
 
+/// Longest line that is shown, in characters.
+const LONGEST: usize = 2000;
+
+/// A text of the library as a line that a terminal may have: names of files and bands may hold its control characters, and be
+/// of any length.
+pub fn shown(text: &str) -> String {
+    let text = with_options(text);
+    let mut line = String::new();
+    for c in text.chars().take(LONGEST) {
+        match c.is_control() && c != '\t' {
+            true => line.extend(c.escape_default()),
+            false => line.push(c),
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        line += " ...";
+    }
+    line
+}
+
 /// How results and progress are shown; common to all commands.
 #[derive(Debug, Clone, Args)]
 pub struct Output {
@@ -63,7 +83,7 @@ impl Output {
 
     /// Says one line of progress on standard error unless `--quiet`.
     pub fn say(&self, line: &str) {
-        let line = &with_options(line);
+        let line = &shown(line);
         self.note(line);
         if self.json_progress {
             self.event(&serde_json::json!({"event": "note", "text": line}));
@@ -75,7 +95,7 @@ impl Output {
 
     /// Warns on standard error, also under `--quiet`: of what changes the result.
     pub fn warn(&self, line: &str) {
-        let line = &with_options(line);
+        let line = &shown(line);
         self.note(line);
         if self.json_progress {
             self.event(&serde_json::json!({"event": "warning", "text": line}));

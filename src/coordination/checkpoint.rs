@@ -244,6 +244,16 @@ fn model(file: &ReadTensorFile) -> Result<Model> {
     if calibration.gain.len() != msi_bands || calibration.offset.len() != msi_bands {
         return Err(file.bad("metadata `calibration` has not one gain and offset an MSI band"));
     }
+    let c = &calibration;
+    let units = [c.hsi_unit, c.msi_unit].map(f64::from).into_iter();
+    let positive = units
+        .chain(c.gain.iter().copied())
+        .all(|x| x.is_finite() && x > 0.0);
+    if !positive || c.offset.iter().any(|x| !x.is_finite()) {
+        return Err(file.bad(
+            "metadata `calibration` has units or gains that are not positive numbers, or offsets that are none",
+        ));
+    }
     let theta = degradation_parameters(msi_bands);
     let members = architecture.members;
     let state = TrainingState {

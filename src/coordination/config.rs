@@ -278,6 +278,11 @@ impl Config {
         {
             return bad("training.alpha and training.beta must not be negative");
         }
+        if i64::try_from(self.seed).is_err() {
+            return bad(
+                "seed must be at most 9223372036854775807: configurations and models hold no larger one",
+            );
+        }
         if t.patch == 0 || t.batch == 0 {
             return bad("training.patch and training.batch must be at least 1");
         }

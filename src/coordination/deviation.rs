@@ -247,11 +247,6 @@ impl Strips for Deviation<'_> {
         samples.iter_mut().for_each(|v: &mut f32| *v = v.max(0.0).sqrt());
         let valid = scene.result_valid();
         let valid = valid.slice(s![rows, ..]);
-        Ok(finish(
-            samples,
-            scene.hsi_unit,
-            valid,
-            self.fused.metadata.clone(),
-        ))
+        finish(samples, scene.hsi_unit, valid, self.fused.metadata.clone())
     }
 }

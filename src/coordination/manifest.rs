@@ -93,6 +93,8 @@ pub fn lines(path: &Path, expected: &str) -> Result<Vec<(usize, Vec<String>)>> {
         ))
     })?;
     let mut found = Vec::new();
+    // Editors of some systems put a mark of the encoding first.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     for (line, content) in (1..).zip(text.lines()) {
         let content = content.trim();
         if content.is_empty() || content.starts_with('#') {

@@ -152,7 +152,7 @@ impl Strips for FusedImage<'_> {
         sound(self.fused.engine, &samples)?;
         let valid = scene.result_valid();
         let valid = valid.slice(s![rows, ..]);
-        Ok(finish(samples, scene.hsi_unit, valid, self.metadata.clone()))
+        finish(samples, scene.hsi_unit, valid, self.metadata.clone())
     }
 }
 
@@ -177,7 +177,7 @@ impl Strips for ModelImage<'_> {
         let scene = &self.0.fused.scene;
         let samples = self.0.model_rows(rows.clone())?;
         let valid = scene.hr_valid.slice(s![rows, ..]);
-        Ok(finish(samples, scene.hsi_unit, valid, self.0.metadata.clone()))
+        finish(samples, scene.hsi_unit, valid, self.0.metadata.clone())
     }
 }
 
@@ -200,8 +200,17 @@ fn sound(engine: &dyn Engine<f32>, samples: &Array3<f32>) -> Result<()> {
     }
 }
 
-/// Brings rows of a reconstruction back to the HSI's unit and marks masked pixels with the no-data value.
-pub fn finish(mut samples: Array3<f32>, unit: f32, valid: ArrayView2<bool>, metadata: Metadata) -> Cube {
+/// Brings rows of a reconstruction back to the HSI's unit and marks masked pixels with the no-data value, which no other pixel
+/// holds.
+///
+/// # Errors
+/// [`Error::Failed`] where a sample of a usable pixel is not finite: such an image is nobody's result.
+pub fn finish(
+    mut samples: Array3<f32>,
+    unit: f32,
+    valid: ArrayView2<bool>,
+    metadata: Metadata,
+) -> Result<Cube> {
     samples *= unit;
     let masked = valid.iter().any(|&ok| !ok);
     let mut image = Cube::new(samples);
@@ -215,7 +224,18 @@ pub fn finish(mut samples: Array3<f32>, unit: f32, valid: ArrayView2<bool>, meta
         }
         image.valid = Some(valid.to_owned());
     }
-    image
+    let broken = image
+        .samples
+        .indexed_iter()
+        .find(|((r, c, _), x)| valid[[*r, *c]] && !x.is_finite());
+    if let Some(((_, c, b), x)) = broken {
+        return Err(Error::failed(format!(
+            "the result is no image: {x} in column {c}, band {b}; nothing is written. Look for samples of the inputs that stand for \
+             no data, or for a model of other images"
+        )));
+    }
+    image.keep_off_nodata();
+    Ok(image)
 }
 
 impl Fused<'_> {
@@ -270,12 +290,7 @@ impl Fused<'_> {
             Product::Whole(samples) if self.scene.wanted().is_none() => {
                 let scene = &self.scene;
                 sound(self.engine, &samples)?;
-                Ok(finish(
-                    samples,
-                    scene.hsi_unit,
-                    scene.hr_valid.view(),
-                    self.metadata,
-                ))
+                finish(samples, scene.hsi_unit, scene.hr_valid.view(), self.metadata)
             }
             _ => self.image(),
         }

@@ -17,6 +17,7 @@ use sentinel::{Sentinels, is_sentinel};
 pub mod bands;
 pub mod bicubic;
 pub mod demo_scene;
+pub mod exact;
 pub mod grid;
 pub mod raster;
 pub mod scratch;
@@ -158,6 +159,18 @@ pub struct Cube {
     pub sample_type: SampleType,
 }
 
+/// No measured sample is as large: its square is beyond single precision. It stands for no data that no file names.
+pub const LARGEST: f32 = 1e18;
+
+/// The sample next to a no-data value that is none: one step toward 0, from 0 the smallest positive normal number, which no
+/// arithmetic takes for 0.
+pub fn beside(nodata: f32) -> f32 {
+    match nodata == 0.0 {
+        true => f32::MIN_POSITIVE,
+        false => f32::from_bits(nodata.to_bits() - 1),
+    }
+}
+
 impl Cube {
     /// A cube of single-precision samples without metadata.
     pub fn new(samples: Array3<f32>) -> Self {
@@ -228,6 +241,25 @@ impl Cube {
         }
     }
 
+    /// Moves the samples of usable pixels that are the no-data value to [`beside`] it, so that they are not taken for no data
+    /// where the image is read again.
+    pub fn keep_off_nodata(&mut self) {
+        let Some(value) = self
+            .metadata
+            .nodata
+            .map(|value| value as f32)
+            .filter(|value| value.is_finite())
+        else {
+            return;
+        };
+        let valid = &self.valid;
+        for ((r, c, _), x) in self.samples.indexed_iter_mut() {
+            if *x == value && valid.as_ref().is_none_or(|valid| valid[[r, c]]) {
+                *x = beside(value);
+            }
+        }
+    }
+
     /// Number of pixels that are masked out.
     pub fn masked_pixels(&self) -> usize {
         self.valid
@@ -235,7 +267,8 @@ impl Cube {
             .map_or(0, |v| v.iter().filter(|&&ok| !ok).count())
     }
 
-    /// Checks that the image has pixels and bands and that every sample of a usable pixel is finite.
+    /// Checks that the image has pixels and bands and that every sample of a usable pixel is finite
+    /// and below [`LARGEST`].
     ///
     /// `name` is the file's name for the message.
     ///
@@ -257,10 +290,11 @@ impl Cube {
             )));
         }
         for ((r, c, b), &x) in self.samples.indexed_iter() {
-            if !x.is_finite() && self.is_valid(r, c) {
+            // False for NaN, too.
+            if !(x.abs() < LARGEST) && self.is_valid(r, c) {
                 let r = first + r;
                 return Err(Error::input(format!(
-                    "{name}: {x} at row {r}, column {c}, band {b} (counted from 0); repair it or mask it with the setting nodata {x}"
+                    "{name}: {x:?} at row {r}, column {c}, band {b} (counted from 0); repair it or mask it with the setting nodata {x:?}"
                 )));
             }
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use ndarray::{Array2, Array3, s};
 
+use super::exact::Exact;
 use super::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -28,6 +29,14 @@ pub trait Strips {
     /// # Errors
     /// [`Error::Input`] or [`Error::Failed`] where they cannot be read or made.
     fn rows(&self, rows: Range<usize>) -> Result<Cube>;
+
+    /// The samples of some rows as the file has them, where single precision may not hold them and the format says more.
+    ///
+    /// # Errors
+    /// As [`Strips::rows`].
+    fn exact(&self, _rows: Range<usize>) -> Result<Option<Array3<Exact>>> {
+        Ok(None)
+    }
 
     /// What whoever reads the image should be told: what its file leaves open and what was taken for it.
     fn notes(&self) -> &[String] {

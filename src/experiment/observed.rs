@@ -92,7 +92,7 @@ impl Observed {
         Metadata::of_fusion(&self.hsi.metadata, &self.msi.metadata)
     }
 
-    pub fn finished(&self, samples: Array3<f32>, scene: &Scene) -> Cube {
+    pub fn finished(&self, samples: Array3<f32>, scene: &Scene) -> Result<Cube> {
         finish(
             samples,
             scene.hsi_unit,

@@ -185,7 +185,7 @@ impl Task<'_> {
                 &mut |_, _| (),
             )
         })?;
-        let image = self.observed.finished(samples, &scene);
+        let image = self.observed.finished(samples, &scene)?;
         Ok(Made {
             dead_bands: Some(dead_bands(&image)),
             image,
@@ -251,7 +251,7 @@ impl<'a> Course<'a> {
             Output::Mean,
             &mut |_, _| (),
         )?;
-        Ok(self.task.observed.finished(samples, self.scene))
+        self.task.observed.finished(samples, self.scene)
     }
 }
 

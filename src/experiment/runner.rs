@@ -249,7 +249,7 @@ impl Runner<'_> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
         let made = control(self.engine, &config, observed.scene()?, &known, observer)?;
         Ok(Made {
-            image: observed.finished(made.samples, &made.scene),
+            image: observed.finished(made.samples, &made.scene)?,
             degradation: Some((made.psf, made.response)),
             seconds: total(&made.times),
             dead_bands: None,

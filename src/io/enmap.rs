@@ -15,7 +15,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use roxmltree::{Document, Node};
+use roxmltree::Node;
 
 use super::file::{open, read_error};
 use super::tiff::{self, TiffFile};
@@ -129,7 +129,7 @@ struct Bands {
 
 /// Reads the XML of a product with so many bands; what is wrong with it as the end of a sentence.
 fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
-    let document = Document::parse(xml).map_err(|e| format!("is no XML that can be read ({e})"))?;
+    let document = super::xml::parse(xml).map_err(|e| format!("is no XML that can be read ({e})"))?;
     let root = document.root_element();
     let specific = element(root, &["specific"]).ok_or("has no element <specific>, as products have")?;
     let found = bands(specific, &["bandCharacterisation"]);

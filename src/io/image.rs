@@ -4,11 +4,12 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, Array3, Axis, s};
 
 use super::format::{Format, format_of};
-use super::open::{open_samples, read_cube, read_matrix};
+use super::open::{open_cube, open_samples, read_matrix};
 use crate::cube::bands::{BandSelection, TakenBands};
+use crate::cube::exact::Exact;
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -108,13 +109,17 @@ pub fn read_mask(spec: &str, (rows, columns): (usize, usize), image: &str) -> Re
     let values: Array2<f64> = match format_of(spec)? {
         Format::Text => read_matrix(spec)?,
         _ => {
-            let mask = read_cube(spec)?;
-            if mask.bands() != 1 {
+            // What can only be read whole is not read where it is larger than a mask of this image.
+            let memory = rows.saturating_mul(columns).saturating_mul(size_of::<f64>());
+            let file = open_cube(spec, memory.max(MASK_BYTES))?;
+            let (mask_rows, mask_columns, bands) = file.dim();
+            if bands != 1 {
                 return Err(Error::input(format!(
-                    "{spec}: has {} bands; a mask has one, 0 for pixels to leave out and 1 for others",
-                    mask.bands()
+                    "{spec}: has {bands} bands; a mask has one, 0 for pixels to leave out and 1 for others"
                 )));
             }
+            check_size(spec, (mask_rows, mask_columns), (rows, columns), image)?;
+            let mask = file.rows(0..mask_rows)?;
             let mut values = mask.samples.slice(s![.., .., 0]).mapv(f64::from);
             // What the mask itself marks as no data is not used.
             if let Some(valid) = &mask.valid {
@@ -123,19 +128,27 @@ pub fn read_mask(spec: &str, (rows, columns): (usize, usize), image: &str) -> Re
             values
         }
     };
-    if values.dim() != (rows, columns) {
-        return Err(Error::input(format!(
-            "{spec}: the mask is {} x {} and {image} {rows} x {columns} pixels; they must agree",
-            values.nrows(),
-            values.ncols(),
-        )));
-    }
+    check_size(spec, values.dim(), (rows, columns), image)?;
     if let Some(((r, c), x)) = values.indexed_iter().find(|(_, x)| x.is_nan()) {
         return Err(Error::input(format!(
             "{spec}: {x} at row {r}, column {c} of the mask; use 0 for pixels to leave out and 1 for others"
         )));
     }
     Ok(values.mapv(|x| x != 0.0))
+}
+
+/// Bytes of a file that is small enough to be read to say what is wrong with it.
+const MASK_BYTES: usize = 1 << 24;
+
+/// Whether a mask is of the image's size.
+fn check_size(spec: &str, mask: (usize, usize), of: (usize, usize), image: &str) -> Result<()> {
+    match mask == of {
+        true => Ok(()),
+        false => Err(Error::input(format!(
+            "{spec}: the mask is {} x {} and {image} {} x {} pixels; they must agree",
+            mask.0, mask.1, of.0, of.1
+        ))),
+    }
 }
 
 impl Image {
@@ -205,6 +218,14 @@ impl Strips for Image {
         }
         strip.metadata = self.metadata.clone();
         Ok(strip)
+    }
+
+    fn exact(&self, rows: Range<usize>) -> Result<Option<Array3<Exact>>> {
+        let samples = self.samples.exact(rows)?;
+        Ok(match &self.bands {
+            Some(bands) => samples.map(|samples| samples.select(Axis(2), bands)),
+            None => samples,
+        })
     }
 
     fn notes(&self) -> &[String] {

@@ -9,6 +9,7 @@ use super::array::shape_text;
 use super::file::replace;
 use super::mat5::{self, Output, data_length};
 use super::samples::width;
+use crate::cube::exact::Exact;
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
 
@@ -31,9 +32,9 @@ pub(crate) fn check_size(path: &Path, kind: SampleType, shape: &[usize]) -> Resu
 ///
 /// # Errors
 /// [`Error::Input`] if it is too large for the format, else as [`replace`].
-pub(crate) fn write_cube(
+pub(crate) fn write_cube<T: Copy + Into<Exact>>(
     path: &Path,
-    samples: ArrayView3<f32>,
+    samples: ArrayView3<T>,
     kind: SampleType,
     metadata: &Metadata,
 ) -> Result<()> {
@@ -44,7 +45,7 @@ pub(crate) fn write_cube(
         name: "cube",
         kind,
         shape: samples.shape().to_vec(),
-        values: Box::new(first_axis_fastest.iter().map(|&x| f64::from(x))),
+        values: Box::new(first_axis_fastest.iter().map(|&x| x.into())),
     }];
     let vectors = [
         ("wavelengths", &metadata.wavelengths),
@@ -57,7 +58,7 @@ pub(crate) fn write_cube(
                 name,
                 kind: SampleType::F64,
                 shape: vec![1, values.len()],
-                values: Box::new(values.iter().copied()),
+                values: Box::new(values.iter().map(|&x| x.into())),
             });
         }
     }
@@ -75,7 +76,7 @@ pub(crate) fn write_matrix(path: &Path, matrix: &Array2<f64>) -> Result<()> {
         name: "matrix",
         kind: SampleType::F64,
         shape: matrix.shape().to_vec(),
-        values: Box::new(first_axis_fastest.iter().copied()),
+        values: Box::new(first_axis_fastest.iter().map(|&x| x.into())),
     };
     replace(path, |sink| mat5::write(sink, vec![array]))
 }

@@ -18,6 +18,7 @@ use super::array::Layout;
 use super::file::{open, read_error};
 use super::samples::{ByteOrder, Float, width, write_samples};
 use crate::cube::SampleType;
+use crate::cube::exact::Exact;
 use crate::error::{Error, Result};
 
 /// Length of the file header.
@@ -350,7 +351,7 @@ pub(crate) struct Output<'a> {
     /// Lengths of the axes, at least two.
     pub shape: Vec<usize>,
     /// The samples, first axis fastest.
-    pub values: Box<dyn Iterator<Item = f64> + 'a>,
+    pub values: Box<dyn Iterator<Item = Exact> + 'a>,
 }
 
 /// Class that a type is written as.

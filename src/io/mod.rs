@@ -33,6 +33,7 @@ mod strip_file;
 mod text;
 mod tiff;
 mod writer;
+mod xml;
 
 pub use envi_header::Interleave;
 pub use file::{Lock, check_writable, replace};
@@ -45,6 +46,6 @@ pub use path::folder_of;
 pub use samples::{parse_sample_type, sample_type_name};
 pub use text::ResponseTable;
 pub use writer::{
-    CubeWriter, Target, check_cube_writable, check_matrix_writable, write_cube, write_cube_as, write_matrix,
-    write_strips,
+    CubeWriter, Target, check_cube_writable, check_matrix_writable, write_cube, write_cube_as, write_exactly,
+    write_matrix, write_strips,
 };

@@ -20,6 +20,7 @@ use super::file::{Partial, Place, open};
 use super::mat5::DEFLATE_LIMIT;
 use super::npy;
 use super::samples::{Float, write_samples};
+use crate::cube::exact::Exact;
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
 
@@ -135,9 +136,9 @@ impl Npz {
 ///
 /// # Errors
 /// As [`Partial::create`] and [`Partial::write`].
-pub(crate) fn write_cube(
+pub(crate) fn write_cube<T: Copy + Into<Exact>>(
     path: &Path,
-    samples: ArrayView3<f32>,
+    samples: ArrayView3<T>,
     kind: SampleType,
     metadata: &Metadata,
 ) -> Result<()> {
@@ -153,7 +154,7 @@ pub(crate) fn write_cube(
         let bytes = samples.len() as u64 * size_of::<f64>() as u64;
         begin(&mut archive, "cube", bytes)?;
         npy::write_header(&mut archive, kind, samples.shape())?;
-        write_samples(&mut archive, kind, samples.iter().map(|&x| f64::from(x)))?;
+        write_samples(&mut archive, kind, samples.iter().copied())?;
         for (name, vector) in vectors {
             if let Some(values) = vector {
                 begin(&mut archive, name, 0)?;

@@ -1,6 +1,7 @@
 //! Opening what a name means: an image to be read in strips, a matrix, a response.
 
 use std::ops::Range;
+use std::path::Path;
 
 use ndarray::Array2;
 
@@ -133,6 +134,21 @@ pub fn read_cube(spec: &str) -> Result<Cube> {
     image.rows(0..image.dim().0)
 }
 
+/// Bytes of the longest file that a matrix is read from: PSFs and responses have some thousand numbers.
+const MATRIX_BYTES: u64 = 1 << 28;
+
+fn check_matrix_length(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(file) if file.is_file() && file.len() > MATRIX_BYTES => Err(Error::input(format!(
+            "{}: is {} MB long, and no PSF or response has more than {}; name a file that holds one",
+            path.display(),
+            file.len() / 1_000_000,
+            MATRIX_BYTES / 1_000_000
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Reads the matrix (PSF, SRF) that a name means: `FILE.npy`, `.csv`, `.txt`, or `FILE.mat[:NAME]`.
 /// A vector is a matrix of one row.
 ///
@@ -140,6 +156,7 @@ pub fn read_cube(spec: &str) -> Result<Cube> {
 /// [`Error::Input`] with one line that names the file, what was found and what to do.
 pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
     let spec = Spec::parse(spec);
+    check_matrix_length(&spec.path)?;
     match detect(&spec.path)? {
         Format::Npy => {
             let path = spec.whole_file()?;
@@ -169,7 +186,11 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
 /// As [`read_matrix`], and [`Error::Input`] for a table over wavelength that cannot be a response.
 pub fn read_response(spec: &str) -> Result<ResponseTable> {
     match detect(&Spec::parse(spec).path)? {
-        Format::Text => text::read_response(Spec::parse(spec).whole_file()?),
+        Format::Text => {
+            let spec = Spec::parse(spec);
+            check_matrix_length(&spec.path)?;
+            text::read_response(spec.whole_file()?)
+        }
         _ => read_matrix(spec).map(ResponseTable::Matrix),
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use half::f16;
 
 use crate::cube::SampleType;
+use crate::cube::exact::Exact;
 
 /// Byte order of multi-byte samples in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,21 @@ pub(crate) trait Float: Copy {
     /// Nearest value of this type. Every sample passes through `f64`, which holds all but the largest
     /// 64-bit integers exactly.
     fn from_f64(value: f64) -> Self;
+
+    /// The same of an integer of 64 bits.
+    fn from_integer(value: i128) -> Self {
+        Self::from_f64(value as f64)
+    }
+}
+
+impl Float for Exact {
+    fn from_f64(value: f64) -> Self {
+        value.into()
+    }
+
+    fn from_integer(value: i128) -> Self {
+        Exact::integer(value)
+    }
 }
 
 impl Float for f32 {
@@ -107,10 +123,51 @@ pub(crate) fn integer_range(kind: SampleType) -> Option<(f64, f64)> {
     }
 }
 
+/// The value that a file of this type has for `x`.
+pub(crate) fn written(kind: SampleType, x: f64) -> f64 {
+    match (integer_range(kind), kind) {
+        (Some(_), _) if x.is_nan() => 0.0,
+        (Some((low, high)), _) => x.round().clamp(low, high),
+        (None, SampleType::F16) => f16::from_f64(x).to_f64(),
+        (None, SampleType::F32) => f64::from(x as f32),
+        (None, _) => x,
+    }
+}
+
+/// How far a sample is from what a file of this type has for it; 0 for one that is not finite and stays so.
+pub(crate) fn loss(kind: SampleType, x: Exact) -> f64 {
+    let range = match kind {
+        SampleType::U64 => Some((0, u64::MAX.into())),
+        SampleType::I64 => Some((i64::MIN.into(), i64::MAX.into())),
+        _ => None,
+    };
+    let whole = x.value.fract() == 0.0 && x.value.abs() < 1e30;
+    if let Some((low, high)) = range.filter(|_| whole) {
+        return ((x.rounded().clamp(low, high) - x.rounded()) as f64).abs();
+    }
+    let found = written(kind, x.value);
+    match found == x.value || found.is_nan() && x.value.is_nan() {
+        true => f64::from(x.rest).abs(),
+        false => (found - x.value - f64::from(x.rest)).abs(),
+    }
+}
+
+/// The value next to the no-data value of a file of this type: one step toward 0, and from 0 up.
+pub(crate) fn beside(kind: SampleType, nodata: f64) -> f32 {
+    match (integer_range(kind), kind) {
+        (Some(_), _) if nodata.abs() < (1 << 24) as f64 => {
+            (nodata - if nodata > 0.0 { 1.0 } else { -1.0 }) as f32
+        }
+        (None, SampleType::F16) if nodata == 0.0 => f16::MIN_POSITIVE.to_f32(),
+        (None, SampleType::F16) => f16::from_bits(f16::from_f64(nodata).to_bits() - 1).to_f32(),
+        _ => crate::cube::beside(nodata as f32),
+    }
+}
+
 /// Appends the samples in `bytes` (a whole number of them) to `out`.
 pub(crate) fn decode<T: Float>(kind: SampleType, order: ByteOrder, bytes: &[u8], out: &mut Vec<T>) {
     macro_rules! each {
-        ($number:ty, $to_f64:expr) => {{
+        ($number:ty, $convert:expr) => {{
             const WIDTH: usize = size_of::<$number>();
             let samples = bytes.chunks_exact(WIDTH).map(|chunk| {
                 let mut raw = [0_u8; WIDTH];
@@ -118,27 +175,23 @@ pub(crate) fn decode<T: Float>(kind: SampleType, order: ByteOrder, bytes: &[u8],
                 raw
             });
             match order {
-                ByteOrder::Little => {
-                    out.extend(samples.map(|r| T::from_f64($to_f64(<$number>::from_le_bytes(r)))))
-                }
-                ByteOrder::Big => {
-                    out.extend(samples.map(|r| T::from_f64($to_f64(<$number>::from_be_bytes(r)))))
-                }
+                ByteOrder::Little => out.extend(samples.map(|r| $convert(<$number>::from_le_bytes(r)))),
+                ByteOrder::Big => out.extend(samples.map(|r| $convert(<$number>::from_be_bytes(r)))),
             }
         }};
     }
     match kind {
-        SampleType::U8 => each!(u8, f64::from),
-        SampleType::I8 => each!(i8, f64::from),
-        SampleType::U16 => each!(u16, f64::from),
-        SampleType::I16 => each!(i16, f64::from),
-        SampleType::U32 => each!(u32, f64::from),
-        SampleType::I32 => each!(i32, f64::from),
-        SampleType::U64 => each!(u64, |x| x as f64),
-        SampleType::I64 => each!(i64, |x| x as f64),
-        SampleType::F16 => each!(f16, f64::from),
-        SampleType::F32 => each!(f32, f64::from),
-        SampleType::F64 => each!(f64, f64::from),
+        SampleType::U8 => each!(u8, |x| T::from_f64(f64::from(x))),
+        SampleType::I8 => each!(i8, |x| T::from_f64(f64::from(x))),
+        SampleType::U16 => each!(u16, |x| T::from_f64(f64::from(x))),
+        SampleType::I16 => each!(i16, |x| T::from_f64(f64::from(x))),
+        SampleType::U32 => each!(u32, |x| T::from_f64(f64::from(x))),
+        SampleType::I32 => each!(i32, |x| T::from_f64(f64::from(x))),
+        SampleType::U64 => each!(u64, |x| T::from_integer(i128::from(x))),
+        SampleType::I64 => each!(i64, |x| T::from_integer(i128::from(x))),
+        SampleType::F16 => each!(f16, |x| T::from_f64(f64::from(x))),
+        SampleType::F32 => each!(f32, |x| T::from_f64(f64::from(x))),
+        SampleType::F64 => each!(f64, |x| T::from_f64(f64::from(x))),
     }
 }
 
@@ -181,10 +234,12 @@ pub(crate) fn read_samples<T: Float>(
 pub(crate) fn write_samples(
     sink: &mut dyn Write,
     kind: SampleType,
-    values: impl Iterator<Item = f64>,
+    values: impl Iterator<Item = impl Into<Exact>>,
 ) -> io::Result<()> {
     let mut block = Vec::with_capacity(BLOCK);
-    for x in values {
+    for exact in values {
+        let exact: Exact = exact.into();
+        let x = exact.value;
         // `as` from float to integer saturates at the ends of the range and sends NaN to 0.
         match kind {
             SampleType::U8 => block.extend((x.round() as u8).to_le_bytes()),
@@ -193,8 +248,14 @@ pub(crate) fn write_samples(
             SampleType::I16 => block.extend((x.round() as i16).to_le_bytes()),
             SampleType::U32 => block.extend((x.round() as u32).to_le_bytes()),
             SampleType::I32 => block.extend((x.round() as i32).to_le_bytes()),
-            SampleType::U64 => block.extend((x.round() as u64).to_le_bytes()),
-            SampleType::I64 => block.extend((x.round() as i64).to_le_bytes()),
+            SampleType::U64 => {
+                let x = exact.rounded().clamp(0, u64::MAX.into());
+                block.extend((x as u64).to_le_bytes());
+            }
+            SampleType::I64 => {
+                let x = exact.rounded().clamp(i64::MIN.into(), i64::MAX.into());
+                block.extend((x as i64).to_le_bytes());
+            }
             SampleType::F16 => block.extend(f16::from_f64(x).to_le_bytes()),
             SampleType::F32 => block.extend((x as f32).to_le_bytes()),
             SampleType::F64 => block.extend(x.to_le_bytes()),

@@ -9,8 +9,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use ndarray::Array3;
+
 use super::file::{State, read_error};
-use super::samples::{BLOCK, ByteOrder, decode, width};
+use super::samples::{BLOCK, ByteOrder, Float, decode, width};
+use crate::cube::exact::Exact;
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType, filled};
 use crate::error::Result;
@@ -62,7 +65,7 @@ impl StripFile {
         self
     }
 
-    fn fill(&self, rows: &Range<usize>, out: &mut [f32]) -> Result<()> {
+    fn fill<T: Float>(&self, rows: &Range<usize>, out: &mut [T]) -> Result<()> {
         let RawLayout {
             dim,
             axes,
@@ -84,7 +87,7 @@ impl StripFile {
         let in_order = places.iter().enumerate().all(|(k, &p)| k == p);
         let at_once = (BLOCK / (row * width(kind))).max(1);
         let mut bytes = Vec::new();
-        let mut samples: Vec<f32> = Vec::new();
+        let mut samples: Vec<T> = Vec::new();
         let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
         let fail = |e: std::io::Error| read_error(&self.path, &e);
         for piece in 0..pieces {
@@ -140,6 +143,18 @@ impl Strips for StripFile {
         cube.sample_type = self.layout.kind;
         cube.metadata = self.metadata.clone();
         Ok(cube)
+    }
+
+    fn exact(&self, rows: Range<usize>) -> Result<Option<Array3<Exact>>> {
+        if self.layout.kind.fits_single() {
+            return Ok(None);
+        }
+        let [_, columns, bands] = self.layout.dim;
+        let mut samples = Array3::from_elem((rows.len(), columns, bands), Exact::from(0.0));
+        if let Some(out) = samples.as_slice_mut() {
+            self.fill(&rows, out)?;
+        }
+        Ok(Some(samples))
     }
 
     fn notes(&self) -> &[String] {

@@ -5,15 +5,16 @@
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array2, Array3, ArrayView3, s};
+use ndarray::{Array2, Array3, ArrayView3, CowArray, Ix3, s};
 
 use super::array::shape_text;
 use super::envi_header::Interleave;
 use super::file::{Partial, check_room, check_writable};
 use super::format::{Format, cube_output_format, matrix_output_format, output_format};
-use super::samples::{integer_range, sample_type_name, width, write_samples};
+use super::samples::{beside, integer_range, loss, sample_type_name, width, write_samples, written};
 use super::tiff::{self, TiffWriter};
 use super::{envi, envi_header, mat, npy, npz, text};
+use crate::cube::exact::Exact;
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -50,8 +51,40 @@ enum Sink {
         header: Option<(PathBuf, String)>,
     },
     Tiff(Box<TiffWriter>),
-    /// All samples, for a format that is written whole.
-    Whole(Array3<f32>),
+    /// All samples, for a format that is written whole; the file's own, where there are such.
+    Whole(Array3<f32>, Option<Array3<Exact>>),
+}
+
+/// Samples as they are handed to a writer.
+trait Sample: Copy + Into<Exact> + Sync {
+    /// Keeps rows from `first` on for a file that is written whole.
+    fn keep(
+        first: usize,
+        rows: ArrayView3<Self>,
+        single: &mut Array3<f32>,
+        exact: &mut Option<Array3<Exact>>,
+    );
+}
+
+impl Sample for f32 {
+    fn keep(first: usize, rows: ArrayView3<Self>, single: &mut Array3<f32>, _: &mut Option<Array3<Exact>>) {
+        single
+            .slice_mut(s![first..first + rows.dim().0, .., ..])
+            .assign(&rows);
+    }
+}
+
+impl Sample for Exact {
+    fn keep(
+        first: usize,
+        rows: ArrayView3<Self>,
+        single: &mut Array3<f32>,
+        exact: &mut Option<Array3<Exact>>,
+    ) {
+        let all = exact.get_or_insert_with(|| Array3::from_elem(single.dim(), Exact::from(0.0)));
+        all.slice_mut(s![first..first + rows.dim().0, .., ..])
+            .assign(&rows);
+    }
 }
 
 impl Target<'_> {
@@ -121,7 +154,7 @@ impl CubeWriter {
                     header: Some((header_path, envi_header::write(dim, kind, metadata, interleave))),
                 }
             }
-            Format::Mat5 | Format::Npz => Sink::Whole(Array3::zeros(dim)),
+            Format::Mat5 | Format::Npz => Sink::Whole(Array3::zeros(dim), None),
             Format::Tiff => Sink::Tiff(Box::new(TiffWriter::create(path, dim, kind, metadata)?)),
             _ => {
                 let mut start = Vec::new();
@@ -152,6 +185,33 @@ impl CubeWriter {
     /// # Errors
     /// [`Error::Failed`] if they do not fit or writing fails, [`Error::Input`] if the type cannot hold the no-data value.
     pub fn append(&mut self, strip: &Cube) -> Result<()> {
+        let first = self.advance(strip)?;
+        let kind = self.kind;
+        let samples = self.marked(strip, strip.samples.view(), |x| written(kind, x.into()) as f32)?;
+        self.put(first, samples.view())
+    }
+
+    /// [`CubeWriter::append`] of the samples that the strip's file has; gives the largest difference between one of them
+    /// and what is written of it.
+    ///
+    /// # Errors
+    /// As [`CubeWriter::append`].
+    pub fn append_exact(&mut self, strip: &Cube, samples: ArrayView3<Exact>) -> Result<f64> {
+        let first = self.advance(strip)?;
+        let kind = self.kind;
+        let mut largest: f64 = 0.0;
+        for ((r, c, _), &x) in samples.indexed_iter() {
+            if strip.is_valid(r, c) {
+                largest = largest.max(loss(kind, x));
+            }
+        }
+        let samples = self.marked(strip, samples, |x| written(kind, x.value) as f32)?;
+        self.put(first, samples.view())?;
+        Ok(largest)
+    }
+
+    /// The row that a strip begins at.
+    fn advance(&mut self, strip: &Cube) -> Result<usize> {
         let (rows, columns, bands) = self.dim;
         let first = self.next;
         if (strip.columns(), strip.bands()) != (columns, bands) || first + strip.rows() > rows {
@@ -161,17 +221,40 @@ impl CubeWriter {
             )));
         }
         self.next += strip.rows();
-        if strip.masked_pixels() == 0 || self.metadata.nodata.is_none() {
-            return self.put(first, strip.samples.view());
+        Ok(first)
+    }
+
+    /// The samples of a strip with the no-data value in masked pixels and nowhere else; `single` says how a reader compares.
+    fn marked<'a, T: Copy + From<f32>>(
+        &self,
+        strip: &Cube,
+        samples: ArrayView3<'a, T>,
+        single: impl Fn(T) -> f32,
+    ) -> Result<CowArray<'a, T, Ix3>> {
+        // Without a mask nothing says which samples are meant for data.
+        let (Some(nodata), true) = (self.metadata.nodata, strip.valid.is_some()) else {
+            return Ok(samples.into());
+        };
+        let is_nodata = |x: T| single(x) == nodata as f32;
+        if strip.masked_pixels() == 0 && !samples.iter().any(|&x| is_nodata(x)) {
+            return Ok(samples.into());
         }
-        let value = self.nodata_value()?;
-        let mut samples = strip.samples.clone();
-        for (r, c) in (0..strip.rows()).flat_map(|r| (0..columns).map(move |c| (r, c))) {
-            if !strip.is_valid(r, c) {
-                samples.slice_mut(s![r, c, ..]).fill(value);
+        let mut samples = samples.to_owned();
+        for (r, c) in (0..strip.rows()).flat_map(|r| (0..self.dim.1).map(move |c| (r, c))) {
+            let mut pixel = samples.slice_mut(s![r, c, ..]);
+            match strip.is_valid(r, c) {
+                // What is no data in the file would be read as such.
+                true => pixel.mapv_inplace(|x| {
+                    if is_nodata(x) {
+                        beside(self.kind, nodata).into()
+                    } else {
+                        x
+                    }
+                }),
+                false => pixel.fill(self.nodata_value()?.into()),
             }
         }
-        self.put(first, samples.view())
+        Ok(samples.into())
     }
 
     fn nodata_value(&self) -> Result<f32> {
@@ -188,13 +271,12 @@ impl CubeWriter {
         )))
     }
 
-    fn put(&mut self, first: usize, samples: ArrayView3<f32>) -> Result<()> {
+    fn put<T: Sample>(&mut self, first: usize, samples: ArrayView3<T>) -> Result<()> {
         let (rows, columns, _) = self.dim;
         let kind = self.kind;
         let (file, interleave, offset) = match &mut self.sink {
-            Sink::Whole(all) => {
-                let here = first..first + samples.dim().0;
-                all.slice_mut(s![here, .., ..]).assign(&samples);
+            Sink::Whole(single, exact) => {
+                T::keep(first, samples, single, exact);
                 return Ok(());
             }
             Sink::Tiff(file) => return file.append(samples),
@@ -207,13 +289,13 @@ impl CubeWriter {
         };
         let in_file_order = samples.permuted_axes(interleave.axes());
         if interleave != Interleave::Bsq {
-            return file.write(|sink| write_samples(sink, kind, in_file_order.iter().map(|&x| f64::from(x))));
+            return file.write(|sink| write_samples(sink, kind, in_file_order.iter().copied()));
         }
         for (band, plane) in in_file_order.outer_iter().enumerate() {
             let at = (band * rows + first) as u64 * (columns * width(kind)) as u64;
             file.write(|sink| {
                 sink.seek(SeekFrom::Start(offset + at))?;
-                write_samples(sink, kind, plane.iter().map(|&x| f64::from(x)))
+                write_samples(sink, kind, plane.iter().copied())
             })?;
         }
         Ok(())
@@ -233,12 +315,15 @@ impl CubeWriter {
             )));
         }
         match self.sink {
-            Sink::Whole(samples) => {
-                let write = match output_format(&self.path) {
-                    Some(Format::Npz) => npz::write_cube,
-                    _ => mat::write_cube,
-                };
-                write(&self.path, samples.view(), self.kind, &self.metadata)
+            Sink::Whole(single, exact) => {
+                let (path, kind, metadata) = (&self.path, self.kind, &self.metadata);
+                let npz = output_format(path) == Some(Format::Npz);
+                match (exact, npz) {
+                    (Some(samples), true) => npz::write_cube(path, samples.view(), kind, metadata),
+                    (Some(samples), false) => mat::write_cube(path, samples.view(), kind, metadata),
+                    (None, true) => npz::write_cube(path, single.view(), kind, metadata),
+                    (None, false) => mat::write_cube(path, single.view(), kind, metadata),
+                }
             }
             Sink::Tiff(file) => file.finish()?.publish_image(),
             Sink::Raw { file, header, .. } => {
@@ -333,4 +418,23 @@ pub fn write_matrix(path: impl AsRef<Path>, matrix: &Array2<f64>) -> Result<()> 
         Format::Text => text::write_matrix(path, matrix),
         _ => npy::write_matrix(path, matrix),
     }
+}
+
+/// [`write_strips`] of the samples as the image's file has them; gives the number of masked pixels and the largest difference
+/// between a sample and what is written of it.
+///
+/// # Errors
+/// As [`write_strips`].
+pub fn write_exactly(target: &Target, image: &dyn Strips) -> Result<(usize, f64)> {
+    let (mut masked, mut largest) = (0, 0.0_f64);
+    let mut writer = CubeWriter::create(target, image.dim(), image.metadata())?;
+    strips::for_each(image, |first, strip| {
+        let samples = image.exact(first..first + strip.rows())?;
+        let samples = samples.unwrap_or_else(|| strip.samples.mapv(Exact::from));
+        largest = largest.max(writer.append_exact(&strip, samples.view())?);
+        masked += strip.masked_pixels();
+        Ok(())
+    })?;
+    writer.finish()?;
+    Ok((masked, largest))
 }

@@ -132,6 +132,9 @@ fn round_up(n: usize) -> usize {
     n.div_ceil(4) * 4
 }
 
+/// Bytes that weights and moments of all members may take; the networks of the presets take less than a thousandth.
+const MOST_BYTES: u64 = 2 << 30;
+
 impl Architecture {
     /// Checks that the widths make a network.
     ///
@@ -151,6 +154,16 @@ impl Architecture {
         if self.members == 0 || self.members > MOST_MEMBERS {
             return Err(Error::input(format!(
                 "network: `members` must lie in 1..={MOST_MEMBERS}"
+            )));
+        }
+        let bytes = 3 * size_of::<f32>() as u64 * self.members as u64 * self.weights() as u64;
+        if bytes > MOST_BYTES {
+            return Err(Error::input(format!(
+                "network: its weights and Adam's moments would take {} MB for {} members, more than {}; take fewer members or narrower \
+                 layers",
+                bytes / 1_000_000,
+                self.members,
+                MOST_BYTES / 1_000_000
             )));
         }
         if !(0.0..=1.0).contains(&self.slope) {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::Builder;
 use std::time::Duration;
 
 use crate::cli::ctrl_c::END_WITH_INPUT;
@@ -35,11 +36,11 @@ pub fn run(mut process: Command, say: impl Fn(&str) + Sync) -> Result<serde_json
         return Err(Error::failed("cannot run fuse: it has no output"));
     };
     let (status, text, last) = std::thread::scope(|scope| {
-        let text = scope.spawn(move || {
+        let text = Builder::new().spawn_scoped(scope, move || {
             let mut text = Vec::new();
             stdout.read_to_end(&mut text).map(|_| text)
         });
-        let last = scope.spawn(|| {
+        let last = Builder::new().spawn_scoped(scope, || {
             // A line is told when the next is there: the last of a failed run is its error.
             let mut last = String::new();
             for line in BufReader::new(stderr).lines().map_while(std::io::Result::ok) {
@@ -50,7 +51,14 @@ pub fn run(mut process: Command, say: impl Fn(&str) + Sync) -> Result<serde_json
             }
             last
         });
-        (wait(&mut child), text.join(), last.join().unwrap_or_default())
+        match (text, last) {
+            (Ok(text), Ok(last)) => (wait(&mut child), text.join(), last.join().unwrap_or_default()),
+            (Err(e), _) | (_, Err(e)) => {
+                // Nobody can listen to it.
+                let _ended_anyway = child.kill();
+                (Err(e), Ok(Ok(Vec::new())), String::new())
+            }
+        }
     });
     drop(pipe);
     let status = status.map_err(failed)?;

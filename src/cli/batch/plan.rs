@@ -53,6 +53,9 @@ pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
         let (mut name, mut own) = (None, SceneOptions::default());
         for field in further {
             match field.split_once('=') {
+                Some(("name", _)) if name.is_some() => {
+                    return Err(wrong("name= stands there twice".to_owned()));
+                }
                 Some(("name", given)) => name = Some(given.to_owned()),
                 Some(("reference", file)) => {
                     options.extend(["--reference".to_owned(), place(manifest, file)]);
@@ -241,6 +244,8 @@ mod tests {
             ("a.npy,b.npy,name=../x\n", "no name for files"),
             ("a.npy,b.npy,name=.x\n", "no name for files"),
             ("a.npy,b.npy,name=\n", "no name for files"),
+            ("a.npy,b.npy,name=x,name=y\n", "twice"),
+            ("\u{feff}a.npy,b.npy,scale=4\n", "'scale=4' is no field"),
         ] {
             let error = manifest(text).unwrap_err();
             assert!(

@@ -176,12 +176,14 @@ pub(super) fn select(choice: &AdapterChoice) -> Result<wgpu::Adapter> {
     let found = match choice {
         AdapterChoice::Hardware => best_hardware(&adapters),
         AdapterChoice::Named(name) => match name.parse::<usize>() {
-            Ok(index) => (index < adapters.len()).then_some(index),
-            Err(_) => {
+            Ok(index) if index < adapters.len() => Some(index),
+            // A number that is none may stand in a name: 4090.
+            _ => {
                 let wanted = name.to_lowercase();
                 adapters
                     .iter()
                     .position(|a| a.get_info().name.to_lowercase().contains(&wanted))
+                    .filter(|_| !wanted.is_empty())
             }
         },
     };

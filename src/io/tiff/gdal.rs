@@ -27,7 +27,7 @@ struct Items {
 
 impl Items {
     fn parse(xml: &str, bands: usize) -> Option<Self> {
-        let document = roxmltree::Document::parse(xml).ok()?;
+        let document = crate::io::xml::parse(xml).ok()?;
         let mut items = Items::default();
         for node in document
             .root_element()

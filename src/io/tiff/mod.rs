@@ -24,9 +24,12 @@ use chunk::{ChunkReader, Compression};
 use directory::{Fault, Source};
 use page::{Page, tags};
 
+use ndarray::Array3;
+
 use super::array::shape_text;
 use super::file::{State, open, read_error};
-use super::samples::{decode, sample_type_name, width};
+use super::samples::{Float, decode, sample_type_name, width};
+use crate::cube::exact::Exact;
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType, filled};
 use crate::error::{Error, Result};
@@ -184,18 +187,21 @@ fn read_pages(file: File, length: u64) -> directory::Outcome<Contents> {
 }
 
 /// Buffers that rows go through.
-#[derive(Default)]
-struct Buffers {
+struct Buffers<T> {
     row: Vec<u8>,
     scratch: Vec<u8>,
-    samples: Vec<f32>,
+    samples: Vec<T>,
 }
 
 impl TiffFile {
     /// Reads rows of the image into `out`, rows × columns × bands.
-    fn fill(&self, rows: &Range<usize>, out: &mut [f32]) -> directory::Outcome<()> {
+    fn fill<T: Float>(&self, rows: &Range<usize>, out: &mut [T]) -> directory::Outcome<()> {
         let mut reading = self.reading.lock().unwrap_or_else(|e| e.into_inner());
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers {
+            row: Vec::new(),
+            scratch: Vec::new(),
+            samples: Vec::new(),
+        };
         let mut band = 0;
         for (number, page) in self.pages.iter().enumerate() {
             let (down, across) = page.chunks();
@@ -220,14 +226,14 @@ impl TiffFile {
     }
 
     /// Reads the part of a chunk that lies in `rows`.
-    fn read_chunk(
+    fn read_chunk<T: Float>(
         &self,
         reading: &mut Reading,
         page: &Page,
         place: &ChunkPlace,
         rows: &Range<usize>,
-        buffers: &mut Buffers,
-        out: &mut [f32],
+        buffers: &mut Buffers<T>,
+        out: &mut [T],
     ) -> directory::Outcome<()> {
         let (_, columns, bands) = self.dim;
         let top = place.row * page.chunk.0;
@@ -247,7 +253,7 @@ impl TiffFile {
                 let (at, length) = page.place(&mut reading.source, place.number.1)?;
                 if length == 0 {
                     // Never written: GDAL reads no-data there, or zeros.
-                    let value = self.metadata.nodata.unwrap_or(0.0) as f32;
+                    let value = T::from_f64(self.metadata.nodata.unwrap_or(0.0));
                     for r in wanted {
                         let to = &mut out[to_of_row(r)..];
                         (0..in_image).for_each(|k| to[k / stride * bands + k % stride] = value);
@@ -327,5 +333,18 @@ impl Strips for TiffFile {
         cube.sample_type = self.kind;
         cube.metadata = self.metadata.clone();
         Ok(cube)
+    }
+
+    fn exact(&self, rows: Range<usize>) -> Result<Option<Array3<Exact>>> {
+        if self.kind.fits_single() {
+            return Ok(None);
+        }
+        let (_, columns, bands) = self.dim;
+        let mut samples = Array3::from_elem((rows.len(), columns, bands), Exact::from(0.0));
+        if let Some(out) = samples.as_slice_mut() {
+            self.fill(&rows, out)
+                .map_err(|fault| refusal(&self.path, fault))?;
+        }
+        Ok(Some(samples))
     }
 }

@@ -15,6 +15,7 @@ use super::chunk::Predictor;
 use super::page::{sample_format, tags};
 use super::tag::{Tag, word};
 use super::{gdal, geo};
+use crate::cube::exact::Exact;
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
 use crate::io::file::{Partial, Prepared};
@@ -130,7 +131,7 @@ impl TiffWriter {
     ///
     /// # Errors
     /// [`Error::Failed`] if writing fails.
-    pub(crate) fn append(&mut self, samples: ArrayView3<f32>) -> Result<()> {
+    pub(crate) fn append<T: Copy + Into<Exact> + Sync>(&mut self, samples: ArrayView3<T>) -> Result<()> {
         let (rows, kind) = (samples.dim().0, self.kind);
         let mut first = 0;
         while first < rows {
@@ -141,7 +142,7 @@ impl TiffWriter {
                 .zip(part.axis_iter(Axis(2)).into_par_iter())
                 .for_each(|(held, plane)| {
                     // Writing to a Vec cannot fail.
-                    let _ = write_samples(held, kind, plane.iter().map(|&x| f64::from(x)));
+                    let _ = write_samples(held, kind, plane.iter().copied());
                 });
             self.held_rows += end - first;
             first = end;
