@@ -115,7 +115,8 @@ impl Problem<'_> {
             right += r;
         }
         let ridge = DMatrix::identity(known, known) * (1e-9 * normal.trace() / known as f64);
-        let gain = |((u, y), (n, r)): (&(DMatrix<f64>, DMatrix<f64>), &(DMatrix<f64>, DMatrix<f64>))| {
+        type Two = (DMatrix<f64>, DMatrix<f64>);
+        let gain = |((u, y), (n, r)): (&Two, &Two)| {
             let size = u.nrows();
             if size < 6 || table.which.len() < size + 2 * known {
                 return 0.0;

@@ -131,6 +131,9 @@ fn means(mixture: &Mixture) -> Vec<f64> {
         .collect()
 }
 
+/// Writes what a prediction makes of some HR pixels (rows × columns × b) into room for their bands.
+type Make<'a> = dyn FnMut(ArrayView3<f32>, &mut [f32]) -> Result<()> + 'a;
+
 /// Predictions of LR pixels that have not seen them.
 struct HeldOut<'a> {
     scene: &'a Scene,
@@ -292,12 +295,7 @@ impl<'a> HeldOut<'a> {
 
     /// What `make` makes of the HR pixels of a sample (and those around it that the PSF sees), as LR pixels: so it shows where
     /// a prediction goes astray on colours that no LR pixel has.
-    fn blurred(
-        &self,
-        model: &Model,
-        sample: &Sample,
-        make: &mut dyn FnMut(ArrayView3<f32>, &mut [f32]) -> Result<()>,
-    ) -> Result<Array3<f32>> {
+    fn blurred(&self, model: &Model, sample: &Sample, make: &mut Make<'_>) -> Result<Array3<f32>> {
         let (rows, columns, _) = self.lr_msi.dim();
         let geometry = model.geometry;
         let (scale, start) = (geometry.scale, geometry.window_start());

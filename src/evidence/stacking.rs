@@ -113,10 +113,10 @@ pub fn stack(bands: &[Products], values: usize) -> Weights {
             let strength = ALIKE * band.left(&common) / (VARIANCE * values.max(1) as f64);
             let mut drawn = band.clone();
             for a in 0..k {
-                for b in 0..k {
+                for (b, &weight) in common.iter().enumerate() {
                     let prior = strength * all.predictions[a * k + b];
                     drawn.predictions[a * k + b] += prior;
-                    drawn.target[a] += prior * common[b];
+                    drawn.target[a] += prior * weight;
                 }
                 drawn.predictions[a * k + a] += strength * pull(a);
                 drawn.target[a] += strength * pull(a) * common[a];
