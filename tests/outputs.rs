@@ -30,6 +30,7 @@ fn needed(command: &str) -> Vec<(&'static str, &'static str)> {
     match command {
         "fuse" => vec![("--hsi", "x.npy"), ("--msi", "y.npy"), ("--out", "out.npy")],
         "batch" => vec![("MANIFEST", "scenes.txt"), ("--out", "results")],
+        "align" => vec![("--hsi", "x.npy"), ("--msi", "y.npy"), ("--out", "out.npy")],
         "estimate" => vec![("--hsi", "x.npy"), ("--msi", "y.npy")],
         "train" => vec![("--scenes", "scenes.txt"), ("--out", "m.safetensors")],
         "finetune" => vec![
