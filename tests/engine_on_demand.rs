@@ -82,12 +82,14 @@ fn the_engine_is_asked_for_behind_the_estimate() {
     let first = [
         "begin denoise",
         "end denoise",
+        "begin suspects",
+        "end suspects",
         "begin estimate",
         "end estimate",
         "asked",
         "begin train",
     ];
-    assert_eq!(events[..6], first);
+    assert_eq!(events[..8], first);
     let whole = Fusion::of_scene(scene(0.0), Metadata::default())
         .config(config())
         .on(&engine)

@@ -396,7 +396,7 @@ fn a_disk_without_room_for_scratch_data_is_one_line() {
     folder.cube("y.npy", &image(60, 60, 5));
     folder.cube("x.npy", &image(30, 30, 30));
     fails(&folder, run, 1, &["disk: no room for", "--scratch"]);
-    folder.good(&format!("{run} --refine off"));
+    folder.good(&format!("{run} --refine off --align off"));
     mounted.remount("ro");
     fails(&folder, run, 2, &["disk: cannot create scratch data"]);
 }

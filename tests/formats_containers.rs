@@ -194,7 +194,7 @@ fn a_prisma_product_is_one_image() {
     let Err(error) = io::open_image_as(&fixture("prisma_l2d.he5"), &small) else {
         panic!("60 samples in 100 bytes");
     };
-    assert!(error.to_string().contains("--max-memory"), "{error}");
+    assert!(error.to_string().contains("the setting max-memory"), "{error}");
 }
 
 #[test]

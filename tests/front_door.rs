@@ -95,7 +95,7 @@ fn a_token_stops_its_own_fusion_and_no_other() {
     let long = small(&hsi, &msi).settings(|config| config.training.steps = 100_000);
     let stopped = long.watch(&mut watcher).cancel(&token).run().err().unwrap();
     assert_eq!(stopped.exit_code(), 130);
-    assert_eq!(watcher.1, 2, "denoising and the estimate were done");
+    assert_eq!(watcher.1, 3, "denoising, suspects and the estimate were done");
     assert!(small(&hsi, &msi).cancel(&Token::new()).run().is_ok());
 }
 

@@ -68,7 +68,7 @@ fn a_fusion_on_disk_has_the_bits_of_one_in_memory() {
             "--hsi x.npy --msi y.npy",
             "--save-std s.npy --reference z.npy --report page",
         ),
-        ("--hsi x.bil --msi y.tif", "--kernel 7"),
+        ("--hsi x.bil --msi y.tif", "--kernel 7 --members 2"),
         ("--hsi x.mat --msi y.npy", "--refine off"),
         ("--hsi x.bil --msi holes.npy", "--nodata -1"),
         ("--hsi x.npy --msi half.npy", "--grid hsi"),
@@ -155,7 +155,13 @@ fn errors_and_kills_leave_nothing() {
     let mut broken = truth(96, 80, 3);
     broken.samples[[50, 3, 1]] = f32::NAN;
     folder.cube("nan.npy", &broken);
-    folder.cube("odd.npy", &truth(60, 80, 3));
+    // Of other ground, and of no integer ratio: nothing says where it lies.
+    let mut state = 1_u32;
+    let noise = Array3::from_shape_simple_fn((60, 80, 3), || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        1.0 + (state >> 8) as f32 / (1 << 24) as f32
+    });
+    folder.cube("odd.npy", &Cube::new(noise));
     let run = format!("fuse --hsi x.npy --out f.npy --backend cpu --quiet --max-memory {TINY} --scratch");
     for (msi, named) in [("nan.npy", "row 50, column 3, band 1"), ("odd.npy", "ratio")] {
         let line = folder.refused(&format!("{run} scratch --msi {msi}"));

@@ -108,7 +108,8 @@ fn a_cloud_is_left_out_and_shown() {
     assert!(cloud.iter().filter(|&&m| m == 2.0).count() >= 23, "{cloud}");
     let all = marks.iter().filter(|&&m| m > 0.0).count();
     assert!(
-        all <= 40 && (found["suspect_share"].as_f64().unwrap() - all as f64 / 256.0).abs() < 1e-9,
+        // 42 LR pixels whose window of 3 s touches the cloud, and 3 % of the others.
+        all <= 48 && (found["suspect_share"].as_f64().unwrap() - all as f64 / 256.0).abs() < 1e-9,
         "{all}"
     );
 }
