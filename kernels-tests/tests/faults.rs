@@ -380,7 +380,7 @@ fn the_self_test_finds_a_broken_kernel_and_passes_a_good_one() {
         assert_eq!(error.exit_code(), 1);
         let line = error.to_string();
         assert!(
-            line.contains("self-test") && line.contains("--no-self-test") && !line.contains('\n'),
+            line.contains("self-test") && line.contains("the setting no-self-test") && !line.contains('\n'),
             "{named}: {line}"
         );
     }
