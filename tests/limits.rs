@@ -177,7 +177,7 @@ fn conversion_keeps_what_the_type_holds_and_says_what_it_does_not() {
             .unwrap()
             .contains("the largest difference is 1e0")
     );
-    let array: ArrayD<f64> = read_array(&folder.path("s.npy")).unwrap();
+    let array: ArrayD<f64> = read_array(folder.path("s.npy")).unwrap();
     assert_eq!(array[IxDyn(&[0, 2, 0])], 16_777_216.0);
     folder.cube(
         "f.npy",

@@ -291,7 +291,7 @@ impl Cube {
         }
         for ((r, c, b), &x) in self.samples.indexed_iter() {
             // False for NaN, too.
-            if !(x.abs() < LARGEST) && self.is_valid(r, c) {
+            if (x.is_nan() || x.abs() >= LARGEST) && self.is_valid(r, c) {
                 let r = first + r;
                 return Err(Error::input(format!(
                     "{name}: {x:?} at row {r}, column {c}, band {b} (counted from 0); repair it or mask it with the setting nodata {x:?}"

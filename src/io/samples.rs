@@ -191,7 +191,7 @@ pub(crate) fn decode<T: Float>(kind: SampleType, order: ByteOrder, bytes: &[u8],
         SampleType::I64 => each!(i64, |x| T::from_integer(i128::from(x))),
         SampleType::F16 => each!(f16, |x| T::from_f64(f64::from(x))),
         SampleType::F32 => each!(f32, |x| T::from_f64(f64::from(x))),
-        SampleType::F64 => each!(f64, |x| T::from_f64(f64::from(x))),
+        SampleType::F64 => each!(f64, T::from_f64),
     }
 }
 
