@@ -15,12 +15,14 @@ const BETWEEN: &str = "420230400";
 /// So little that both are on disk.
 const TINY: &str = "1MB";
 
-/// A smooth scene with edges.
+/// A smooth scene with edges, and a part that the response of [`pair`] does not see, so that refinement has to spread it.
 fn truth(rows: usize, columns: usize, bands: usize) -> Cube {
     Cube::new(Array3::from_shape_fn((rows, columns, bands), |(r, c, b)| {
         let field = ((r / 12 * 7 + c / 10 * 3) % 5) as f32 / 10.0;
+        let hidden =
+            0.1 * (10.0 * field - 2.0) * (r as f32 / 23.0).sin() * if b % 2 == 0 { 1.0 } else { -1.0 };
         let (wave, b) = ((r as f32 / 9.0 + c as f32 / 7.0).sin(), b as f32 / bands as f32);
-        0.3 + field * (1.0 - b) + 0.1 * wave * (0.5 + b)
+        0.5 + field * (1.0 - b) + 0.1 * wave * (0.5 + b) + hidden
     }))
 }
 
@@ -68,7 +70,7 @@ fn a_fusion_on_disk_has_the_bits_of_one_in_memory() {
             "--hsi x.npy --msi y.npy",
             "--save-std s.npy --reference z.npy --report page",
         ),
-        ("--hsi x.bil --msi y.tif", "--kernel 7 --members 2"),
+        ("--hsi x.bil --msi y.tif", "--kernel 7"),
         ("--hsi x.mat --msi y.npy", "--refine off"),
         ("--hsi x.bil --msi holes.npy", "--nodata -1"),
         ("--hsi x.npy --msi half.npy", "--grid hsi"),
