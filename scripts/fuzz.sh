@@ -16,7 +16,7 @@ shopt -s nullglob
 seeds npy $fixtures/*.npy
 seeds npz $fixtures/*.npz
 seeds mat $fixtures/*.mat
-seeds hdf5 $fixtures/*.h5 $fixtures/*.he5 $fixtures/v73.mat
+seeds hdf5 $fixtures/*.h5 $fixtures/*.nc $fixtures/*.he5 $fixtures/v73.mat
 seeds tiff $fixtures/*.tif $fixtures/*/*.tif
 seeds png $fixtures/*.png assets/*.png
 seeds text assets/srf/*.csv assets/psf/*.csv

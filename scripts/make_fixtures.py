@@ -1,6 +1,6 @@
 """Writes tests/fixtures: small files of other programs' making that tests/formats.rs and tests/geotiff.rs read.
 
-Needs numpy, scipy, h5py, spectral, pillow, rasterio and tifffile with imagecodecs. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
+Needs numpy, scipy, h5py, netCDF4, spectral, pillow, rasterio and tifffile with imagecodecs. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
 Run from the root of the repository: python scripts/make_fixtures.py
 """
 
@@ -40,6 +40,100 @@ def mat5():
     scipy.io.savemat(FOLDER / "v7.mat", compressed, do_compression=True)
     scipy.io.savemat(FOLDER / "two.mat", {"first": CUBE, "second": CUBE + 1}, do_compression=True)
     scipy.io.savemat(FOLDER / "complex.mat", {"cube": CUBE * 1j})
+    cell = np.empty((1, 2), object)
+    cell[0, 0], cell[0, 1] = {"cube": CUBE, "wavelengths": np.array([WAVELENGTHS])}, "text"
+    scipy.io.savemat(FOLDER / "inside.mat", {"data": {"name": "x", "parts": cell}}, do_compression=True)
+    pixels = CUBE.transpose(2, 1, 0).reshape(BANDS, COLUMNS * ROWS)  # down the columns, as MATLAB counts
+    scipy.io.savemat(FOLDER / "pixels.mat", {"Y": pixels, "nRow": ROWS, "nCol": COLUMNS})
+
+
+def netcdf():
+    """CF attributes, names of dimensions and coordinate variables; NEON's cousins of them; sensor geometry with a lookup table."""
+    import netCDF4
+
+    def create(name):
+        return netCDF4.Dataset(FOLDER / name, "w")
+
+    # Stored number n of sample x: x = 0.5 n + 10; the pixel at row 0, column 1 has no data in band 2.
+    with create("cf.nc") as d:
+        for name, size in [("wavelength", BANDS), ("y", ROWS), ("x", COLUMNS)]:
+            d.createDimension(name, size)
+        d.createVariable("wavelength", "f8", ("wavelength",))[:] = np.array(WAVELENGTHS) / 1000
+        d["wavelength"].units = "um"
+        d.createVariable("y", "f8", ("y",))[:] = 4000 - 30 * np.arange(ROWS)
+        d.createVariable("x", "f8", ("x",))[:] = 500 + 30 * np.arange(COLUMNS)
+        d.createVariable("crs", "i4", ()).crs_wkt = rasterio.crs.CRS.from_epsg(32633).to_wkt()
+        v = d.createVariable("refl", "i2", ("wavelength", "y", "x"), fill_value=-9999, chunksizes=(BANDS, ROWS, COLUMNS), zlib=True)
+        v.set_auto_maskandscale(False)
+        v.scale_factor, v.add_offset, v.grid_mapping = 0.5, 10.0, "crs"
+        v.valid_range = np.array([0, 20000], "i2")
+        stored = CUBE.astype("i2").transpose(2, 0, 1)
+        stored[2, 0, 1] = -9999
+        stored[4, 2, 3] = 30000
+        v[:] = stored
+    with create("bands.nc") as d:
+        d.createDimension("y", ROWS), d.createDimension("x", COLUMNS)
+        for band, centre in enumerate([443, 492, 560, 665, 865]):
+            v = d.createVariable(f"rhos_{centre}", "f4", ("y", "x"), fill_value=-1.0)
+            v[:] = CUBE[..., band]
+        v[0, 1] = -1.0
+    with h5py.File(FOLDER / "neon.h5", "w") as f:
+        cube = CUBE.astype("i2")
+        cube[1, 2] = -9999
+        data = f.create_dataset("SITE/Reflectance/Reflectance_Data", data=cube)
+        data.attrs["Data_Ignore_Value"], data.attrs["Scale_Factor"] = -9999.0, 10000.0
+        spectral = f.create_group("SITE/Reflectance/Metadata/Spectral_Data")
+        spectral.create_dataset("Wavelength", data=np.array(WAVELENGTHS)).attrs["Units"] = "nanometers"
+        spectral.create_dataset("FWHM", data=np.full(BANDS, 5.0))
+    # Rows of the grid run through the image from below, with a column of pixels that nobody sees.
+    with create("emit.nc") as d:
+        for name, size in [("downtrack", ROWS), ("crosstrack", COLUMNS), ("bands", BANDS), ("ortho_y", ROWS), ("ortho_x", COLUMNS + 1)]:
+            d.createDimension(name, size)
+        d.geotransform, d.spatial_ref = [10.0, 0.5, 0.0, 50.0, 0.0, -0.25], rasterio.crs.CRS.from_epsg(4326).to_wkt()
+        v = d.createVariable("reflectance", "f4", ("downtrack", "crosstrack", "bands"), fill_value=-9999.0)
+        v[:] = CUBE
+        p = d.createGroup("sensor_band_parameters")
+        p.createVariable("wavelengths", "f4", ("bands",), fill_value=-9999.0)[:] = WAVELENGTHS
+        p["wavelengths"].units = "nm"
+        p.createVariable("fwhm", "f4", ("bands",), fill_value=-9999.0)[:] = np.full(BANDS, 8.5)
+        p.createVariable("good_wavelengths", "u1", ("bands",))[:] = [1, 1, 0, 1, 1]
+        g = d.createGroup("location")
+        x, y = np.meshgrid(np.arange(COLUMNS + 1), ROWS - np.arange(ROWS))
+        g.createVariable("glt_x", "i4", ("ortho_y", "ortho_x"), fill_value=0)[:] = x
+        g.createVariable("glt_y", "i4", ("ortho_y", "ortho_x"), fill_value=0)[:] = np.where(x > 0, y, 0)
+    big = np.repeat(np.arange(40, dtype="u2"), 40).reshape(8, 10, 20)
+    with h5py.File(FOLDER / "filters.h5", "w") as f:
+        f.create_dataset("lzf", data=big, chunks=(8, 10, 20), compression="lzf", shuffle=True)
+        f.create_dataset("plain", data=big)
+
+
+def tiff_masks():
+    """Masks inside and beside a TIFF, transparency, arrays of tifffile, compressions, scale and offset."""
+    mask = np.full((ROWS, COLUMNS), 255, "u1")
+    mask[1, 2] = 0
+    profile = dict(driver="GTiff", height=ROWS, width=COLUMNS, dtype="uint16")
+
+    def write(name, cube, **options):
+        with rasterio.open(FOLDER / name, "w", **{**profile, "count": cube.shape[2], **options}) as f:
+            f.write(cube.transpose(2, 0, 1))
+            return f
+
+    for inside, name in [(True, "mask_inside.tif"), (False, "mask_beside.tif")]:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside):
+            with rasterio.open(FOLDER / name, "w", **profile, count=BANDS) as f:
+                f.write(CUBE.transpose(2, 0, 1))
+                f.write_mask(mask)
+    colours = (CUBE[..., :3] % 200).astype("u1")
+    for name, fourth in [("alpha.tif", mask), ("alpha_nir.tif", colours[..., 0] + 1)]:
+        write(name, np.dstack([colours, fourth]), dtype="uint8", photometric="RGB", alpha="YES")
+    for compress in ["zstd", "packbits"]:
+        write(f"{compress}.tif", CUBE, compress=compress, blockysize=2)
+    tifffile.imwrite(FOLDER / "array_hwb.tif", CUBE.transpose(1, 0, 2), photometric="minisblack")
+    tifffile.imwrite(FOLDER / "array_bhw.tif", np.zeros((2, 3, 4), "u2") + np.arange(2, dtype="u2")[:, None, None], photometric="minisblack")
+    with rasterio.open(FOLDER / "described.tif", "w", **profile, count=BANDS, nodata=None) as f:
+        f.write(CUBE.transpose(2, 0, 1))
+        f.scales, f.offsets = [0.5] * BANDS, [-1.0] * BANDS
+        f.descriptions = [f"B{k} ({w} nm)" for k, w in enumerate(WAVELENGTHS)]
 
 
 def mat5_by_hand():
@@ -188,3 +282,5 @@ if __name__ == "__main__":
     hdf5()
     prisma()
     png_folder()
+    netcdf()
+    tiff_masks()

@@ -411,14 +411,12 @@ fn truncated_files_say_both_sizes() {
     let text = refusal(io::read_cube(&at("t.npy")), "t.npy");
     assert!(text.contains("240 bytes") && text.contains("239 bytes"), "{text}");
     fs::copy(fixture("spy_bil.hdr"), at("t.hdr")).unwrap();
-    for (length, word) in [(119, "truncated"), (121, "does not describe")] {
-        fs::write(at("t.img"), vec![0; length]).unwrap();
-        let text = refusal(io::read_cube(&at("t.hdr")), "t.img");
-        assert!(
-            text.contains(&length.to_string()) && text.contains("120") && text.contains(word),
-            "{text}"
-        );
-    }
+    fs::write(at("t.img"), vec![0; 119]).unwrap();
+    let text = refusal(io::read_cube(&at("t.hdr")), "t.img");
+    assert!(
+        text.contains("119") && text.contains("120") && text.contains("truncated"),
+        "{text}"
+    );
 }
 
 /// 10^12 samples and lengths whose product overflows; each must fail at once, before memory is asked for

@@ -22,6 +22,7 @@ mod fuse_cli;
 mod geotiff;
 mod instruments_cli;
 mod limits;
+mod meanings;
 mod output_cli;
 mod outputs;
 mod report_cli;

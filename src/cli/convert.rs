@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Output;
+use super::arrays::ArrayOptions;
 use crate::cube::SampleType;
 use crate::cube::bands::BandSelection;
 use crate::cube::strips::Strips;
@@ -37,6 +38,8 @@ pub struct Convert {
     /// 400nm-900nm [default: all]
     #[arg(long, value_name = "LIST")]
     bands: Option<BandSelection>,
+    #[command(flatten)]
+    array: ArrayOptions,
 }
 
 /// What was written, for `--json`.
@@ -73,8 +76,9 @@ impl Convert {
         let reading = Reading {
             bands: self.bands.clone().unwrap_or(BandSelection::All),
             nodata: self.nodata,
-            mask: None,
+            arrangement: self.array.arrangement(),
             memory: usize::MAX,
+            ..Reading::default()
         };
         let mut image = io::open_image_as(&self.input, &reading)?;
         output.notes(&[&image]);

@@ -104,6 +104,7 @@ impl Eval {
             nodata: self.nodata,
             mask: self.mask.clone(),
             memory: self.memory.max_memory,
+            ..Reading::default()
         };
         let (Some(reference_name), Some(scale)) = (&self.reference, self.scale) else {
             return self.without_reference(output, &reading);

@@ -7,6 +7,7 @@ use clap::Args;
 use ndarray::{Array2, Array3};
 
 use super::Output;
+use super::arrays::MsiArrayOptions;
 use super::engine_options::EngineOptions;
 use super::opening::Opening;
 use super::options::MemoryOptions;
@@ -44,6 +45,8 @@ pub struct Infer {
     /// Pixels of the MSI to leave out: matrix or image of one band, 0 where a pixel is left out
     #[arg(long, value_name = "FILE")]
     msi_mask: Option<String>,
+    #[command(flatten)]
+    msi_array: MsiArrayOptions,
     /// Draw a sample from the first member's mean and standard deviation instead of the mean
     #[arg(long)]
     sample: bool,
@@ -137,6 +140,7 @@ impl Infer {
             bands: self.msi_bands.clone().unwrap_or(BandSelection::All),
             nodata: self.nodata,
             mask: self.msi_mask.clone(),
+            arrangement: self.msi_array.arrangement(),
             memory: self.memory.max_memory,
         };
         let msi = io::open_image_as(&self.msi, &reading)?;

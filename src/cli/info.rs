@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Output;
+use super::arrays::ArrayOptions;
 use crate::cube::strips::{self, Strips};
 use crate::error::Result;
 use crate::io::{self, OutputSet};
@@ -21,6 +22,8 @@ pub struct Info {
     /// Mask the pixels that hold this value in any band
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     nodata: Option<f64>,
+    #[command(flatten)]
+    array: ArrayOptions,
 }
 
 /// The facts, with the names that `--json` shows. Numbers that JSON cannot say (NaN) are null.
@@ -184,7 +187,7 @@ impl Info {
     /// [`crate::Error::Input`] if the file cannot be read as an image.
     pub fn run(self, output: &Output) -> Result<()> {
         let format = io::format_of(&self.file)?.name();
-        let image = io::open_cube(&self.file, usize::MAX)?;
+        let image = io::open_cube_as(&self.file, &self.array.arrangement(), usize::MAX)?;
         output.notes(&[image.as_ref()]);
         let facts = Facts::of(self.file, format, image.as_ref(), self.nodata)?;
         output.result(&facts, &facts.text())

@@ -18,6 +18,7 @@ use crate::interrupt;
 use crate::io::OutputSet;
 
 mod align;
+mod arrays;
 mod batch;
 mod bench;
 mod checkpoint;

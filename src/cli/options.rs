@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::Output;
+use super::arrays::{ArrayOptions, MsiArrayOptions};
 use super::input::{open_matching, psf_kernel};
 use crate::align::files::Named;
 use crate::align::register::Align;
@@ -17,7 +18,6 @@ use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::bands::{BandSelection, TakenBands};
 use crate::cube::scratch::Store;
-use crate::cube::strips::Strips;
 use crate::cube::{Metadata, Oddities};
 use crate::error::{Error, Result};
 use crate::io::{self, Image, OutputSet, Reading};
@@ -40,6 +40,10 @@ pub struct PairOptions {
     pub nodata: Option<f64>,
     #[command(flatten)]
     pub bands: BandOptions,
+    #[command(flatten)]
+    pub array: ArrayOptions,
+    #[command(flatten)]
+    pub msi_array: MsiArrayOptions,
     /// Bands of the MSI, in the order of the list: numbers from 0 and wavelengths as in --bands; the columns of --srf
     /// follow where they are as many as the file's bands [default: all]
     #[arg(long, value_name = "LIST")]
@@ -220,6 +224,8 @@ impl PairOptions {
         need: impl Fn(Dim, Dim) -> usize,
     ) -> Result<Pair> {
         let (hsi, msi) = (self.open_hsi()?, self.open_msi()?);
+        // First of all: what a file leaves open may be why the two do not go together.
+        output.notes(&[&hsi, &msi]);
         let mut unusual = Vec::new();
         let placed = self
             .placement
@@ -242,6 +248,7 @@ impl PairOptions {
                 bands: self.bands.selection(),
                 nodata: self.nodata,
                 mask: self.hsi_mask.clone(),
+                arrangement: self.array.arrangement(),
                 memory: usize::MAX,
             },
         )
@@ -254,6 +261,7 @@ impl PairOptions {
                 bands: self.msi_bands.clone().unwrap_or(BandSelection::All),
                 nodata: self.nodata,
                 mask: self.msi_mask.clone(),
+                arrangement: self.msi_array.arrangement(),
                 memory: usize::MAX,
             },
         )
@@ -279,12 +287,11 @@ fn listed(bands: &[usize]) -> String {
     list.join(", ") + if bands.len() > 8 { ", ..." } else { "" }
 }
 
-/// Adds a line about what the header of an image leaves open and one about what is seldom meant so.
+/// Adds lines about what is seldom meant so in an image.
 ///
 /// # Errors
 /// [`Error::Input`] where bands without data leave no pixel.
 fn notice(image: &Image, oddities: &Oddities, unusual: &mut Vec<String>) -> Result<()> {
-    unusual.extend(image.notes().iter().map(|note| format!("note: {note}")));
     let TakenBands { all, taken } = image.bands();
     let single = oddities.masked_bands().into_iter();
     let empty: Vec<usize> = single

@@ -7,6 +7,7 @@ use clap::Args;
 use ndarray::Array2;
 use serde::Serialize;
 
+use super::arrays::ArrayOptions;
 use super::options::{BandOptions, MemoryOptions};
 use super::progress::Stages;
 use super::{Output, input};
@@ -64,6 +65,8 @@ pub struct Simulate {
     nodata: Option<f64>,
     #[command(flatten)]
     bands: BandOptions,
+    #[command(flatten)]
+    array: ArrayOptions,
     /// Low-resolution hyperspectral image to write
     #[arg(long, value_name = "FILE")]
     out_hsi: PathBuf,
@@ -122,8 +125,9 @@ impl Simulate {
         let reading = Reading {
             bands: self.bands.selection(),
             nodata: self.nodata,
-            mask: None,
+            arrangement: self.array.arrangement(),
             memory: self.memory.max_memory,
+            ..Reading::default()
         };
         let file = io::open_image_as(&self.hsi, &reading)?;
         output.notes(&[&file]);

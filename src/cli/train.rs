@@ -286,6 +286,7 @@ impl Train {
                     nodata: self.nodata,
                     mask,
                     memory: usize::MAX,
+                    ..Reading::default()
                 };
                 io::open_image_as(file, &reading).map_err(at)
             };
@@ -294,6 +295,7 @@ impl Train {
             let hsi = open(&entry.hsi, bands, own.hsi_mask)?;
             let bands = own.msi_bands.unwrap_or(BandSelection::All);
             let msi = open(&entry.msi, bands, own.msi_mask)?;
+            output.notes(&[&hsi, &msi]);
             let placed = self
                 .placement
                 .read(([&hsi, &msi], OnGrid::Msi), room, pair_bytes, &mut unusual);

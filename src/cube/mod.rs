@@ -146,6 +146,19 @@ pub fn in_order(view: ArrayView3<'_, f32>) -> Cow<'_, [f32]> {
     }
 }
 
+/// Whether a sample stands for no data where `value` does: it equals it (NaN equals NaN). Files give such values as text of some
+/// digits, so one that is no integer or huge (the lowest single) is also met by what six digits do not tell from it.
+pub fn is_nodata(x: f32, value: f64) -> bool {
+    if value.is_nan() || x.is_nan() {
+        return value.is_nan() && x.is_nan();
+    }
+    if x == value as f32 {
+        return true;
+    }
+    let rounded = value.fract() != 0.0 || value.abs() > 1e18;
+    rounded && (f64::from(x) - value).abs() <= 2e-6 * value.abs()
+}
+
 /// An image of rows × columns × bands.
 #[derive(Debug, Clone)]
 pub struct Cube {
@@ -202,16 +215,10 @@ impl Cube {
         self.valid.as_ref().is_none_or(|v| v[[row, column]])
     }
 
-    /// Masks every pixel that holds `value` in any band (NaN masks NaN) and remembers it as the
+    /// Masks every pixel that holds `value` in any band (as [`is_nodata`] has it) and remembers it as the
     /// no-data value. Masked pixels keep their samples.
     pub fn mask_value(&mut self, value: f64) {
-        let matches = |x: f32| {
-            if value.is_nan() {
-                x.is_nan()
-            } else {
-                x == value as f32
-            }
-        };
+        let matches = |x: f32| is_nodata(x, value);
         let (rows, columns, _) = self.samples.dim();
         let mut valid = self
             .valid

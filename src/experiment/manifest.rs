@@ -329,6 +329,7 @@ fn read_msi(file: &str, options: &SceneOptions) -> Result<Cube> {
         nodata: None,
         mask: options.msi_mask.clone(),
         memory: usize::MAX,
+        ..Reading::default()
     };
     let image = io::open_image_as(file, &reading)?;
     image.rows(0..image.dim().0)
@@ -336,33 +337,13 @@ fn read_msi(file: &str, options: &SceneOptions) -> Result<Cube> {
 
 fn read_reference(file: &str, options: &SceneOptions) -> Result<Cube> {
     let reading = Reading {
-        bands: BandSelection::All,
+        bands: options.bands.clone().unwrap_or(BandSelection::All),
         nodata: None,
         mask: options.hsi_mask.clone(),
         memory: usize::MAX,
+        ..Reading::default()
     };
-    let mut image = io::open_image_as(file, &reading)?;
-    let (mut metadata, all) = (image.metadata().clone(), image.dim().2);
-    let beside = Path::new(file).with_extension("wl.npy");
-    if metadata.wavelengths.is_none() && beside.exists() {
-        let name = beside.display().to_string();
-        let centres: Vec<f64> = io::read_matrix(&name)?.iter().copied().collect();
-        if centres.len() != all || !centres.iter().all(|w| w.is_finite() && *w > 0.0) {
-            return Err(Error::input(format!(
-                "{name}: {} numbers; expected the centre of each of the {all} bands of {file} in nm",
-                centres.len(),
-            )));
-        }
-        metadata.wavelengths = Some(centres);
-    }
-    // Wavelengths may choose bands, and only bands that are used mask pixels: so the file is opened again.
-    if let Some(bands) = &options.bands {
-        let chosen = bands.resolve(&metadata, all, file)?;
-        metadata = metadata.of_bands(&chosen, all);
-        let bands = BandSelection::numbers(&chosen);
-        image = io::open_image_as(file, &Reading { bands, ..reading })?;
-    }
-    let image = image.with_metadata(metadata);
+    let image = io::open_image_as(file, &reading)?;
     let mut image = image.rows(0..image.dim().0)?;
     // Observations are made in single precision whatever the file held, and both images must count as of one type.
     image.sample_type = SampleType::F32;

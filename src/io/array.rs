@@ -25,6 +25,134 @@ pub(crate) struct Layout {
     pub first_axis_fastest: bool,
 }
 
+/// In which order the axes of an array are stored, the last one fastest.
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axes {
+    /// Rows, columns, bands.
+    Hwb,
+    /// Bands, rows, columns.
+    Bhw,
+    /// Rows, bands, columns.
+    Hbw,
+}
+
+impl Axes {
+    /// Which axes of the array are rows, columns and bands.
+    pub(crate) fn places(self) -> [usize; 3] {
+        match self {
+            Axes::Hwb => [0, 1, 2],
+            Axes::Bhw => [1, 2, 0],
+            Axes::Hbw => [0, 2, 1],
+        }
+    }
+
+    /// The order that the lengths of an array suggest, where it is another one than rows x columns x bands: of square images, and
+    /// of those with fewer bands than half their rows or columns.
+    fn suggested([a, b, c]: [usize; 3]) -> Option<Axes> {
+        if a == b {
+            return None;
+        }
+        if b == c || 2 * a < b.min(c) {
+            return Some(Axes::Bhw);
+        }
+        (a == c || 2 * b < a.min(c)).then_some(Axes::Hbw)
+    }
+}
+
+/// What a user says of how an array is an image, for formats that do not say it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Arrangement {
+    /// Order of its axes.
+    pub axes: Option<Axes>,
+    /// Rows and columns of an array of pixels (bands x pixels, or pixels x bands).
+    pub size: Option<(usize, usize)>,
+    /// A file of the bands' wavelengths.
+    pub wavelengths: Option<String>,
+}
+
+/// An array as an image.
+pub(crate) struct Placed {
+    /// Lengths of its three axes as they are stored.
+    pub shape: [usize; 3],
+    /// Which of these are rows, columns and bands.
+    pub places: [usize; 3],
+    /// The first of them is the one that runs fastest.
+    pub first_axis_fastest: bool,
+    /// What whoever reads it should be told.
+    pub note: Option<String>,
+}
+
+impl Arrangement {
+    /// How an array of these lengths is an image. Pixels run over the columns of a row where NumPy wrote them, and down a column
+    /// where MATLAB did (`first_axis_fastest`).
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it cannot be one so.
+    pub(crate) fn place(&self, path: &Path, shape: &[usize], first_axis_fastest: bool) -> Result<Placed> {
+        if let Some((rows, columns)) = self.size {
+            return self.pixels(path, shape, (rows, columns), first_axis_fastest);
+        }
+        let found = image_shape(path, shape)?;
+        if shape.len() == 2 {
+            return Ok(Placed {
+                shape: found,
+                places: [0, 1, 2],
+                first_axis_fastest,
+                note: None,
+            });
+        }
+        let option = match Axes::suggested(found).filter(|_| self.axes.is_none()) {
+            None => None,
+            Some(Axes::Bhw) => Some("bands come first, read it with the setting axes bhw"),
+            Some(_) => Some("bands come between, read it with the setting axes hbw"),
+        };
+        Ok(Placed {
+            shape: found,
+            places: self.axes.map_or([0, 1, 2], Axes::places),
+            first_axis_fastest,
+            note: option.map(|option| {
+                format!(
+                    "{}: {} is taken for rows x columns x bands; if {option}",
+                    path.display(),
+                    shape_text(&found)
+                )
+            }),
+        })
+    }
+
+    fn pixels(
+        &self,
+        path: &Path,
+        shape: &[usize],
+        (rows, columns): (usize, usize),
+        first_axis_fastest: bool,
+    ) -> Result<Placed> {
+        let pixels = rows.checked_mul(columns);
+        let wrong = || {
+            Error::input(format!(
+                "{}: an array of {} is no image of {rows} x {columns} pixels (the setting shape); one axis has that many pixels, the other the bands",
+                path.display(),
+                shape_text(shape)
+            ))
+        };
+        let &[first, second] = shape else {
+            return Err(wrong());
+        };
+        let (shape, places) = match (Some(first) == pixels, Some(second) == pixels) {
+            (false, true) => ([first, rows, columns], [1, 2, 0]),
+            (true, false) => ([rows, columns, second], [0, 1, 2]),
+            _ => return Err(wrong()),
+        };
+        Ok(Placed {
+            shape,
+            places,
+            first_axis_fastest,
+            note: None,
+        })
+    }
+}
+
 /// `2 x 3 x 4`, for messages.
 pub(crate) fn shape_text(shape: &[usize]) -> String {
     let lengths: Vec<String> = shape.iter().map(usize::to_string).collect();
@@ -117,14 +245,19 @@ fn row_major<T: Clone, D: Dimension>(array: Array<T, D>) -> Array<T, D> {
     array.as_standard_layout().into_owned()
 }
 
-/// Rows, columns and bands of an array that is an image.
+/// Lengths of an array that is an image without axes of length 1 in front; one of two axes has one band.
 ///
 /// # Errors
-/// [`Error::Input`] if it has not two axes (of one band) or three.
-pub(crate) fn image_dim(path: &Path, shape: &[usize]) -> Result<[usize; 3]> {
-    match *shape {
+/// [`Error::Input`] if it has neither two axes nor three.
+pub(crate) fn image_shape(path: &Path, shape: &[usize]) -> Result<[usize; 3]> {
+    let extra = shape.len().saturating_sub(3);
+    let short = match shape.iter().take(extra).all(|&d| d == 1) {
+        true => &shape[extra..],
+        false => shape,
+    };
+    match *short {
         [rows, columns] => Ok([rows, columns, 1]),
-        [rows, columns, bands] => Ok([rows, columns, bands]),
+        [a, b, c] => Ok([a, b, c]),
         _ => Err(Error::input(format!(
             "{}: holds an array of {} axes ({}); an image has rows x columns x bands",
             path.display(),
@@ -134,20 +267,21 @@ pub(crate) fn image_dim(path: &Path, shape: &[usize]) -> Result<[usize; 3]> {
     }
 }
 
-/// An image from an array: rows x columns x bands, or rows x columns for one band.
+/// An image from an array that is placed as one.
 ///
 /// # Errors
-/// [`Error::Input`] if it has another number of axes.
-pub(crate) fn cube_from(path: &Path, kind: SampleType, array: ArrayD<f32>) -> Result<Cube> {
-    image_dim(path, array.shape())?;
-    let array = match array.ndim() {
-        2 => array.insert_axis(Axis(2)),
-        _ => array,
+/// [`Error::Input`] if it has another number of samples.
+pub(crate) fn cube_from(path: &Path, kind: SampleType, array: ArrayD<f32>, placed: &Placed) -> Result<Cube> {
+    let damaged = |e: ndarray::ShapeError| Error::input(format!("{}: damaged array: {e}", path.display()));
+    // An axis that is taken apart runs on in the order of the file.
+    let order = match placed.first_axis_fastest {
+        true => ndarray::Order::ColumnMajor,
+        false => ndarray::Order::RowMajor,
     };
     let samples: Array3<f32> = array
-        .into_dimensionality()
-        .map_err(|e| Error::input(format!("{}: damaged array: {e}", path.display())))?;
-    let mut cube = Cube::new(row_major(samples));
+        .into_shape_with_order((placed.shape, order))
+        .map_err(damaged)?;
+    let mut cube = Cube::new(row_major(samples.permuted_axes(placed.places)));
     cube.sample_type = kind;
     Ok(cube)
 }

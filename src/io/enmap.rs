@@ -19,6 +19,7 @@ use roxmltree::Node;
 
 use super::file::{open, read_error};
 use super::tiff::{self, TiffFile};
+use super::xml;
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -129,7 +130,7 @@ struct Bands {
 
 /// Reads the XML of a product with so many bands; what is wrong with it as the end of a sentence.
 fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
-    let document = super::xml::parse(xml).map_err(|e| format!("is no XML that can be read ({e})"))?;
+    let document = xml::parse(xml).map_err(|e| format!("is no XML that can be read ({e})"))?;
     let root = document.root_element();
     let specific = element(root, &["specific"]).ok_or("has no element <specific>, as products have")?;
     let found = bands(specific, &["bandCharacterisation"]);
@@ -142,9 +143,12 @@ fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
     let each = |name: &str, default: Option<f64>| -> std::result::Result<Vec<f64>, String> {
         found
             .values()
-            .map(|band| number(*band, &[name]).or(default))
+            .map(|band| match text(*band, &[name]) {
+                Some(_) => number(*band, &[name]),
+                None => default,
+            })
             .collect::<Option<Vec<f64>>>()
-            .ok_or_else(|| format!("gives no {name} for a band"))
+            .ok_or_else(|| format!("gives no number {name} for a band"))
     };
     let wavelengths = each("wavelengthCenterOfBand", None)?;
     let gains = each("GainOfBand", Some(1.0))?;

@@ -3,13 +3,14 @@
 //!
 //! Reading is tolerant as ENVI's own is: any case, any white space, fields in any order, values over
 //! several lines in braces, comment lines with `;`. What is missing and can be taken for granted is, with a note.
-//! Lists that do not fit the number of bands, and wavelengths in a unit that is no length, are kept as text.
+//! Lists that do not fit the number of bands, and wavelengths in a unit that is none, are kept as text, with a note.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::envi_map;
 use super::samples::{ByteOrder, width};
+use super::wavelength;
 use crate::cube::{Metadata, SampleType};
 
 /// First word of every ENVI header.
@@ -93,13 +94,16 @@ pub(crate) struct Header {
     pub interleave: Option<Interleave>,
     /// Bytes before the first sample in the data file.
     pub offset: u64,
+    /// The data file is a TIFF, which says itself how its samples lie.
+    pub tiff: bool,
     /// Everything else.
     pub metadata: Metadata,
     /// What the header leaves open and what was taken for it.
     pub notes: Vec<String>,
 }
 
-/// Splits the text into fields: names in lower case with single blanks, values as they stand.
+/// Splits the text into fields: names in lower case with single blanks, values as they stand. Lists in brackets become
+/// lists in braces, and comment lines in them go.
 fn fields(text: &str) -> std::result::Result<BTreeMap<String, String>, String> {
     let mut found = BTreeMap::new();
     let mut lines = text.lines();
@@ -112,7 +116,7 @@ fn fields(text: &str) -> std::result::Result<BTreeMap<String, String>, String> {
         return Err("its first line is not ENVI".to_owned());
     }
     while let Some(line) = lines.next() {
-        if line.trim_start().starts_with(';') {
+        if is_comment(line) {
             continue;
         }
         let Some((name, value)) = line.split_once('=') else {
@@ -125,13 +129,25 @@ fn fields(text: &str) -> std::result::Result<BTreeMap<String, String>, String> {
             .join(" ")
             .to_lowercase();
         let mut value = value.trim().to_owned();
-        if value.starts_with('{') {
-            while !value.contains('}') {
+        let end = match value.chars().next() {
+            Some('{') => Some('}'),
+            Some('[') => Some(']'),
+            _ => None,
+        };
+        if let Some(end) = end {
+            while !value.contains(end) {
                 let next = lines
                     .next()
                     .ok_or_else(|| format!("the field {name:?} has no closing brace"))?;
-                value.push('\n');
-                value.push_str(next.trim_end());
+                if !is_comment(next) {
+                    value.push('\n');
+                    value.push_str(next.trim_end());
+                }
+            }
+            if end == ']' {
+                let inside = value.trim_start_matches('[');
+                let inside = inside.split(end).next().unwrap_or_default();
+                value = format!("{{{inside}}}");
             }
         }
         found.insert(name, value);
@@ -139,52 +155,37 @@ fn fields(text: &str) -> std::result::Result<BTreeMap<String, String>, String> {
     Ok(found)
 }
 
-/// The parts of a list in braces.
-fn list(value: &str) -> impl Iterator<Item = &str> {
-    value
-        .trim()
-        .trim_start_matches('{')
-        .trim_end_matches('}')
-        .split(',')
-        .map(str::trim)
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with(';')
 }
 
-/// The numbers of a list if there are `count` and all are numbers.
+/// The parts of a list in braces. A comma behind the last one is no further part.
+fn list(value: &str) -> Vec<&str> {
+    let value = value.trim();
+    let inside = value.trim_start_matches('{').trim_end_matches('}').trim();
+    let mut parts: Vec<&str> = inside.split(',').map(str::trim).collect();
+    if parts.len() > 1 && parts.last() == Some(&"") {
+        parts.pop();
+    }
+    parts
+}
+
+/// The numbers of a list, between commas or blanks, if there are `count` and all are numbers.
 pub(super) fn numbers(value: &str, count: usize) -> Option<Vec<f64>> {
-    let parsed: Option<Vec<f64>> = list(value).map(|x| x.parse().ok()).collect();
+    let mut parts = list(value);
+    if let [only] = parts[..]
+        && count > 1
+    {
+        parts = only.split_whitespace().collect();
+    }
+    let parsed: Option<Vec<f64>> = parts.iter().map(|x| x.parse().ok()).collect();
     parsed.filter(|v| v.len() == count)
-}
-
-/// Nanometres in one unit of a `wavelength units` field; `None` for what is no length (wavenumber, GHz,
-/// index, unknown).
-pub(super) fn unit_in_nanometres(name: &str) -> Option<f64> {
-    match name.trim().to_lowercase().as_str() {
-        "nanometers" | "nanometres" | "nanometer" | "nanometre" | "nm" => Some(1.0),
-        "micrometers" | "micrometres" | "micrometer" | "micrometre" | "microns" | "micron" | "um" | "µm" => {
-            Some(1e3)
-        }
-        "angstroms" | "angstrom" => Some(0.1),
-        "millimeters" | "millimetres" | "mm" => Some(1e6),
-        "centimeters" | "centimetres" | "cm" => Some(1e7),
-        "meters" | "metres" | "m" => Some(1e9),
-        _ => None,
-    }
-}
-
-/// Converts to nanometres without spoiling round numbers: 0.45 micrometres become 450, not
-/// 450.00000000000006, by rounding to a millionth of a nanometre.
-pub(super) fn nanometres(values: &[f64], unit: f64) -> Vec<f64> {
-    if unit == 1.0 {
-        return values.to_vec();
-    }
-    values.iter().map(|x| (x * unit * 1e6).round() / 1e6).collect()
 }
 
 impl Header {
     /// Reads the text of a header.
     ///
-    /// Wavelengths become nanometres. Without a unit they are taken for micrometres if all are below
-    /// 100, else for nanometres: no sensor measures below 100 nm, nor beyond 100 µm.
+    /// Wavelengths become nanometres, as [`wavelength::read`] has it.
     ///
     /// # Errors
     /// What is missing or not understood, as a sentence.
@@ -231,8 +232,11 @@ impl Header {
             1 => ByteOrder::Big,
             other => return Err(format!("byte order {other} is unknown; it is 0 or 1")),
         };
+        let file_type = values.get("file type").and_then(Option::as_deref);
+        let tiff = file_type.is_some_and(|name| name.to_lowercase().contains("tiff"));
         let interleave = match values.get("interleave").and_then(Option::as_deref) {
             None => None,
+            Some(_) if tiff => None,
             Some(name) => Some(Interleave::from_name(name).ok_or_else(|| {
                 let shown: String = name.chars().take(20).collect();
                 format!("interleave {shown:?} is unknown; it is bsq, bil or bip")
@@ -244,7 +248,9 @@ impl Header {
         let offset = number("header offset", Some(0))?;
         for name in ["major frame offsets", "minor frame offsets"] {
             if let Some(value) = take(name)
-                && list(&value).any(|x| !x.is_empty() && x.parse::<f64>() != Ok(0.0))
+                && list(&value)
+                    .iter()
+                    .any(|x| !x.is_empty() && x.parse::<f64>() != Ok(0.0))
             {
                 return Err(format!(
                     "{name:?} other than 0 are not read; save the image without them"
@@ -257,6 +263,7 @@ impl Header {
             order,
             interleave,
             offset,
+            tiff,
             metadata: metadata(fields, bands, &mut notes),
             notes,
         })
@@ -266,45 +273,48 @@ impl Header {
 /// Sorts the fields that do not concern the layout into [`Metadata`].
 fn metadata(mut fields: BTreeMap<String, String>, bands: usize, notes: &mut Vec<String>) -> Metadata {
     let mut metadata = Metadata::default();
-    if let Some(value) = fields.get("wavelength").and_then(|v| numbers(v, bands)) {
-        let unit = match fields.get("wavelength units").map(|name| name.trim()) {
-            Some(name) if !name.is_empty() && !name.eq_ignore_ascii_case("unknown") => {
-                unit_in_nanometres(name)
+    let mut of_bands = |name: &str| {
+        let text = fields.get(name)?;
+        let values = numbers(text, bands);
+        if values.is_none() {
+            notes.push(format!(
+                "a list {name:?} that is not {bands} numbers, one a band; it is left aside"
+            ));
+        }
+        values
+    };
+    let (centres, widths, good) = (of_bands("wavelength"), of_bands("fwhm"), of_bands("bbl"));
+    if let Some(centres) = centres {
+        let unit = fields.get("wavelength units").map(String::as_str);
+        match wavelength::read(&centres, widths, unit) {
+            Some(found) => {
+                notes.extend(found.note);
+                fields.remove("wavelength");
+                fields.remove("wavelength units");
+                if found.fwhm.is_some() {
+                    fields.remove("fwhm");
+                }
+                metadata.wavelengths = Some(found.centres);
+                metadata.fwhm = found.fwhm;
             }
-            _ => {
-                let (unit, name) = match value.iter().all(|&x| x < 100.0) {
-                    true => (1e3, "micrometres"),
-                    false => (1.0, "nanometres"),
-                };
-                notes.push(format!(
-                    "no unit of its wavelengths, taken to be {name} by their size"
-                ));
-                Some(unit)
-            }
-        };
-        if let Some(unit) = unit {
-            metadata.wavelengths = Some(nanometres(&value, unit));
-            metadata.fwhm = fields
-                .get("fwhm")
-                .and_then(|v| numbers(v, bands))
-                .map(|v| nanometres(&v, unit));
-            fields.remove("wavelength");
-            fields.remove("wavelength units");
-            if metadata.fwhm.is_some() {
-                fields.remove("fwhm");
+            None => {
+                notes.push("a list \"wavelength\" that holds no wavelengths; it is left aside".to_owned())
             }
         }
     }
+    if let Some(good) = good {
+        metadata.bad_bands = Some(good.iter().map(|&x| x == 0.0).collect());
+        fields.remove("bbl");
+    }
     if let Some(value) = fields.get("band names") {
-        let names: Vec<String> = list(value).map(str::to_owned).collect();
+        let names: Vec<String> = list(value).into_iter().map(str::to_owned).collect();
         if names.len() == bands {
             metadata.band_names = Some(names);
             fields.remove("band names");
         }
     }
-    if let Some(good) = fields.get("bbl").and_then(|v| numbers(v, bands)) {
-        metadata.bad_bands = Some(good.iter().map(|&x| x == 0.0).collect());
-        fields.remove("bbl");
+    if metadata.wavelengths.is_none() && !fields.contains_key("wavelength") {
+        metadata.wavelengths = metadata.band_names.as_deref().and_then(wavelength::from_names);
     }
     metadata.nodata = fields
         .get("data ignore value")
@@ -447,10 +457,9 @@ mod tests {
         };
         assert_eq!(of("wavelength = {0.4, 2.5}"), Some(vec![400.0, 2500.0]));
         assert_eq!(of("wavelength = {400, 2500}"), Some(vec![400.0, 2500.0]));
-        assert_eq!(
-            of("wavelength = {400, 2500}\nwavelength units = Wavenumber"),
-            None
-        );
+        let of_unit = |unit: &str| of(&format!("wavelength = {{400, 2500}}\nwavelength units = {unit}"));
+        assert_eq!(of_unit("Index"), None);
+        assert_eq!(of_unit("Wavenumber"), Some(vec![25000.0, 4000.0]));
         let unknown = "wavelength = {0.4, 2.5}\nwavelength units = Unknown";
         assert_eq!(of(unknown), Some(vec![400.0, 2500.0]));
         let notes = Header::parse(&format!("{BASE}{unknown}\n")).unwrap().notes;
@@ -470,7 +479,32 @@ mod tests {
     }
 
     #[test]
+    fn lists_in_any_dress() {
+        for dress in [
+            "{400, 2500}",
+            "{400, 2500, }",
+            "{400,\n; a comment, with } in it\n2500,\n}",
+            "[400, 2500]",
+            "[400,\n 2500,]",
+            "{400 2500}",
+        ] {
+            let header = Header::parse(&format!(
+                "{BASE}wavelength units = nm\nwavelength = {dress}\nfwhm = {{1, 2,}}\nbbl = {{1, 0,}}\nband names = {{a, b,}}\n"
+            ))
+            .unwrap();
+            let m = header.metadata;
+            assert_eq!(m.wavelengths, Some(vec![400.0, 2500.0]), "{dress}");
+            assert_eq!(m.fwhm, Some(vec![1.0, 2.0]));
+            assert_eq!(m.bad_bands, Some(vec![false, true]));
+            assert_eq!(m.band_names, Some(vec!["a".to_owned(), "b".to_owned()]));
+            assert_eq!(header.notes, [""; 0]);
+        }
+    }
+
+    #[test]
     fn lists_that_do_not_fit_are_kept_as_text() {
+        let header = Header::parse(&format!("{BASE}wavelength = {{1, 2, 3}}\nbbl = {{1}}\n")).unwrap();
+        assert_eq!(header.notes.len(), 2, "{:?}", header.notes);
         let m = Header::parse(&format!("{BASE}wavelength = {{1, 2, 3}}\nband names = {{a}}\n"))
             .unwrap()
             .metadata;

@@ -56,7 +56,8 @@ fn named<'a>(info: &[&'a str], name: &str) -> Option<&'a str> {
 }
 
 /// `map info` names a reference pixel, counted from 1 at the outer corner of the first pixel (so 1.5 is its centre), its
-/// coordinates, the pixel size, and perhaps an angle in degrees by which the grid is turned counter-clockwise.
+/// coordinates, the pixel size, and perhaps an angle in degrees by which the grid is turned counter-clockwise. One of 180
+/// is how GDAL writes an image whose rows run north: its columns run east all the same.
 fn transform(info: &[&str]) -> Option<Transform> {
     let number = |at: usize| info.get(at)?.parse::<f64>().ok();
     let (column, row) = (number(1)? - 1.0, number(2)? - 1.0);
@@ -65,6 +66,7 @@ fn transform(info: &[&str]) -> Option<Transform> {
     let turn = named(info, "rotation").and_then(|text| text.parse::<f64>().ok());
     let [a, b, c, d] = match turn.filter(|&degrees| degrees != 0.0) {
         None => [width, 0.0, 0.0, -height],
+        Some(180.0) => [width, 0.0, 0.0, height],
         Some(degrees) => {
             let (sin, cos) = (-degrees).to_radians().sin_cos();
             [cos * width, -sin * width, -sin * height, -cos * height]
@@ -146,8 +148,8 @@ fn map_info(grid: &Grid, old: &[&str], to: Transform) -> Option<String> {
         Some(further) => text.extend(further.iter().map(|part| (*part).to_owned())),
         None => text.extend(projection(grid.epsg).1),
     }
+    text.retain(|part| !part.to_lowercase().starts_with("rotation"));
     if !straight {
-        text.retain(|part| !part.to_lowercase().starts_with("rotation"));
         let degrees = -(-t[2]).atan2(t[1]).to_degrees();
         text.push(format!("rotation={degrees}"));
     }
@@ -259,6 +261,15 @@ mod tests {
         for k in 0..6 {
             assert!((back.transform.unwrap().0[k] - part.transform.unwrap().0[k]).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn half_a_turn_is_rows_that_run_north() {
+        let grid = read("{UTM, 1, 1, 500, 4000, 30, 30, 33, North,WGS-84, rotation=180}");
+        assert_eq!(grid.transform.unwrap().0, [500.0, 30.0, 0.0, 4000.0, 0.0, 30.0]);
+        let part = grid.cropped(1, 2).unwrap();
+        let back = take(&mut fields(&part)).unwrap();
+        assert_eq!(back.transform.unwrap().0, [560.0, 30.0, 0.0, 4030.0, 0.0, 30.0]);
     }
 
     #[test]

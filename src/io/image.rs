@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use ndarray::{Array2, Array3, Axis, s};
 
+use super::array::Arrangement;
 use super::format::{Format, format_of};
 use super::open::{open_cube, open_samples, read_matrix};
 use crate::cube::bands::{BandSelection, TakenBands};
 use crate::cube::exact::Exact;
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata, SampleType};
+use crate::cube::{Cube, Metadata, SampleType, is_nodata};
 use crate::error::{Error, Result};
 
 /// How [`open_image_as`] is to read an image.
@@ -23,6 +24,8 @@ pub struct Reading {
     pub nodata: Option<f64>,
     /// A file that says which pixels are used; see [`read_mask`].
     pub mask: Option<String>,
+    /// What the user says of an array's axes and wavelengths.
+    pub arrangement: Arrangement,
     /// Bytes that a format which can only be read whole may take.
     pub memory: usize,
 }
@@ -48,8 +51,8 @@ pub fn open_image(spec: &str, nodata: Option<f64>, memory: usize) -> Result<Imag
     let reading = Reading {
         bands: BandSelection::All,
         nodata,
-        mask: None,
         memory,
+        ..Reading::default()
     };
     open_image_as(spec, &reading)
 }
@@ -61,7 +64,7 @@ pub fn open_image(spec: &str, nodata: Option<f64>, memory: usize) -> Result<Imag
 /// As [`super::open_cube`], and [`Error::Input`] for an image without pixels, bands that it has not, or a mask that does
 /// not fit.
 pub fn open_image_as(spec: &str, reading: &Reading) -> Result<Image> {
-    let samples = open_samples(spec, reading.memory)?;
+    let samples = open_samples(spec, &reading.arrangement, reading.memory)?;
     let (rows, columns, all) = samples.dim();
     if rows == 0 || columns == 0 || all == 0 {
         // The message of an empty image.
@@ -171,8 +174,7 @@ impl Image {
 
     /// Whether `x` stands for no data.
     pub fn is_nodata(&self, x: f32) -> bool {
-        let is = |&value: &f64| x == value as f32 || (value.is_nan() && x.is_nan());
-        self.nodata.iter().any(is)
+        self.nodata.iter().any(|&value| is_nodata(x, value))
     }
 
     /// Which bands of the file these are.

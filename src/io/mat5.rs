@@ -3,7 +3,7 @@
 //!
 //! Written by hand because the crates that read this format parse every variable of a file at once,
 //! inflate without bound, and take the product of the axis lengths unchecked. Here the headers of the
-//! variables are listed first, then the one that is wanted is read as a stream. Memory: at most 16 bytes
+//! variables, also of those in cells and structures, are listed first, then the one that is wanted is read as a stream. Memory: at most 16 bytes
 //! a sample, and a header may claim no more samples than the file's bytes can hold; deflate shrinks
 //! nothing by more than 1032:1, so for a compressed variable that is 1032 times its length in the file.
 
@@ -35,6 +35,13 @@ const MI_INT32: u32 = 5;
 const MI_UINT32: u32 = 6;
 const MI_MATRIX: u32 = 14;
 const MI_COMPRESSED: u32 = 15;
+/// Classes of arrays that hold others.
+const CELL: u32 = 1;
+const STRUCTURE: u32 = 2;
+/// Cells and structures within others that are gone into.
+const DEEPEST: usize = 8;
+/// Most parts of one of them, and most variables of a file.
+const MOST_INSIDE: usize = 10_000;
 /// Bit of the array flags that marks complex arrays.
 const COMPLEX: u32 = 0x0800;
 
@@ -47,9 +54,20 @@ pub(crate) struct Variable {
     pub layout: Layout,
     /// `true` if it has an imaginary part.
     pub complex: bool,
+    place: Place,
+}
+
+/// Where a variable stands.
+#[derive(Debug, Clone)]
+struct Place {
+    /// The outermost one that it is in, or it is itself.
     offset: u64,
     length: u64,
     compressed: bool,
+    /// Which part of that one, which part of that, ...
+    within: Vec<usize>,
+    /// Its name, where it is inside another one.
+    name: String,
 }
 
 /// An open level 5 MAT-file with the numeric variables that it holds.
@@ -169,17 +187,14 @@ impl Elements<'_> {
         Ok(data)
     }
 
-    /// Header of the variable, or `None` if it is not numeric (text, cells, structures, sparse).
-    fn header(&mut self) -> io::Result<Option<(String, Layout, bool)>> {
+    /// What stands before the data of a variable.
+    fn header(&mut self) -> io::Result<Header> {
         let flags = self.small(MI_UINT32, 8, "flags")?;
         let flags: [u8; 4] = match flags.first_chunk() {
             Some(first) if flags.len() == 8 => *first,
             _ => return Err(damaged("no valid flags in a variable")),
         };
         let flags = self.number(flags);
-        let Some(kind) = kind_of(&CLASSES, flags & 0xff) else {
-            return Ok(None);
-        };
         let mut shape = Vec::new();
         for raw in self.small(MI_INT32, 4 * MAX_AXES, "axis lengths")?.chunks(4) {
             let raw: [u8; 4] = raw
@@ -189,18 +204,129 @@ impl Elements<'_> {
             shape.push(usize::try_from(length).map_err(|_| damaged("an axis has a negative length"))?);
         }
         let name = self.small(MI_INT8, MAX_NAME, "name")?;
-        let layout = Layout {
+        Ok(Header {
+            class: flags & 0xff,
+            complex: flags & COMPLEX != 0,
+            name: String::from_utf8_lossy(&name).into_owned(),
             shape,
-            kind,
-            order: self.order,
-            first_axis_fastest: true,
-        };
-        Ok(Some((
-            String::from_utf8_lossy(&name).into_owned(),
-            layout,
-            flags & COMPLEX != 0,
-        )))
+        })
     }
+
+    /// Names of the variables inside a cell array (`NAME{1}`, ...) or a structure (`NAME.field`, of one of several
+    /// `NAME(2).field`) whose header has been read; none inside others.
+    fn inside(&mut self, header: &Header, name: &str) -> io::Result<Vec<String>> {
+        let count = header.shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+        let count = count.unwrap_or(usize::MAX);
+        let most = |n: usize| match n <= MOST_INSIDE {
+            true => Ok(n),
+            false => Err(damaged(format!("{name} has more than {MOST_INSIDE} parts"))),
+        };
+        match header.class {
+            CELL => Ok((1..=most(count)?).map(|k| format!("{name}{{{k}}}")).collect()),
+            STRUCTURE => {
+                let length = self.small(MI_INT32, 4, "length of field names")?;
+                let length: [u8; 4] = length
+                    .try_into()
+                    .map_err(|_| damaged("no valid length of field names"))?;
+                let length = (self.number(length) as usize).max(1);
+                let names = self.small(MI_INT8, MOST_INSIDE * 64, "field names")?;
+                let fields: Vec<String> = names
+                    .chunks(length)
+                    .map(|name| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+                    .collect();
+                most(count.saturating_mul(fields.len()))?;
+                let of = |element: usize| match count {
+                    1 => name.to_owned(),
+                    _ => format!("{name}({element})"),
+                };
+                Ok((1..=count)
+                    .flat_map(|element| fields.iter().map(move |field| (element, field)))
+                    .map(|(element, field)| format!("{}.{field}", of(element)))
+                    .collect())
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The next variable inside another one; what is left of it when it is dropped is [`Elements::rest`] of the other.
+    fn part(&mut self) -> io::Result<Elements<'_>> {
+        let tag = self.tag()?;
+        if tag.kind != MI_MATRIX || tag.inline.is_some() {
+            return Err(damaged("a part of a structure is no variable"));
+        }
+        Ok(Elements {
+            order: self.order,
+            source: Box::new((&mut self.source).take(tag.length as u64)),
+        })
+    }
+
+    /// Reads what is left.
+    fn rest(&mut self) -> io::Result<()> {
+        io::copy(&mut self.source, &mut io::sink()).map(drop)
+    }
+
+    /// Adds this variable and those inside it that are numeric, `place` being where it stands.
+    fn list(&mut self, place: &Place, depth: usize, found: &mut Vec<Variable>) -> io::Result<()> {
+        let header = self.header()?;
+        let name = match place.within.is_empty() {
+            true => header.name.clone(),
+            false => place.name.clone(),
+        };
+        if let Some(kind) = kind_of(&CLASSES, header.class) {
+            found.push(Variable {
+                name,
+                layout: Layout {
+                    shape: header.shape,
+                    kind,
+                    order: self.order,
+                    first_axis_fastest: true,
+                },
+                complex: header.complex,
+                place: place.clone(),
+            });
+        } else if depth < DEEPEST {
+            for (number, name) in self.inside(&header, &name)?.into_iter().enumerate() {
+                if found.len() >= MOST_INSIDE {
+                    return Err(damaged(format!(
+                        "{name} is one of more than {MOST_INSIDE} variables"
+                    )));
+                }
+                let mut inside = place.clone();
+                inside.within.push(number);
+                inside.name = name;
+                let mut part = self.part()?;
+                part.list(&inside, depth + 1, found)?;
+                part.rest()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes to the data of the variable that stands `within` this one, and calls `then` on what follows its header.
+    fn descend<T>(
+        &mut self,
+        within: &[usize],
+        then: &mut dyn FnMut(&mut Elements) -> Result<T>,
+        fail: &dyn Fn(io::Error) -> Error,
+    ) -> Result<T> {
+        let header = self.header().map_err(fail)?;
+        let Some((&number, within)) = within.split_first() else {
+            return then(self);
+        };
+        self.inside(&header, "").map_err(fail)?;
+        for _ in 0..number {
+            self.part().and_then(|mut part| part.rest()).map_err(fail)?;
+        }
+        self.part().map_err(fail)?.descend(within, then, fail)
+    }
+}
+
+/// What stands before the data of a variable.
+struct Header {
+    class: u32,
+    complex: bool,
+    name: String,
+    shape: Vec<usize>,
 }
 
 impl Mat5 {
@@ -249,39 +375,28 @@ impl Mat5 {
             if tag.inline.is_some() || ![MI_MATRIX, MI_COMPRESSED].contains(&tag.kind) {
                 return Err(fail(damaged(format!("no variable at byte {offset}"))));
             }
-            let mut variable = Variable {
-                name: String::new(),
-                layout: Layout {
-                    shape: Vec::new(),
-                    kind: SampleType::F64,
-                    order,
-                    first_axis_fastest: true,
-                },
-                complex: false,
+            let place = Place {
                 offset: data,
                 length: tag.length as u64,
                 compressed: tag.kind == MI_COMPRESSED,
+                within: Vec::new(),
+                name: String::new(),
             };
-            let found = mat
-                .elements(&variable)
-                .and_then(|mut e| e.header())
+            let mut found = Vec::new();
+            mat.elements(&place)
+                .and_then(|mut e| e.list(&place, 0, &mut found))
                 .map_err(fail)?;
-            if let Some((name, layout, complex)) = found {
-                variable.name = name;
-                variable.layout = layout;
-                variable.complex = complex;
-                mat.variables.push(variable);
-            }
+            mat.variables.append(&mut found);
             offset = data + tag.length as u64;
         }
         Ok(mat)
     }
 
     /// The elements inside a variable, from its flags on.
-    fn elements(&self, variable: &Variable) -> io::Result<Elements<'_>> {
-        (&self.file).seek(SeekFrom::Start(variable.offset))?;
-        let raw = BufReader::with_capacity(1 << 16, (&self.file).take(variable.length));
-        if !variable.compressed {
+    fn elements(&self, place: &Place) -> io::Result<Elements<'_>> {
+        (&self.file).seek(SeekFrom::Start(place.offset))?;
+        let raw = BufReader::with_capacity(1 << 16, (&self.file).take(place.length));
+        if !place.compressed {
             return Ok(Elements {
                 source: Box::new(raw),
                 order: self.order,
@@ -304,8 +419,14 @@ impl Mat5 {
     /// [`Error::Input`] if the data are truncated, damaged or do not agree with the variable's header.
     pub(crate) fn read<T: Float>(&self, path: &Path, variable: &Variable) -> Result<ArrayD<T>> {
         let fail = |e: io::Error| read_error(path, &e);
-        let mut elements = self.elements(variable).map_err(fail)?;
-        elements.header().map_err(fail)?;
+        let mut elements = self.elements(&variable.place).map_err(fail)?;
+        let mut data = |elements: &mut Elements| self.data(path, variable, elements);
+        elements.descend(&variable.place.within, &mut data, &fail)
+    }
+
+    /// Reads the samples behind a variable's header.
+    fn data<T: Float>(&self, path: &Path, variable: &Variable, elements: &mut Elements) -> Result<ArrayD<T>> {
+        let fail = |e: io::Error| read_error(path, &e);
         let tag = elements.tag().map_err(fail)?;
         let kind = kind_of(&STORAGE, tag.kind).ok_or_else(|| {
             fail(damaged(format!(
@@ -317,9 +438,9 @@ impl Mat5 {
             kind,
             ..variable.layout.clone()
         };
-        let available = match variable.compressed {
-            true => variable.length.saturating_mul(DEFLATE_LIMIT),
-            false => variable.length,
+        let available = match variable.place.compressed {
+            true => variable.place.length.saturating_mul(DEFLATE_LIMIT),
+            false => variable.place.length,
         };
         let count = stored.checked_count(path, available)?;
         if count * width(kind) != tag.length {

@@ -9,6 +9,8 @@
 
 mod array;
 mod band_folder;
+mod conventions;
+mod crs;
 mod enmap;
 mod envi;
 mod envi_header;
@@ -32,15 +34,18 @@ mod samples;
 mod strip_file;
 mod text;
 mod tiff;
+mod wavelength;
+mod wavelength_file;
 mod writer;
 mod xml;
 
+pub use array::{Arrangement, Axes};
 pub use envi_header::Interleave;
 pub use file::{Lock, check_writable, replace};
 pub use format::{Format, format_of, metadata_lost};
 pub use image::{Image, Reading, open_image, open_image_as, read_image, read_mask};
 pub use npy::read_array;
-pub use open::{open_cube, read_cube, read_matrix, read_response};
+pub use open::{open_cube, open_cube_as, read_cube, read_matrix, read_response};
 pub use output_set::{OutputSet, files_of, same_file};
 pub use path::folder_of;
 pub use samples::{parse_sample_type, sample_type_name};

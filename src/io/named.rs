@@ -1,19 +1,22 @@
 //! Files that hold several arrays under names, as images and matrices: MATLAB of both kinds, NumPy's `.npz` and HDF5.
 //! Which array is meant is settled here, for all of them alike: the one named (`FILE:NAME`), else the only one that could be.
 //!
-//! An image may have its wavelengths beside it (in HDF5: in its own group): vectors named `wavelengths` and `fwhm` in
-//! nanometres with one number a band, and a number `nodata`. They are read if they fit.
+//! An image may have its wavelengths beside it: vectors named `wavelengths` and `fwhm` in
+//! nanometres with one number a band, and a number `nodata`. They are read if they fit. What HDF5 has besides is for `conventions`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use ndarray::{Array2, ArrayD};
+use ndarray::{Array2, Array3, ArrayD, s};
 
-use super::array::{Layout, cube_from, matrix_from, shape_text};
-use super::hdf5::Hdf5;
+use super::array::{Arrangement, Axes, Layout, cube_from, matrix_from, shape_text};
+use super::conventions::{self, Meaning, Variable};
+use super::hdf5::{Hdf5, Listing};
 use super::mat5::Mat5;
 use super::npz::Npz;
 use super::samples::Float;
-use crate::cube::Cube;
+use super::wavelength;
+use crate::cube::{Cube, is_nodata};
 use crate::error::{Error, Result};
 
 /// Whether an array of this shape could be what is looked for.
@@ -33,11 +36,24 @@ pub(crate) struct NamedFile<'a> {
     source: Source,
     /// Name, layout with the axes as the program that wrote it has them, and whether it is complex.
     variables: Vec<(String, Layout, bool)>,
+    /// Arrays that are there and cannot be read, and why.
+    unreadable: Vec<(String, String)>,
 }
 
-/// Group and name of an array; only HDF5 has groups.
+/// How an image of a file is to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Name of the array.
+    pub array: Option<&'a str>,
+    /// What the user says of its axes.
+    pub arrangement: &'a Arrangement,
+    /// Bytes that the image may take.
+    pub memory: usize,
+}
+
+/// Group or structure, and name of an array.
 fn split(name: &str) -> (&str, &str) {
-    name.rsplit_once('/').unwrap_or(("", name))
+    name.rsplit_once(['/', '.']).unwrap_or(("", name))
 }
 
 impl<'a> NamedFile<'a> {
@@ -56,6 +72,7 @@ impl<'a> NamedFile<'a> {
             path,
             source: Source::Level5(mat),
             variables,
+            unreadable: Vec::new(),
         })
     }
 
@@ -66,47 +83,69 @@ impl<'a> NamedFile<'a> {
     /// [`Error::Input`] if the file is missing, truncated or damaged.
     pub(crate) fn open_version73(path: &'a Path) -> Result<Self> {
         let hdf5 = Hdf5::open(path)?;
-        let variables = hdf5
-            .numeric_datasets(path, "MATLAB_class")?
+        let listing = hdf5.all_datasets(path)?;
+        let is_number = |(name, _): &(String, Layout)| {
+            let class = hdf5.attributes(name);
+            !matches!(
+                class.text("matlab_class"),
+                Some("char" | "cell" | "struct" | "function_handle")
+            )
+        };
+        let variables = listing
+            .numeric
             .into_iter()
-            .filter(|(_, _, class)| {
-                !matches!(
-                    class.as_deref(),
-                    Some("char" | "cell" | "struct" | "function_handle")
-                )
-            })
-            .map(|(name, mut layout, _)| {
+            // What cells refer to, and objects.
+            .filter(|(name, _)| !name.starts_with("/#"))
+            .filter(is_number)
+            .map(|(name, mut layout)| {
                 layout.shape.reverse();
                 layout.first_axis_fastest = true;
-                (name, layout, false)
+                (name.trim_start_matches('/').replace('/', "."), layout, false)
             })
             .collect();
         Ok(NamedFile {
             path,
             source: Source::Version73(hdf5),
             variables,
+            unreadable: listing.unreadable,
         })
     }
 
-    /// Opens an HDF5 file: datasets of all groups, or of that of the dataset `wanted`, named by their path, with axes as
+    /// Opens an HDF5 file: datasets of all groups, and of that of the dataset `wanted`, named by their path, with axes as
     /// they are stored.
     ///
     /// # Errors
     /// [`Error::Input`] if the file is missing, truncated or damaged.
     pub(crate) fn of_hdf5(path: &'a Path, hdf5: Hdf5, wanted: Option<&str>) -> Result<Self> {
-        let beside = wanted.and_then(|wanted| hdf5.datasets_beside(wanted));
-        let variables = match beside {
-            Some(datasets) => datasets,
-            None => hdf5.all_datasets(path)?,
+        let wanted = wanted.map(|name| format!("/{}", name.trim_matches('/')));
+        let found = wanted.and_then(|name| hdf5.layout_of(&name).map(|layout| (name, layout)));
+        // A dataset that is named is read whatever stands beside it.
+        let listing = match (hdf5.all_datasets(path), &found) {
+            (Err(_), Some(_)) => Listing::default(),
+            (listing, _) => listing?,
         };
-        let variables = variables
+        let mut variables: Vec<_> = listing
+            .numeric
             .into_iter()
             .map(|(name, layout)| (name, layout, false))
             .collect();
+        // Links make several paths to one dataset, of which one is known: its neighbours have the one that is named.
+        if let Some((name, layout)) = found
+            && !variables.iter().any(|(known, ..)| *known == name)
+        {
+            let beside = hdf5.datasets_in(split(&name).0).into_iter();
+            variables.extend(
+                beside
+                    .filter(|(other, _)| *other != name)
+                    .map(|(n, l)| (n, l, false)),
+            );
+            variables.push((name, layout, false));
+        }
         Ok(NamedFile {
             path,
             source: Source::Hdf5(hdf5),
             variables,
+            unreadable: listing.unreadable,
         })
     }
 
@@ -125,6 +164,7 @@ impl<'a> NamedFile<'a> {
             path,
             source: Source::Npz(npz),
             variables,
+            unreadable: Vec::new(),
         })
     }
 
@@ -138,14 +178,21 @@ impl<'a> NamedFile<'a> {
         }
         match &self.source {
             Source::Level5(mat) => mat.read(self.path, &mat.variables[index]),
-            Source::Hdf5(hdf5) => hdf5.read(self.path, name, layout),
+            Source::Hdf5(hdf5) => {
+                let unsigned = conventions::unsigned(&hdf5.attributes(name), layout.kind);
+                let layout = Layout {
+                    kind: unsigned.unwrap_or(layout.kind),
+                    ..layout.clone()
+                };
+                hdf5.read(self.path, name, &layout)
+            }
             Source::Npz(npz) => npz.read(self.path, index),
             Source::Version73(hdf5) => {
                 // In the file the axes stand in reverse, last one fastest: the same bytes.
                 let mut stored = layout.clone();
                 stored.shape.reverse();
                 stored.first_axis_fastest = false;
-                let array = hdf5.read(self.path, name, &stored)?;
+                let array = hdf5.read(self.path, &name.replace('.', "/"), &stored)?;
                 Ok(array.reversed_axes())
             }
         }
@@ -175,19 +222,38 @@ impl<'a> NamedFile<'a> {
     fn choose(&self, name: Option<&str>, what: &str, tests: &[ShapeTest]) -> Result<usize> {
         let path = self.path.display();
         let all: Vec<usize> = (0..self.variables.len()).collect();
-        let has = |all: &[usize]| match all {
-            [] => "it holds no numeric array".to_owned(),
-            _ => format!("it holds {}", self.listing(all)),
+        let has = |all: &[usize]| {
+            let found = match all {
+                [] => "it holds no numeric array".to_owned(),
+                _ => format!("it holds {}", self.listing(all)),
+            };
+            match self.unreadable.first() {
+                Some((name, why)) => format!("{found}; of {name}, {why}"),
+                None => found,
+            }
         };
         if let Some(name) = name {
+            let same = |other: &str| other.trim_start_matches('/') == name.trim_start_matches('/');
+            if let Some((name, why)) = self.unreadable.iter().find(|(other, _)| same(other)) {
+                return Err(Error::input(format!("{path}: {name} cannot be read: {why}")));
+            }
             return all
                 .iter()
                 .copied()
                 .find(|&i| self.variables[i].0.trim_start_matches('/') == name.trim_start_matches('/'))
                 .ok_or_else(|| Error::input(format!("{path}: no numeric array {name:?}; {}", has(&all))));
         }
-        for test in tests {
-            let fits: Vec<usize> = all
+        // What lies in a MATLAB structure or cell is looked at only where nothing beside it fits.
+        let inside = |&i: &usize| match self.source {
+            Source::Level5(_) | Source::Version73(_) => self.variables[i].0.contains(['.', '{']),
+            Source::Hdf5(_) | Source::Npz(_) => false,
+        };
+        let outside: Vec<usize> = all.iter().copied().filter(|i| !inside(i)).collect();
+        for (among, test) in [&outside, &all]
+            .iter()
+            .flat_map(|among| tests.iter().map(move |test| (among, test)))
+        {
+            let fits: Vec<usize> = among
                 .iter()
                 .copied()
                 .filter(|&i| test(&self.variables[i].1.shape))
@@ -226,34 +292,188 @@ impl<'a> NamedFile<'a> {
     }
 
     /// The image: the array called `name`, else the only one of three axes, else (MATLAB drops a
-    /// last axis of length 1) the only one of two axes that is no vector.
+    /// last axis of length 1) the only one of two axes that is no vector; in HDF5 also arrays of two axes, one a band. With it, what
+    /// whoever reads it should be told.
     ///
     /// # Errors
     /// [`Error::Input`] if no array or several could be meant, the data are damaged, or the image would take more
-    /// than `memory` bytes.
-    pub(crate) fn cube(&self, name: Option<&str>, memory: usize) -> Result<Cube> {
-        let three = |shape: &[usize]| shape.len() == 3;
+    /// than `asked.memory` bytes.
+    pub(crate) fn cube(&self, asked: Asked) -> Result<(Cube, Vec<String>)> {
+        // Axes of length 1 in front are times or the like.
+        let three = |shape: &[usize]| {
+            let extra = shape.len().saturating_sub(3);
+            shape.len() >= 3 && shape[..extra].iter().all(|&d| d == 1)
+        };
         let plane = |shape: &[usize]| shape.len() == 2 && shape.iter().all(|&d| d > 1);
-        let index = self.choose(name, "image", &[&three, &plane])?;
-        let layout = &self.variables[index].1;
-        let kind = layout.kind;
-        if layout
-            .count()
-            .is_none_or(|count| count > memory / size_of::<f32>())
+        if asked.array.is_none()
+            && let Source::Hdf5(hdf5) = &self.source
+            && let Some(bands) = self.bands_apart(hdf5, &three)?
         {
-            return Err(Error::input(format!(
-                "{}: a file of this kind is read whole, and {} samples are more than the setting max-memory allows; give more, or convert it to .npy or ENVI",
-                self.path.display(),
-                shape_text(&layout.shape)
-            )));
+            return self.stacked(hdf5, &bands, asked);
         }
-        let mut cube = cube_from(self.path, kind, self.read(index)?)?;
+        let index = self.choose(asked.array, "image", &[&three, &plane])?;
+        self.check_memory(&self.variables[index].1.shape, asked.memory)?;
+        let mut notes = Vec::new();
+        let mut cube = match &self.source {
+            Source::Hdf5(hdf5) => {
+                let all = self.layouts();
+                let variable = self.variable(hdf5, &all, index);
+                let described = variable.described(asked.arrangement.axes.map(Axes::places))?;
+                let named = described.places;
+                notes.extend(described.notes);
+                let mut cube = self.samples(index, asked.arrangement, named, &mut notes)?;
+                let nodata = self.vector(index, "nodata", 1)?;
+                cube.metadata = described.metadata;
+                cube.metadata.nodata = nodata.map(|values| values[0]);
+                let meaning = self.meaning(&variable, index)?;
+                meaning.apply(&mut cube);
+                notes.extend(meaning.note(self.path));
+                return Ok((variable.orthorectified(cube, asked.memory, &mut notes)?, notes));
+            }
+            _ => self.samples(index, asked.arrangement, None, &mut notes)?,
+        };
         cube.metadata.wavelengths = self.vector(index, "wavelengths", cube.bands())?;
         cube.metadata.fwhm = self.vector(index, "fwhm", cube.bands())?;
         if let Some(&[value]) = self.vector(index, "nodata", 1)?.as_deref() {
             cube.metadata.nodata = Some(value);
         }
-        Ok(cube)
+        Ok((cube, notes))
+    }
+
+    fn check_memory(&self, shape: &[usize], memory: usize) -> Result<()> {
+        let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
+        match count.is_none_or(|count| count > memory / size_of::<f32>()) {
+            true => Err(Error::input(format!(
+                "{}: a file of this kind is read whole, and {} samples are more than the setting max-memory allows; give more, or convert it to .npy or ENVI",
+                self.path.display(),
+                shape_text(shape)
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// The array as an image, in the order asked for, else that of the names of its dimensions.
+    fn samples(
+        &self,
+        index: usize,
+        asked: &Arrangement,
+        named: Option<[usize; 3]>,
+        notes: &mut Vec<String>,
+    ) -> Result<Cube> {
+        let layout = &self.variables[index].1;
+        let mut placed = asked.place(self.path, &layout.shape, layout.first_axis_fastest)?;
+        if let Some(places) = named.filter(|_| *asked == Arrangement::default()) {
+            placed.places = places;
+            placed.note = None;
+        }
+        notes.extend(placed.note.take());
+        cube_from(self.path, layout.kind, self.read(index)?, &placed)
+    }
+
+    fn layouts(&self) -> Vec<(String, Layout)> {
+        self.variables
+            .iter()
+            .map(|(name, layout, _)| (name.clone(), layout.clone()))
+            .collect()
+    }
+
+    fn variable<'b>(&'b self, file: &'b Hdf5, all: &'b [(String, Layout)], index: usize) -> Variable<'b> {
+        Variable {
+            path: self.path,
+            file,
+            all,
+            name: &self.variables[index].0,
+            shape: &self.variables[index].1.shape,
+        }
+    }
+
+    fn meaning(&self, variable: &Variable, index: usize) -> Result<Meaning> {
+        let (name, layout, _) = &self.variables[index];
+        Meaning::of(&variable.attributes(), layout.kind)
+            .map_err(|what| Error::input(format!("{}: {name}: {what}", self.path.display())))
+    }
+
+    /// Arrays of two axes that are the bands of one image (`rhos_443`, `rhos_492`, ...), where there is none of three: as many as
+    /// have one size and one name but for the wavelength in it, or an attribute that says the wavelength. With their centres.
+    fn bands_apart(&self, hdf5: &Hdf5, three: ShapeTest) -> Result<Option<Vec<(usize, f64)>>> {
+        if self.variables.iter().any(|(_, layout, _)| three(&layout.shape)) {
+            return Ok(None);
+        }
+        /// Numbers of arrays and their centres.
+        type Bands = Vec<(usize, f64)>;
+        let mut groups: BTreeMap<(String, Vec<usize>), Bands> = BTreeMap::new();
+        for (index, (name, layout, _)) in self.variables.iter().enumerate() {
+            if layout.shape.len() != 2 || layout.shape.iter().any(|&d| d < 2) {
+                continue;
+            }
+            let attributes = hdf5.attributes(name);
+            let said = ["radiation_wavelength", "wavelength", "central_wavelength"]
+                .iter()
+                .find_map(|name| attributes.numbers(name).first().copied());
+            let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+            let number = name[stem.len()..]
+                .parse::<f64>()
+                .ok()
+                .filter(|x| (300.0..=20_000.0).contains(x));
+            if let Some(centre) = said.or(number) {
+                let stem: String = stem.chars().filter(|c| !c.is_ascii_digit()).collect();
+                let key = (stem, layout.shape.clone());
+                groups.entry(key).or_default().push((index, centre));
+            }
+        }
+        groups.retain(|_, bands| bands.len() > 1);
+        let mut found = groups.into_values();
+        match (found.next(), found.next()) {
+            (Some(mut bands), None) => {
+                bands.sort_by(|a, b| a.1.total_cmp(&b.1));
+                Ok(Some(bands))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The image of such bands.
+    fn stacked(&self, hdf5: &Hdf5, bands: &[(usize, f64)], asked: Asked) -> Result<(Cube, Vec<String>)> {
+        let all = self.layouts();
+        let shape = &self.variables[bands[0].0].1.shape;
+        self.check_memory(&[shape[0], shape[1], bands.len()], asked.memory)?;
+        let mut samples = Array3::zeros((shape[0], shape[1], bands.len()));
+        let mut notes = vec![format!(
+            "{}: {} arrays of two axes are taken for the bands of one image, from {} to {}",
+            self.path.display(),
+            bands.len(),
+            self.variables[bands[0].0].0,
+            self.variables[bands[bands.len() - 1].0].0
+        )];
+        let mut whole: Option<Cube> = None;
+        for (number, &(index, _)) in bands.iter().enumerate() {
+            let variable = self.variable(hdf5, &all, index);
+            let mut band = self.samples(index, &Arrangement::default(), None, &mut notes)?;
+            let meaning = self.meaning(&variable, index)?;
+            meaning.apply(&mut band);
+            let first = whole.get_or_insert_with(|| Cube {
+                samples: Array3::zeros((0, 0, 0)),
+                ..band.clone()
+            });
+            if number == 0 {
+                notes.extend(meaning.note(self.path));
+            }
+            let mut to = samples.slice_mut(s![.., .., number]);
+            to.assign(&band.samples.slice(s![.., .., 0]));
+            // Each band may have a value of its own for no data.
+            if let (Some(own), Some(one)) = (band.metadata.nodata, first.metadata.nodata) {
+                to.mapv_inplace(|x| if is_nodata(x, own) { one as f32 } else { x });
+            }
+        }
+        let mut cube = whole.unwrap_or_else(|| Cube::new(Array3::zeros((0, 0, 0))));
+        cube.samples = samples;
+        let centres: Vec<f64> = bands.iter().map(|(_, centre)| *centre).collect();
+        let names = bands
+            .iter()
+            .map(|&(index, _)| split(&self.variables[index].0).1.to_owned());
+        cube.metadata.band_names = Some(names.collect());
+        cube.metadata.wavelengths = wavelength::read(&centres, None, None).map(|found| found.centres);
+        Ok((cube, notes))
     }
 
     /// The matrix: the array called `name`, else the only one of two axes that is no single number,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use ndarray::{Array2, ArrayD};
 
-use super::array::{Layout, image_dim};
+use super::array::{Arrangement, Layout, Placed};
 use super::file::{open, read_error, replace};
 use super::samples::{ByteOrder, width, write_samples};
 use super::strip_file::{RawLayout, StripFile};
@@ -34,25 +34,32 @@ pub fn read_array(path: impl AsRef<Path>) -> Result<ArrayD<f64>> {
     layout.read_file(path, file, left)
 }
 
-/// Opens an image: rows x columns x bands, or rows x columns for one band.
+/// Opens an image: rows x columns x bands or in the order asked for, or rows x columns for one band, or bands x pixels where the
+/// size is given.
 ///
 /// # Errors
 /// As [`read_array`], and [`Error::Input`] if the array has another number of axes.
-pub(crate) fn open_cube(path: &Path) -> Result<StripFile> {
+pub(crate) fn open_cube(path: &Path, arrangement: &Arrangement) -> Result<StripFile> {
     let (layout, mut file, left) = read_header(path)?;
     layout.checked_count(path, left)?;
+    let Placed {
+        shape, places, note, ..
+    } = arrangement.place(path, &layout.shape, layout.first_axis_fastest)?;
+    let mut axes = [0; 3];
+    for (axis, place) in places.into_iter().enumerate() {
+        axes[place] = axis;
+    }
+    if layout.first_axis_fastest {
+        axes.reverse();
+    }
     let raw = RawLayout {
-        dim: image_dim(path, &layout.shape)?,
-        axes: if layout.first_axis_fastest {
-            [2, 1, 0]
-        } else {
-            [0, 1, 2]
-        },
+        dim: places.map(|place| shape[place]),
+        axes,
         kind: layout.kind,
         order: layout.order,
         offset: file.stream_position().map_err(|e| read_error(path, &e))?,
     };
-    StripFile::new(path, file, raw, Metadata::default())
+    Ok(StripFile::new(path, file, raw, Metadata::default())?.with_notes(note.into_iter().collect()))
 }
 
 /// Writes a matrix as a C-order array of doubles.

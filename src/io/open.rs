@@ -5,10 +5,11 @@ use std::path::Path;
 
 use ndarray::Array2;
 
+use super::array::Arrangement;
 use super::format::{Format, Spec, detect};
-use super::named::NamedFile;
+use super::named::{Asked, NamedFile};
 use super::text::ResponseTable;
-use super::{array, band_folder, enmap, envi, hdf5, npy, png_image, prisma, text, tiff};
+use super::{array, band_folder, enmap, envi, hdf5, npy, png_image, prisma, text, wavelength_file};
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -80,25 +81,58 @@ impl Strips for Noted {
 /// # Errors
 /// [`Error::Input`] with one line that names the file, what was found and what to do.
 pub fn open_cube(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
-    Ok(Box::new(Masked(open_samples(spec, memory)?)))
+    open_cube_as(spec, &Arrangement::default(), memory)
 }
 
-/// [`open_cube`] without a mask: which bands are looked at for no-data is not known yet.
-pub(super) fn open_samples(spec: &str, memory: usize) -> Result<Box<dyn Strips>> {
-    let spec = Spec::parse(spec);
+/// [`open_cube`] of an array whose axes or wavelengths the user gives.
+///
+/// # Errors
+/// As [`open_cube`], and [`Error::Input`] where that does not fit the array.
+pub fn open_cube_as(spec: &str, arrangement: &Arrangement, memory: usize) -> Result<Box<dyn Strips>> {
+    Ok(Box::new(Masked(open_samples(spec, arrangement, memory)?)))
+}
+
+/// [`open_cube_as`] without a mask: which bands are looked at for no-data is not known yet.
+pub(super) fn open_samples(spec: &str, arrangement: &Arrangement, memory: usize) -> Result<Box<dyn Strips>> {
+    let image = open_stored(&Spec::parse(spec), arrangement, memory)?;
+    wavelength_file::described(spec, image, arrangement.wavelengths.as_deref(), read_matrix)
+}
+
+fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<Box<dyn Strips>> {
+    let format = detect(&spec.path)?;
+    let named = [
+        Format::Npy,
+        Format::Mat5,
+        Format::Mat73,
+        Format::Npz,
+        Format::Hdf5,
+    ];
+    if (arrangement.axes.is_some() || arrangement.size.is_some()) && !named.contains(&format) {
+        return Err(Error::input(format!(
+            "{}: {} says itself which axis is which; leave the setting axes and the setting shape out",
+            spec.path.display(),
+            format.name()
+        )));
+    }
     let array = spec.array.as_deref();
-    Ok(match detect(&spec.path)? {
-        Format::Npy => Box::new(npy::open_cube(spec.whole_file()?)?),
-        Format::Envi => Box::new(envi::open_cube(spec.whole_file()?)?),
-        Format::Tiff => Box::new(tiff::open_cube(spec.whole_file()?)?),
+    let asked = Asked {
+        array,
+        arrangement,
+        memory,
+    };
+    let noted = |(cube, notes)| Box::new(Noted { cube, notes });
+    Ok(match format {
+        Format::Npy => Box::new(npy::open_cube(spec.whole_file()?, arrangement)?),
+        Format::Envi => envi::open_cube(spec.whole_file()?)?,
+        Format::Tiff => Box::new(envi::open_tiff(spec.whole_file()?)?),
         Format::Enmap => {
             let path = spec.whole_file()?;
             let xml = enmap::metadata_file(path)?;
             Box::new(enmap::open_cube(xml.as_deref().unwrap_or(path))?)
         }
-        Format::Mat5 => Box::new(NamedFile::open_level5(&spec.path)?.cube(array, memory)?),
-        Format::Mat73 => Box::new(NamedFile::open_version73(&spec.path)?.cube(array, memory)?),
-        Format::Npz => Box::new(NamedFile::open_npz(&spec.path)?.cube(array, memory)?),
+        Format::Mat5 => noted(NamedFile::open_level5(&spec.path)?.cube(asked)?),
+        Format::Mat73 => noted(NamedFile::open_version73(&spec.path)?.cube(asked)?),
+        Format::Npz => noted(NamedFile::open_npz(&spec.path)?.cube(asked)?),
         Format::Hdf5 => {
             let path = &spec.path;
             let file = hdf5::Hdf5::open(path)?;
@@ -108,13 +142,13 @@ pub(super) fn open_samples(spec: &str, memory: usize) -> Result<Box<dyn Strips>>
             };
             match product {
                 Some(product) => Box::new(product.read(memory)?),
-                None => Box::new(NamedFile::of_hdf5(path, file, array)?.cube(array, memory)?),
+                None => noted(NamedFile::of_hdf5(path, file, array)?.cube(asked)?),
             }
         }
         Format::Png => Box::new(png_image::read_cube(spec.whole_file()?, memory)?),
         Format::Folder => {
-            let (cube, notes) = band_folder::read_cube(spec.whole_file()?, memory, open_samples)?;
-            Box::new(Noted { cube, notes })
+            let open = |name: &str, memory| open_samples(name, &Arrangement::default(), memory);
+            noted(band_folder::read_cube(spec.whole_file()?, memory, open)?)
         }
         Format::Text => {
             return Err(Error::input(format!(

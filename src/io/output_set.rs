@@ -74,7 +74,8 @@ pub struct OutputSet {
 pub fn files_of(spec: &str) -> Vec<PathBuf> {
     let path = Spec::parse(spec).path;
     let mut files = match detect(&path) {
-        Ok(Format::Envi) => envi::files_of(&path),
+        // A TIFF may have the header of one.
+        Ok(Format::Envi | Format::Tiff) => envi::files_of(&path),
         Ok(Format::Folder) => band_folder::files_of(&path),
         Ok(Format::Enmap) => enmap::files_of(&path),
         _ => vec![path.clone()],

@@ -1,10 +1,11 @@
-//! Strips and tiles as bytes: uncompressed, deflate and LZW, read row by row so that nothing but a row is held, and the
-//! predictors that stand before the compression, in both directions.
+//! Strips and tiles as bytes: uncompressed, deflate, LZW, PackBits and Zstandard, read row by row so that nothing but a row is
+//! held (and a Zstandard frame's window), and the predictors that stand before the compression, in both directions.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use flate2::{Decompress, FlushDecompress, Status};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::io::samples::ByteOrder;
 
@@ -14,6 +15,8 @@ pub(super) enum Compression {
     None,
     Lzw,
     Deflate,
+    PackBits,
+    Zstd,
 }
 
 impl Compression {
@@ -24,17 +27,22 @@ impl Compression {
             5 => Some(Compression::Lzw),
             // 8 is Adobe's number, 32946 the older one of libtiff; both are zlib streams.
             8 | 32946 => Some(Compression::Deflate),
+            32773 => Some(Compression::PackBits),
+            50000 => Some(Compression::Zstd),
             _ => None,
         }
     }
 
     /// Most bytes that one compressed byte can stand for: a deflate match of 258 bytes in two bits; an LZW code of
-    /// twelve bits for a string of at most 4096 bytes.
+    /// twelve bits for a string of at most 4096 bytes; a PackBits run of 128 in two bytes; a Zstandard block of 128 KiB of one
+    /// value in four bytes.
     pub(super) fn expansion(self) -> u64 {
         match self {
             Compression::None => 1,
             Compression::Lzw => 2731,
             Compression::Deflate => 1032,
+            Compression::PackBits => 64,
+            Compression::Zstd => 32768,
         }
     }
 }
@@ -164,23 +172,76 @@ fn differences(row: &mut [u8], width: usize, stride: usize, order: ByteOrder, ta
 
 /// Compressed bytes that are read at once.
 const INPUT: usize = 1 << 14;
+/// Largest window of a Zstandard frame that is read; GDAL's chunks are far smaller.
+const ZSTD_WINDOW: u64 = 1 << 26;
 
 /// A chunk that is being read from its first row on.
 pub(super) struct ChunkReader {
     codec: Codec,
-    /// Where the next compressed byte lies, and how many are left in the file.
-    at: u64,
-    left: u64,
-    input: Vec<u8>,
-    used: usize,
+    input: Input,
     /// Rows that have been read.
     pub rows: usize,
+}
+
+/// The compressed bytes of a chunk.
+struct Input {
+    /// Where the next byte that has not been fetched lies, and how many there are.
+    at: u64,
+    left: u64,
+    fetched: Vec<u8>,
+    used: usize,
+}
+
+/// They as a stream.
+struct Stream<'a> {
+    input: &'a mut Input,
+    file: &'a mut File,
 }
 
 enum Codec {
     Stored,
     Deflate(Box<Decompress>),
     Lzw(Box<weezl::decode::Decoder>),
+    PackBits(PackBits),
+    /// With whether its frame has begun.
+    Zstd(Box<FrameDecoder>, bool),
+}
+
+/// Where a PackBits stream stands.
+#[derive(Default)]
+struct PackBits {
+    /// Bytes of the run that are still to come.
+    left: usize,
+    /// They are one value; else they stand for themselves.
+    repeats: bool,
+}
+
+impl Input {
+    /// Bytes that have been fetched and not used, none at the chunk's end.
+    fn bytes(&mut self, file: &mut File) -> io::Result<&[u8]> {
+        if self.used == self.fetched.len() && self.left > 0 {
+            let now = (INPUT as u64).min(self.left) as usize;
+            self.fetched.resize(now, 0);
+            file.seek(SeekFrom::Start(self.at))?;
+            file.read_exact(&mut self.fetched)?;
+            (self.at, self.left, self.used) = (self.at + now as u64, self.left - now as u64, 0);
+        }
+        Ok(&self.fetched[self.used..])
+    }
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.input.bytes(self.file)?;
+        let count = bytes.len().min(to.len());
+        to[..count].copy_from_slice(&bytes[..count]);
+        self.input.used += count;
+        Ok(count)
+    }
+}
+
+fn damaged(what: impl ToString) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, what.to_string())
 }
 
 impl ChunkReader {
@@ -195,11 +256,19 @@ impl ChunkReader {
                         .with_yield_on_full_buffer(true)
                         .build(),
                 )),
+                Compression::PackBits => Codec::PackBits(PackBits::default()),
+                Compression::Zstd => {
+                    let mut frame = FrameDecoder::new();
+                    frame.set_max_window_size(ZSTD_WINDOW);
+                    Codec::Zstd(Box::new(frame), false)
+                }
             },
-            at,
-            left: length,
-            input: Vec::new(),
-            used: 0,
+            input: Input {
+                at,
+                left: length,
+                fetched: Vec::new(),
+                used: 0,
+            },
             rows: 0,
         }
     }
@@ -214,8 +283,8 @@ impl ChunkReader {
     ) -> io::Result<()> {
         if matches!(self.codec, Codec::Stored) {
             let bytes = ((to - self.rows) as u64).saturating_mul(size as u64);
-            self.at = self.at.saturating_add(bytes);
-            self.left = self.left.saturating_sub(bytes);
+            self.input.at = self.input.at.saturating_add(bytes);
+            self.input.left = self.input.left.saturating_sub(bytes);
             self.rows = to;
         }
         scratch.resize(size, 0);
@@ -231,30 +300,27 @@ impl ChunkReader {
     /// `UnexpectedEof` where the chunk ends before, `InvalidData` where it is no stream of its kind.
     pub(super) fn row(&mut self, file: &mut File, row: &mut [u8]) -> io::Result<()> {
         self.rows += 1;
+        let input = &mut self.input;
         if matches!(self.codec, Codec::Stored) {
-            if self.left < row.len() as u64 {
+            if input.left < row.len() as u64 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
-            file.seek(SeekFrom::Start(self.at))?;
+            file.seek(SeekFrom::Start(input.at))?;
             file.read_exact(row)?;
-            self.at += row.len() as u64;
-            self.left -= row.len() as u64;
+            input.at += row.len() as u64;
+            input.left -= row.len() as u64;
             return Ok(());
+        }
+        if let Codec::Zstd(frame, begun) = &mut self.codec {
+            return zstd_row(frame, begun, &mut Stream { input, file }, row);
         }
         let mut filled = 0;
         while filled < row.len() {
-            if self.used == self.input.len() && self.left > 0 {
-                let now = (INPUT as u64).min(self.left) as usize;
-                self.input.resize(now, 0);
-                file.seek(SeekFrom::Start(self.at))?;
-                file.read_exact(&mut self.input)?;
-                (self.at, self.left, self.used) = (self.at + now as u64, self.left - now as u64, 0);
-            }
-            let (input, output) = (&self.input[self.used..], &mut row[filled..]);
-            let (consumed, produced, ended) = self.codec.step(input, output)?;
-            self.used += consumed;
+            let bytes = input.bytes(file)?;
+            let (consumed, produced, ended) = self.codec.step(bytes, &mut row[filled..])?;
+            input.used += consumed;
             filled += produced;
-            if filled < row.len() && (ended || consumed == 0 && produced == 0 && self.left == 0) {
+            if filled < row.len() && (ended || consumed == 0 && produced == 0 && input.left == 0) {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
@@ -262,26 +328,86 @@ impl ChunkReader {
     }
 }
 
+/// Reads a row block by block: no more is held than the frame's window and a block.
+fn zstd_row(
+    frame: &mut FrameDecoder,
+    begun: &mut bool,
+    source: &mut Stream,
+    row: &mut [u8],
+) -> io::Result<()> {
+    if !*begun {
+        frame.init(&mut *source).map_err(damaged)?;
+        *begun = true;
+    }
+    let mut filled = 0;
+    loop {
+        filled += frame.read(&mut row[filled..])?;
+        if filled == row.len() {
+            return Ok(());
+        }
+        if frame.is_finished() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        frame
+            .decode_blocks(&mut *source, BlockDecodingStrategy::UptoBlocks(1))
+            .map_err(damaged)?;
+    }
+}
+
+impl PackBits {
+    /// Bytes consumed and produced.
+    fn step(&mut self, input: &[u8], output: &mut [u8]) -> (usize, usize) {
+        let (mut consumed, mut produced) = (0, 0);
+        while produced < output.len() && consumed < input.len() {
+            if self.left == 0 {
+                let code = input[consumed];
+                consumed += 1;
+                (self.left, self.repeats) = match code {
+                    0..128 => (usize::from(code) + 1, false),
+                    128 => (0, false),
+                    129.. => (257 - usize::from(code), true),
+                };
+                continue;
+            }
+            let room = &mut output[produced..];
+            if self.repeats {
+                let count = self.left.min(room.len());
+                room[..count].fill(input[consumed]);
+                (self.left, produced) = (self.left - count, produced + count);
+                consumed += usize::from(self.left == 0);
+            } else {
+                let count = self.left.min(room.len()).min(input.len() - consumed);
+                room[..count].copy_from_slice(&input[consumed..consumed + count]);
+                (self.left, produced, consumed) = (self.left - count, produced + count, consumed + count);
+            }
+        }
+        (consumed, produced)
+    }
+}
+
 impl Codec {
     /// Bytes consumed and produced, and whether the stream has ended.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> io::Result<(usize, usize, bool)> {
-        let damaged = |what: String| io::Error::new(ErrorKind::InvalidData, what);
         match self {
-            Codec::Stored => Ok((0, 0, true)),
+            Codec::Stored | Codec::Zstd(..) => Ok((0, 0, true)),
             Codec::Deflate(stream) => {
                 let before = (stream.total_in(), stream.total_out());
                 let status = stream
                     .decompress(input, output, FlushDecompress::None)
-                    .map_err(|e| damaged(e.to_string()))?;
+                    .map_err(damaged)?;
                 let consumed = (stream.total_in() - before.0) as usize;
                 let produced = (stream.total_out() - before.1) as usize;
                 Ok((consumed, produced, status == Status::StreamEnd))
             }
             Codec::Lzw(stream) => {
                 let result = stream.decode_bytes(input, output);
-                let status = result.status.map_err(|e| damaged(e.to_string()))?;
+                let status = result.status.map_err(damaged)?;
                 let ended = matches!(status, weezl::LzwStatus::Done);
                 Ok((result.consumed_in, result.consumed_out, ended))
+            }
+            Codec::PackBits(run) => {
+                let (consumed, produced) = run.step(input, output);
+                Ok((consumed, produced, false))
             }
         }
     }
@@ -306,6 +432,29 @@ mod tests {
                 }
                 assert_eq!(row, bytes, "{width} {predictor:?}");
             }
+        }
+    }
+
+    #[test]
+    fn runs_of_packbits_whatever_the_pieces() {
+        // The example of Apple's technical note 1023.
+        let packed = [
+            0xfe, 0xaa, 0x02, 0x80, 0x00, 0x2a, 0xfd, 0xaa, 0x03, 0x80, 0x00, 0x2a, 0x22, 0xf7, 0xaa,
+        ];
+        let mut plain = vec![
+            0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0xaa, 0xaa, 0xaa, 0xaa, 0x80, 0x00, 0x2a, 0x22,
+        ];
+        plain.extend([0xaa; 10]);
+        for (of_input, of_output) in [(1, 1), (2, 3), (100, 5), (3, 100)] {
+            let (mut run, mut at, mut found) = (PackBits::default(), 0, Vec::<u8>::new());
+            while found.len() < plain.len() {
+                let mut piece = vec![0; of_output.min(plain.len() - found.len())];
+                let end = (at + of_input).min(packed.len());
+                let (consumed, produced) = run.step(&packed[at..end], &mut piece);
+                at += consumed;
+                found.extend(&piece[..produced]);
+            }
+            assert_eq!(found, plain);
         }
     }
 

@@ -8,19 +8,26 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::cube::Metadata;
-use crate::io::envi_header::{nanometres, numbers, unit_in_nanometres};
+use crate::io::envi_header::numbers;
+use crate::io::wavelength::{self, nanometres};
 
 /// `GDAL_METADATA`.
 pub(super) const XML: u16 = 42112;
 /// `GDAL_NODATA`.
 pub(super) const NODATA: u16 = 42113;
 
+/// Roles of the items that scale a band's samples, and the fields of an ENVI header that say the same, under which both are
+/// kept in metadata.
+const SCALING: [(&str, &str); 2] = [("scale", "data gain values"), ("offset", "data offset values")];
+/// The field of an ENVI header whose number all samples are divided by.
+const FACTOR: &str = "reflectance scale factor";
+
 /// The domain of wavelengths.
 const IMAGERY: &str = "IMAGERY";
 
 /// The items of the XML, names in lower case for those of bands.
 #[derive(Default)]
-struct Items {
+pub(super) struct Items {
     bands: BTreeMap<(String, usize), String>,
     image: BTreeMap<String, String>,
 }
@@ -83,61 +90,84 @@ impl Items {
         list
     }
 
-    /// Nanometres in one unit of wavelength; `None` for what is no length.
-    fn unit(&mut self, values: &[f64]) -> Option<f64> {
+    /// The name of the unit of wavelength.
+    fn unit(&mut self) -> Option<String> {
         let of_band = ["wavelength_units", "wavelength units", "wavelength_unit"]
             .iter()
             .find_map(|name| self.bands.get(&((*name).to_owned(), 0)).cloned());
-        match of_band.or_else(|| self.take("wavelength units")) {
-            Some(name) => unit_in_nanometres(&name),
-            None if values.iter().all(|&x| x < 100.0) => Some(1e3),
-            None => Some(1.0),
-        }
+        of_band.or_else(|| self.take("wavelength units"))
     }
 }
 
 /// Fills in what the XML says of an image of `bands` bands; text that is no XML says nothing.
-pub(super) fn read(xml: &str, bands: usize, metadata: &mut Metadata) {
-    let Some(mut items) = Items::parse(xml, bands) else {
-        return;
-    };
-    let named = items
-        .of_bands("wavelength", bands)
-        .or_else(|| items.take_list("wavelength", bands));
-    if let Some(values) = named
-        && let Some(unit) = items.unit(&values)
-    {
-        metadata.wavelengths = Some(nanometres(&values, unit));
-        metadata.fwhm = items
-            .of_bands("fwhm", bands)
-            .or_else(|| items.take_list("fwhm", bands))
-            .map(|values| nanometres(&values, unit));
+pub(super) fn read(xml: Option<&str>, bands: usize, metadata: &mut Metadata) {
+    if let Some(items) = xml.and_then(|xml| Items::parse(xml, bands)) {
+        items.fill(bands, metadata);
     }
-    let imagery = |name: &str| items.of_bands(name, bands).map(|values| nanometres(&values, 1e3));
-    metadata.wavelengths = metadata
-        .wavelengths
-        .take()
-        .or_else(|| imagery("central_wavelength_um"));
-    metadata.fwhm = metadata.fwhm.take().or_else(|| imagery("fwhm_um"));
-    let good = items
-        .of_bands("bbl", bands)
-        .or_else(|| items.take_list("bbl", bands));
-    metadata.bad_bands = good.map(|good| good.iter().map(|&good| good == 0.0).collect());
-    let name = |band: usize| items.bands.get(&("role description".to_owned(), band));
-    if (0..bands).any(|band| name(band).is_some()) {
-        let or_number = |band: usize| {
-            name(band)
-                .cloned()
-                .unwrap_or_else(|| format!("band {}", band + 1))
-        };
-        metadata.band_names = Some((0..bands).map(or_number).collect());
+}
+
+impl Items {
+    /// The items of one band, under their names in lower case; roles as `role NAME`.
+    pub(super) fn add(&mut self, band: usize, name: &str, value: String) {
+        self.bands.insert((name.to_lowercase(), band), value);
     }
-    for role in ["scale", "offset"] {
-        if let Some(values) = items.of_bands(&format!("role {role}"), bands) {
-            metadata.extra.insert(role.to_owned(), list(&values));
+
+    /// An item of the whole image.
+    pub(super) fn add_image(&mut self, name: &str, value: String) {
+        self.image.insert(name.to_owned(), value);
+    }
+
+    /// Fills in what the items say of an image of `bands` bands.
+    pub(super) fn fill(self, bands: usize, metadata: &mut Metadata) {
+        let mut items = self;
+        let named = items
+            .of_bands("wavelength", bands)
+            .or_else(|| items.take_list("wavelength", bands));
+        if let Some(values) = named {
+            let widths = items
+                .of_bands("fwhm", bands)
+                .or_else(|| items.take_list("fwhm", bands));
+            let unit = items.unit();
+            if let Some(found) = wavelength::read(&values, widths, unit.as_deref()) {
+                metadata.wavelengths = Some(found.centres);
+                metadata.fwhm = found.fwhm;
+            }
         }
+        let imagery = |name: &str| items.of_bands(name, bands).map(|values| nanometres(&values, 1e3));
+        metadata.wavelengths = metadata
+            .wavelengths
+            .take()
+            .or_else(|| imagery("central_wavelength_um"));
+        metadata.fwhm = metadata.fwhm.take().or_else(|| imagery("fwhm_um"));
+        let good = items
+            .of_bands("bbl", bands)
+            .or_else(|| items.take_list("bbl", bands));
+        if let Some(good) = good {
+            metadata.bad_bands = Some(good.iter().map(|&good| good == 0.0).collect());
+        }
+        let name = |band: usize| items.bands.get(&("role description".to_owned(), band));
+        if (0..bands).any(|band| name(band).is_some()) {
+            let or_number = |band: usize| {
+                name(band)
+                    .cloned()
+                    .unwrap_or_else(|| format!("band {}", band + 1))
+            };
+            metadata.band_names = Some((0..bands).map(or_number).collect());
+        }
+        let factor = items.image.iter().find_map(|(name, value)| match name.as_str() {
+            FACTOR => value.trim().parse::<f64>().ok(),
+            _ => None,
+        });
+        for (role, field) in SCALING {
+            if let Some(values) = items.of_bands(&format!("role {role}"), bands)
+            // Written from the factor, which is kept.
+            && !(role == "scale" && factor.is_some_and(|f| values.iter().all(|&x| x == 1.0 / f)))
+            {
+                metadata.extra.insert(field.to_owned(), list(&values));
+            }
+        }
+        metadata.extra.append(&mut items.image);
     }
-    metadata.extra.append(&mut items.image);
 }
 
 fn list(values: &[f64]) -> String {
@@ -159,13 +189,27 @@ pub(super) fn write(metadata: &Metadata, bands: usize) -> Option<String> {
     };
     let fits = |list: &Option<Vec<f64>>| list.clone().filter(|l| l.len() == bands).unwrap_or_default();
     let (wavelengths, fwhm) = (fits(&metadata.wavelengths), fits(&metadata.fwhm));
+    let mut scaling: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (name, value) in &metadata.extra {
-        match numbers(value, bands).filter(|_| name == "scale" || name == "offset") {
-            Some(values) => values.iter().enumerate().for_each(|(band, value)| {
-                let attributes = format!(" sample=\"{band}\" role=\"{name}\"");
-                item(&name.to_uppercase(), &attributes, &value.to_string());
-            }),
-            None => item(name, "", value),
+        let role = SCALING.iter().find(|(_, field)| field == name);
+        match (role, numbers(value, bands)) {
+            (Some((role, _)), Some(values)) => drop(scaling.insert(role, values)),
+            _ => item(name, "", value),
+        }
+    }
+    let factor = metadata
+        .extra
+        .get(FACTOR)
+        .and_then(|value| value.trim().parse::<f64>().ok());
+    if let Some(factor) = factor.filter(|f| f.is_finite() && *f != 0.0) {
+        scaling
+            .entry("scale")
+            .or_insert_with(|| vec![1.0 / factor; bands]);
+    }
+    for (role, values) in scaling {
+        for (band, value) in values.iter().enumerate() {
+            let attributes = format!(" sample=\"{band}\" role=\"{role}\"");
+            item(&role.to_uppercase(), &attributes, &value.to_string());
         }
     }
     for band in 0..bands {
@@ -240,7 +284,7 @@ mod tests {
     fn parsed(items: &str, bands: usize) -> Metadata {
         let mut metadata = Metadata::default();
         read(
-            &format!("<GDALMetadata>{items}</GDALMetadata>"),
+            Some(&format!("<GDALMetadata>{items}</GDALMetadata>")),
             bands,
             &mut metadata,
         );
@@ -254,14 +298,14 @@ mod tests {
             fwhm: Some(vec![6.5, 1e-3]),
             band_names: Some(vec!["a & <b>".to_owned(), "&amp; \"c\"".to_owned()]),
             bad_bands: Some(vec![false, true]),
-            extra: [("sensor type", "A < B"), ("scale", "{0.5, 1}")]
+            extra: [("sensor type", "A < B"), ("data gain values", "{0.5, 1}")]
                 .map(|(k, v)| (k.to_owned(), v.to_owned()))
                 .into(),
             ..Metadata::default()
         };
         let xml = write(&metadata, 2).unwrap();
         let mut back = Metadata::default();
-        read(&xml, 2, &mut back);
+        read(Some(&xml), 2, &mut back);
         assert_eq!(back, metadata);
         assert!(xml.contains("domain=\"IMAGERY\">0.450123457</Item>"), "{xml}");
         assert_eq!(write(&Metadata::default(), 2), None);

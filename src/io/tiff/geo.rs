@@ -75,8 +75,9 @@ fn transform(tags: &GeoTiffTags) -> Option<Transform> {
 /// The tags to write for a grid. What they cannot say of it, [`lost`] names.
 pub(super) fn tags(grid: &Grid) -> Vec<Tag> {
     let mut words = match &grid.source {
-        Words::GeoTiff(words) => words.clone(),
-        Words::Envi(_) => keys_of(grid),
+        Words::GeoTiff(words) if *words != GeoTiffTags::default() => words.clone(),
+        // Of another format, or of one without words of its own.
+        Words::GeoTiff(_) | Words::Envi(_) => keys_of(grid),
     };
     if let Some(to) = grid.transform
         && transform(&words) != Some(to)

@@ -15,6 +15,7 @@ pub(super) mod tags {
     pub const COMPRESSION: u16 = 259;
     pub const PHOTOMETRIC: u16 = 262;
     pub const FILL_ORDER: u16 = 266;
+    pub const DESCRIPTION: u16 = 270;
     pub const STRIP_OFFSETS: u16 = 273;
     pub const SAMPLES_PER_PIXEL: u16 = 277;
     pub const ROWS_PER_STRIP: u16 = 278;
@@ -44,13 +45,17 @@ pub(super) struct Page {
     pub chunk: (usize, usize),
     /// Chunks at the right and lower edge are stored in full size.
     tiled: bool,
+    /// Eight samples a byte, the first in its highest bit: only masks are read so.
+    pub packed: bool,
+    /// The band that is marked as transparency.
+    pub alpha: Option<usize>,
     offsets: Values,
     counts: Option<Values>,
 }
 
 impl Page {
-    /// What a directory says, held against the length of the file.
-    pub(super) fn read(source: &mut Source, directory: &Directory) -> Outcome<Self> {
+    /// What a directory says, held against the length of the file. A mask may have samples of one bit.
+    pub(super) fn read(source: &mut Source, directory: &Directory, mask: bool) -> Outcome<Self> {
         let damage = |what: &str| Fault::Damage(what.to_owned());
         let mut need = |tag: u16, name: &str| -> Outcome<usize> {
             let value = source.one(directory, tag)?;
@@ -85,7 +90,8 @@ impl Page {
         let format = source
             .same(directory, tags::SAMPLE_FORMAT, "SampleFormat")?
             .unwrap_or(1);
-        let kind = sample_type(bits, format)?;
+        let packed = mask && bits == 1 && bands == 1;
+        let kind = sample_type(if packed { 8 } else { bits }, format)?;
         let code = source.one(directory, tags::COMPRESSION)?.unwrap_or(1);
         let compression = Compression::from_code(code).ok_or_else(|| {
             Fault::Damage(format!(
@@ -117,6 +123,10 @@ impl Page {
             true => (tags::TILE_OFFSETS, tags::TILE_BYTE_COUNTS),
             false => (tags::STRIP_OFFSETS, tags::STRIP_BYTE_COUNTS),
         };
+        // 1 and 2 are transparency, 0 is anything.
+        let further = source.numbers(directory, tags::EXTRA_SAMPLES)?;
+        let first = bands.saturating_sub(further.len());
+        let alpha = further.iter().position(|&x| x == 1.0 || x == 2.0);
         let offsets = directory
             .values(offsets)
             .ok_or_else(|| damage("it has neither strips nor tiles"))?;
@@ -130,6 +140,8 @@ impl Page {
             planar,
             chunk,
             tiled,
+            packed,
+            alpha: alpha.map(|at| first + at),
             offsets,
             counts: directory.values(counts),
         };
@@ -148,7 +160,10 @@ impl Page {
     /// Bytes of all samples, uncompressed; `None` if that is beyond counting.
     pub(super) fn bytes(&self) -> Option<u64> {
         let pixels = (self.rows as u64).checked_mul(self.columns as u64)?;
-        pixels.checked_mul((self.bands * width(self.kind)) as u64)
+        match self.packed {
+            true => Some(pixels.div_ceil(8)),
+            false => pixels.checked_mul((self.bands * width(self.kind)) as u64),
+        }
     }
 
     /// Chunks from top to bottom and from left to right, of one band where bands are apart.
@@ -166,6 +181,9 @@ impl Page {
 
     /// Bytes of a row of a chunk.
     pub(super) fn row_bytes(&self) -> Option<usize> {
+        if self.packed {
+            return Some(self.chunk.1.div_ceil(8));
+        }
         self.chunk.1.checked_mul(self.stride() * width(self.kind))
     }
 

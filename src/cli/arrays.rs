@@ -1,0 +1,63 @@
+//! Options for arrays whose files do not say which axis is which, nor the wavelengths.
+
+use clap::Args;
+
+use crate::io::{Arrangement, Axes};
+
+/// How the array of an image lies in its file.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ArrayOptions {
+    /// Order of the axes of an array (.npy, .npz, .mat, HDF5) of the HSI, or of the one image there is: h rows, w columns, b
+    /// bands [default: as names of dimensions say, else hwb]
+    #[arg(long, value_enum)]
+    axes: Option<Axes>,
+    /// Rows and columns of an array of bands x pixels or pixels x bands of the HSI, or of the one image there is, such as 100x120
+    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = size)]
+    shape: Option<(usize, usize)>,
+    /// Wavelengths of the HSI, or of the one image there is: one a band, or centre and width in two columns, in nm or µm (.npy,
+    /// .csv, .txt, .mat) [default: those of the file, or of NAME.wl.npy beside NAME.npy]
+    #[arg(long, value_name = "FILE")]
+    wavelengths: Option<String>,
+}
+
+/// The same of the MSI.
+#[derive(Debug, Clone, Default, Args)]
+pub struct MsiArrayOptions {
+    /// Order of the axes of an array of the MSI
+    #[arg(long, value_enum)]
+    msi_axes: Option<Axes>,
+    /// Wavelengths of the MSI
+    #[arg(long, value_name = "FILE")]
+    msi_wavelengths: Option<String>,
+}
+
+impl ArrayOptions {
+    /// What is asked for.
+    pub fn arrangement(&self) -> Arrangement {
+        Arrangement {
+            axes: self.axes,
+            size: self.shape,
+            wavelengths: self.wavelengths.clone(),
+        }
+    }
+}
+
+impl MsiArrayOptions {
+    /// What is asked for.
+    pub fn arrangement(&self) -> Arrangement {
+        Arrangement {
+            axes: self.msi_axes,
+            size: None,
+            wavelengths: self.msi_wavelengths.clone(),
+        }
+    }
+}
+
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let wrong = || format!("'{text}' is no size: give rows and columns, such as 100x120");
+    let (rows, columns) = text.split_once('x').ok_or_else(wrong)?;
+    match (rows.trim().parse(), columns.trim().parse()) {
+        (Ok(rows), Ok(columns)) if rows > 0 && columns > 0 => Ok((rows, columns)),
+        _ => Err(wrong()),
+    }
+}
