@@ -77,7 +77,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
-    Fuse(fuse::Fuse),
+    Fuse(Box<fuse::Fuse>),
     Batch(batch::Batch),
     Estimate(estimate::Estimate),
     Align(align::Align),
