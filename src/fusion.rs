@@ -395,7 +395,7 @@ impl Fused<'_> {
     /// the new one is whole.
     ///
     /// # Errors
-    /// [`crate::Error::Input`] where the file cannot be written or its format cannot hold the result, those of [`FusedImage`].
+    /// [`crate::Error::Input`] where the file cannot be written or its format cannot hold the result, those of its rows.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<()> {
         let target = Target {
             path: path.as_ref(),

@@ -360,8 +360,8 @@ fn the_self_test_finds_a_broken_kernel_and_passes_a_good_one() {
     for options in [
         broken(
             "hr_network.wgsl",
-            "select(0.0, -sign(residual), in_block#{P})",
-            "select(0.0, sign(residual), in_block#{P})",
+            "select(0.0, -sign(residual#{P}_#{J}), in_block#{P})",
+            "select(0.0, sign(residual#{P}_#{J}), in_block#{P})",
         ),
         broken(
             "hr_network.wgsl",

@@ -19,7 +19,7 @@ use crate::refine::{RefinementReport, denoise, refine};
 /// Denoises the MSI of a scene, on its own pixels, where noise is independent; what is resampled from it follows.
 ///
 /// # Errors
-/// As [`denoise`].
+/// As [`denoise()`].
 pub fn denoise_scene<'r>(
     refiner: impl FnOnce() -> Result<&'r dyn Refiner<f32>>,
     scene: &mut Scene,
@@ -88,7 +88,7 @@ fn with_observed<R>(
 /// Finds what refinement adds to the network's image without holding that; gives the seconds of the network, too.
 ///
 /// # Errors
-/// As [`correct`] and [`reconstruct_rows`].
+/// As [`correct`] and `reconstruct_rows`.
 pub fn correct_strips(
     engine: &dyn Engine<f32>,
     prior: (&Model, Option<&Blend>),

@@ -218,7 +218,7 @@ impl PsfSpec {
     }
 
     /// The kernel behind the name for a scale in the smallest window of its parity that holds
-    /// [`MASS`](super::window::MASS) of it; a published one in the window of 32 pixels that it was published in. `None`
+    /// [`MASS`] of it; a published one in the window of 32 pixels that it was published in. `None`
     /// for `blind` and for a file; `centre` as in [`PsfSpec::kernel`].
     ///
     /// # Errors

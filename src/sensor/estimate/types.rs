@@ -24,7 +24,7 @@ pub enum PsfModel {
 pub struct Options {
     /// Ratio of the two pixel grids.
     pub scale: usize,
-    /// Side K ≥ 1 of the PSF's window; `None`: what the two images ask for ([`super::window::MASS`]).
+    /// Side K ≥ 1 of the PSF's window; `None`: what the two images ask for ([`MASS`](crate::sensor::window::MASS)).
     pub kernel: Option<usize>,
     /// Offset (row, column) of the PSF's centre from the middle of the block in HR pixels, where it is not searched.
     pub centre: [f64; 2],
