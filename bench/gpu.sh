@@ -127,7 +127,7 @@ with open(sys.argv[1], "wb") as out:
         out.write(row.tobytes())
 END
 record simulate.txt "$program" simulate --hsi "$work/z.npy" --psf "$psf" --srf nikon-d700 --scale "$ratio" \
-    --out-hsi "$work/x.npy" --out-msi "$work/y.npy" --quiet
+    --out-hsi "$work/x.npy" --out-msi "$work/y.npy" --out-reference "$work/reference.npy" --quiet
 : > "$results/fuse-seconds.txt"
 for turn in 1 2 3; do
     begin=$(date +%s%N)

@@ -19,6 +19,7 @@ use crate::fusion::Fusion;
 use crate::io::{self, OutputSet};
 use crate::report::picture::Comparison;
 use crate::sensor::demo_pair::{DemoPair, SCALE, demo_pair};
+use crate::sensor::window::resized;
 
 /// What lies in the folder at the end, beside PSF, SRF and page.
 const FILES: [&str; 7] = [
@@ -119,8 +120,11 @@ impl Demo {
             let panels = comparison.picture()?;
             io::replace(&picture, |out| panels.write_png(out))
         })?;
+        // In windows of one side: that of the estimate follows from its mass.
         let found = fused.model.psf();
-        let error: f64 = found.iter().zip(&truth).map(|(a, b)| (a - b) * (a - b)).sum();
+        let side = found.nrows().max(truth.nrows());
+        let (found, whole) = (resized(&found, side), resized(&truth, side));
+        let error: f64 = found.iter().zip(&whole).map(|(a, b)| (a - b) * (a - b)).sum();
         let psf_nrmse = (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt();
         summary.finish(fused.engine, stages.times, started);
         let images = Images {
