@@ -174,10 +174,11 @@ pub fn reconstruct(
         let fitting = (engine.pace.fitting(FILE) / work).max(1.0) as usize;
         let timed = !engine.pace.knows(FILE) || engine.pace.is_climbing(FILE) || fitting < tile;
         let together = if timed { 1 } else { FLIGHTS };
-        if at < pixels && under_way.len() < together {
-            let Some(flight) = flights.pop_front() else {
-                return Err(Error::failed("reconstruction has no buffers left"));
-            };
+        // Tiles may be cut to more parts than there are buffers: then the oldest comes back first.
+        if at < pixels
+            && under_way.len() < together
+            && let Some(flight) = flights.pop_front()
+        {
             let count = tile.min(fitting).min(pixels - at);
             flight
                 .hr_msi
