@@ -6,9 +6,10 @@ use hsr_gpu::{Fusion, Result};
 fn main() -> Result<()> {
     let DemoPair { hsi, msi, .. } = demo_pair()?;
     let found = Fusion::new(&hsi, &msi).estimate()?;
-    println!("PSF:\n{:.4}", found.psf.kernel(8));
-    println!("misfit: {:.3} % of the images' spread", 100.0 * found.misfit);
-    for remark in &found.determined.remarks {
+    let report = found.report();
+    println!("PSF:\n{:.4}", found.degradation().psf);
+    println!("misfit: {:.3} % of the images' spread", 100.0 * report.misfit.1);
+    for remark in &report.remarks {
         println!("{remark}");
     }
     Ok(())

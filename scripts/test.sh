@@ -23,4 +23,5 @@ if [ "$(uname)" = Linux ] && ! { vulkan_driver && vulkan_loader; }; then
   DEBIAN_FRONTEND=noninteractive $root apt-get install -y -qq --no-install-recommends mesa-vulkan-drivers libvulkan1
 fi
 
+# The Python module has its tests in Python (.ci/run); it is in the workspace here so that both share one build.
 cargo test --workspace "$@"

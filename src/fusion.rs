@@ -1,6 +1,6 @@
 //! The front door of the library: two images in memory go in, the fused image comes out.
 //!
-//! Nothing here opens a file unless it is asked to write one, and nothing is kept between two fusions: engines, progress and
+//! Nothing here opens a file that was not named, and nothing is kept between two fusions: engines, progress and
 //! cancellation are handed in.
 
 use std::path::{Path, PathBuf};
@@ -14,16 +14,18 @@ use crate::coordination::config::Config;
 use crate::coordination::deviation::{self, Deviation};
 use crate::coordination::fuse::{Job, fuse};
 use crate::coordination::keeper::Keeper;
-use crate::coordination::memory::{Room, fusion_bytes};
-use crate::coordination::placement::{Ground, OnGrid, Placing};
-use crate::coordination::product::Fused;
+use crate::coordination::memory::{Dim, Room, fusion_bytes, pair_bytes};
+use crate::coordination::model::Model;
+use crate::coordination::placement::{Ground, OnGrid, Placed, Placement, Placing};
+use crate::coordination::product::{Fused, finish};
+use crate::coordination::response::{psf_kernel, srf_response};
 use crate::coordination::scene::Scene;
-use crate::coordination::start::{Known, estimate_degradation, told_window};
-use crate::coordination::summary::Summary;
+use crate::coordination::start::{Known, estimate_degradation, start, told_window};
+use crate::coordination::summary::{DegradationSummary, Summary};
 use crate::coordination::watcher::{Silent, Watcher};
 use crate::cube::strips::Strips;
 use crate::cube::view::View;
-use crate::cube::{Metadata, SampleType};
+use crate::cube::{Cube, Metadata, SampleType};
 use crate::engine::Engine;
 use crate::engine::simd::SimdEngine;
 use crate::error::{Error, Result};
@@ -44,21 +46,39 @@ pub enum Psf {
     Blind,
     /// K×K non-negative weights on the MSI's pixels; scaled to sum 1.
     Kernel(Array2<f64>),
-    /// One by name; see [`Psf::named`].
+    /// One by name, or a file's; see [`Psf::named`].
     Named(PsfSpec),
 }
 
 impl Psf {
     /// `paper:0` to `paper:5`, `gaussian:VAR1,VAR2,ANGLE`, `disk:RADIUS` or `line:LENGTH,ANGLE`, in pixels of the MSI and
-    /// radians; `blind`.
+    /// radians; a file of K×K weights; `blind`.
     ///
     /// # Errors
     /// [`Error::Input`] for any other name.
     pub fn named(name: &str) -> Result<Psf> {
         match name.parse()? {
             PsfSpec::Blind => Ok(Psf::Blind),
-            PsfSpec::File(_) => Err(Error::input(format!("no PSF has the name {name}"))),
+            PsfSpec::File(file) if !Path::new(&file).exists() => {
+                Err(Error::input(format!("no PSF has the name {name}, and no file")))
+            }
             named => Ok(Psf::Named(named)),
+        }
+    }
+
+    /// The kernel for a ratio of the grids, sum 1, of the ratio's parity; in a window of `side` where that is said. `None` for
+    /// one that is to be estimated.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for weights that are no PSF, and a file that holds none.
+    pub fn kernel(&self, side: Option<usize>, scale: usize) -> Result<Option<Array2<f64>>> {
+        match self {
+            Psf::Blind => Ok(None),
+            Psf::Kernel(kernel) => {
+                let kernel = psf_from_matrix(kernel.clone(), "the PSF")?;
+                Ok(Some(of_parity(kernel, scale)))
+            }
+            Psf::Named(named) => psf_kernel(named, side, scale),
         }
     }
 }
@@ -71,20 +91,37 @@ pub enum Srf {
     Blind,
     /// B×b non-negative weights, a row a band of the HSI and a column a band of the MSI; columns are scaled to sum 1.
     Matrix(Array2<f64>),
-    /// A sensor's, resampled to the wavelengths of the HSI; see [`Srf::named`].
+    /// A sensor's, resampled to the wavelengths of the HSI, or a file's; see [`Srf::named`].
     Named(SrfSpec),
 }
 
 impl Srf {
-    /// A known sensor ([`crate::sensor::catalogue::sensor_names`]), or some of its bands as in `sentinel-2a:B2,B3`; `blind`.
+    /// A known sensor ([`crate::sensor::catalogue::sensor_names`]), or some of its bands as in `sentinel-2a:B2,B3`; a file of
+    /// B×b weights, or of curves over wavelength; `blind`.
     ///
     /// # Errors
     /// [`Error::Input`] for any other name.
     pub fn named(name: &str) -> Result<Srf> {
         match name.parse()? {
             SrfSpec::Blind => Ok(Srf::Blind),
-            SrfSpec::File(_) => Err(Error::input(format!("no sensor has the name {name}"))),
+            SrfSpec::File(file) if !Path::new(&file).exists() => Err(Error::input(format!(
+                "no sensor has the name {name}, and no file"
+            ))),
             named => Ok(Srf::Named(named)),
+        }
+    }
+
+    /// The response for an HSI of so many bands and these metadata, B×b, columns sum to 1. `None` for one that is to be
+    /// estimated.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for weights that are no response of this image, and where its wavelengths are not known or do not
+    /// reach over a band of the sensor.
+    pub fn response(&self, metadata: &Metadata, bands: usize) -> Result<Option<Array2<f64>>> {
+        match self {
+            Srf::Blind => Ok(None),
+            Srf::Matrix(matrix) => srf_from_matrix(matrix.clone(), bands, "the SRF").map(Some),
+            Srf::Named(named) => srf_response(named, metadata, bands, None),
         }
     }
 }
@@ -103,6 +140,8 @@ struct Choices {
     srf: Srf,
     known: Known,
     placing: Placing,
+    /// The ratio of the pixel grids that is expected.
+    scale: Option<usize>,
     memory: usize,
     scratch: Option<PathBuf>,
 }
@@ -113,6 +152,8 @@ struct Prepared {
     scene: Scene,
     known: Known,
     metadata: Metadata,
+    /// Where the scene is of two images that were placed here.
+    placement: Option<Placement>,
 }
 
 enum Device<'a, 'e> {
@@ -172,6 +213,7 @@ impl<'a, 'e> Fusion<'a, 'e> {
                 srf: Srf::Blind,
                 known: Known::default(),
                 placing: Placing::default(),
+                scale: None,
                 memory: usize::MAX,
                 scratch: None,
             },
@@ -228,6 +270,12 @@ impl<'a, 'e> Fusion<'a, 'e> {
     /// How far the two images are registered to each other; as far as held-out LR pixels reward it by default.
     pub fn align(mut self, align: Align) -> Self {
         self.choices.placing.align = align;
+        self
+    }
+
+    /// The ratio of the pixel grids that is expected: images that have another are refused.
+    pub fn scale(mut self, scale: usize) -> Self {
+        self.choices.scale = Some(scale);
         self
     }
 
@@ -302,7 +350,9 @@ impl<'a, 'e> Fusion<'a, 'e> {
                 memory: self.choices.memory,
             };
             let (silent, none) = (&mut Silent, &mut Keeper::none());
-            fuse(job, self.watcher.unwrap_or(silent), self.keeper.unwrap_or(none))
+            let mut fused = fuse(job, self.watcher.unwrap_or(silent), self.keeper.unwrap_or(none))?;
+            fused.placement = prepared.placement;
+            Ok(fused)
         })
     }
 
@@ -311,11 +361,48 @@ impl<'a, 'e> Fusion<'a, 'e> {
     /// # Errors
     /// [`Error::Input`] where the two images do not fit each other, have no usable pixel or are zero throughout,
     /// [`Error::Interrupted`] after a stop.
-    pub fn estimate(mut self) -> Result<Estimate> {
+    pub fn estimate(mut self) -> Result<Estimated> {
         let token = self.token.take().unwrap_or_default();
         token.during(|| {
-            let prepared = self.choices.prepare(self.pair)?;
-            estimate_degradation(&prepared.config, &prepared.scene, &prepared.known)
+            let Prepared {
+                config,
+                mut scene,
+                known,
+                placement,
+                ..
+            } = self.choices.prepare(self.pair)?;
+            let found = estimate_degradation(&config, &scene, &known)?;
+            let model = start(&config, &mut scene, &known, &found)?;
+            Ok(Estimated {
+                found,
+                model,
+                known,
+                placement,
+            })
+        })
+    }
+
+    /// Brings the MSI onto the pixels of the HSI, each divided by the ratio rounded up, and says what was found of its place.
+    ///
+    /// # Errors
+    /// [`Error::Input`] where the two images share no ground, [`Error::Interrupted`] after a stop.
+    pub fn aligned(mut self) -> Result<Aligned> {
+        let token = self.token.take().unwrap_or_default();
+        self.choices.placing.grid = OnGrid::Hsi;
+        token.during(|| match &self.pair {
+            Pair::Images(images) => {
+                let placed = self.choices.placed(&images[0], &images[1], pair_bytes)?;
+                let Placed {
+                    scene,
+                    msi,
+                    placement,
+                    ..
+                } = placed;
+                let samples = scene.hr_msi.view().to_owned();
+                let image = finish(samples, scene.msi_unit, scene.hr_valid.view(), msi)?;
+                Ok(Aligned { image, placement })
+            }
+            Pair::Scene(_) => Err(Error::input("a scene that is read already is aligned already")),
         })
     }
 }
@@ -324,46 +411,52 @@ impl Choices {
     fn prepare(&self, pair: Pair) -> Result<Prepared> {
         let config = self.config.clone()?;
         config.check("the settings of the fusion")?;
-        let (scene, metadata) = match pair {
-            Pair::Scene(scene) => *scene,
-            Pair::Images(images) => self.placed(&images[0], &images[1])?,
+        let (scene, metadata, placement) = match pair {
+            Pair::Scene(pair) => {
+                let (scene, metadata) = *pair;
+                (scene, metadata, None)
+            }
+            Pair::Images(images) => {
+                let placed = self.placed(&images[0], &images[1], fusion_bytes)?;
+                let metadata = Metadata::of_fusion(&placed.hsi, &placed.msi);
+                (placed.scene, metadata, Some(placed.placement))
+            }
         };
+        if let Some(scale) = self.scale.filter(|&scale| scale != scene.scale) {
+            return Err(Error::input(format!(
+                "a ratio of {scale} was asked for, but an HSI pixel is {} MSI pixels wide; leave it out, or take other images",
+                scene.scale
+            )));
+        }
         let side = match config.degradation.kernel {
             0 => None,
             side => Some(side),
         };
-        let psf = match &self.psf {
-            Psf::Blind => self.known.psf.clone(),
-            Psf::Kernel(kernel) => {
-                let kernel = psf_from_matrix(kernel.clone(), "the PSF")?;
-                Some(of_parity(kernel, scene.scale))
-            }
-            Psf::Named(named) => named.sized(scene.scale, side)?,
-        };
+        let psf = self.psf.kernel(side, scene.scale)?;
         let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
-        let srf = match &self.srf {
-            Srf::Blind => self.known.srf.clone(),
-            Srf::Matrix(matrix) => Some(srf_from_matrix(matrix.clone(), bands, "the SRF")?),
-            Srf::Named(named) => named.response(&metadata, bands, None)?,
-        };
+        let srf = self.srf.response(&metadata, bands)?;
         if let Some(srf) = srf.as_ref().filter(|srf| srf.ncols() != msi_bands) {
             return Err(Error::input(format!(
                 "the SRF has {} bands and the MSI {msi_bands}; name those of the sensor that the MSI has, as in sentinel-2a:B2,B3",
                 srf.ncols()
             )));
         }
-        let known = Known { psf, srf };
+        let known = Known {
+            psf: psf.or_else(|| self.known.psf.clone()),
+            srf: srf.or_else(|| self.known.srf.clone()),
+        };
         told_window(&config, &known, scene.scale)?;
         Ok(Prepared {
             config,
             scene,
             known,
             metadata,
+            placement,
         })
     }
 
-    /// The two images as a scene of the ground that they share, and what a result of them carries.
-    fn placed(&self, hsi: &dyn Strips, msi: &dyn Strips) -> Result<(Scene, Metadata)> {
+    /// The two images as a scene of the ground that they share; `need` says what bytes one takes.
+    fn placed(&self, hsi: &dyn Strips, msi: &dyn Strips, need: impl Fn(Dim, Dim) -> usize) -> Result<Placed> {
         let hsi = Named {
             name: "the HSI",
             image: hsi,
@@ -375,9 +468,8 @@ impl Choices {
         let ground = Ground::new(hsi, msi, self.placing)?;
         let folder = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let mut room = Room::new(self.memory, folder);
-        let store = room.place(ground.bytes(fusion_bytes))?;
-        let placed = ground.read(store, &mut |_, _| Ok(()))?;
-        Ok((placed.scene, Metadata::of_fusion(&placed.hsi, &placed.msi)))
+        let store = room.place(ground.bytes(need))?;
+        ground.read(store, &mut |_, _| Ok(()))
     }
 }
 
@@ -388,6 +480,42 @@ pub struct Degradation {
     pub psf: Array2<f64>,
     /// The spectral response, a column a band of the MSI.
     pub srf: Array2<f64>,
+}
+
+/// PSF and SRF of two images before any training.
+pub struct Estimated {
+    /// What the images say, with its misfit and standard errors.
+    pub found: Estimate,
+    /// The model that a training would start from.
+    pub model: Model,
+    /// What was known.
+    pub known: Known,
+    /// How the images lie on each other; `None` for a scene that came placed.
+    pub placement: Option<Placement>,
+}
+
+impl Estimated {
+    /// PSF and SRF.
+    pub fn degradation(&self) -> Degradation {
+        Degradation {
+            psf: self.model.psf(),
+            srf: self.model.srf(),
+        }
+    }
+
+    /// The estimate in numbers.
+    pub fn report(&self) -> DegradationSummary {
+        let Known { psf, srf } = &self.known;
+        DegradationSummary::new(&self.model, &self.found, psf.is_some(), srf.is_some())
+    }
+}
+
+/// An MSI on the pixels of an HSI, each divided by the ratio.
+pub struct Aligned {
+    /// The MSI, s·h × s·w × b in its own unit; pixels that it does not show are masked.
+    pub image: Cube,
+    /// What was found of its place.
+    pub placement: Placement,
 }
 
 impl Fused<'_> {

@@ -27,7 +27,7 @@ pub mod sensor;
 
 pub use coordination::product::Fused;
 pub use error::{Error, Result};
-pub use fusion::{Degradation, Fusion, Psf, Srf};
+pub use fusion::{Aligned, Degradation, Estimated, Fusion, Psf, Srf};
 pub use interrupt::Token;
 
 /// The program of README.md, which is compiled and run as a test.

@@ -11,9 +11,8 @@ use super::summary::{DEGRADATION, degradation_text, save_degradation};
 use crate::coordination::config::Config;
 use crate::coordination::memory::pair_bytes;
 use crate::coordination::placement::OnGrid;
-use crate::coordination::start::{estimate_degradation, start};
-use crate::coordination::summary::DegradationSummary;
 use crate::error::Result;
+use crate::fusion::Fusion;
 use crate::io::OutputSet;
 
 /// Estimate the point spread function and spectral response that relate two images of one scene
@@ -52,24 +51,22 @@ impl Estimate {
     pub fn run(self, output: &Output) -> Result<()> {
         let mut room = self.scratch.room(None)?;
         let mut stages = Stages::new(output);
-        let Pair {
-            mut placed,
-            msi_bands,
-        } = stages.run("read", |_| {
+        let Pair { placed, msi_bands } = stages.run("read", |_| {
             self.pair.read(output, OnGrid::Msi, &mut room, pair_bytes)
         })?;
         let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;
         let mut config = Config::load("single-scene", None)?;
         self.sensors.apply(&mut config);
+        let wavelengths = placed.hsi.wavelengths.clone();
         let found = stages.run("estimate", |_| {
-            estimate_degradation(&config, &placed.scene, &known)
+            let fusion = Fusion::of_scene(placed.scene, placed.hsi);
+            fusion.config(config).known(known).estimate()
         })?;
-        let model = start(&config, &mut placed.scene, &known, &found)?;
         if let Some(folder) = &self.save_degradation {
-            save_degradation(folder, &model)?;
+            save_degradation(folder, &found.model)?;
         }
-        let summary = DegradationSummary::new(&model, &found, known.psf.is_some(), known.srf.is_some());
-        let wavelengths = placed.hsi.wavelengths.as_deref();
-        output.result(&summary, &degradation_text(&model, &summary, wavelengths))
+        let summary = found.report();
+        let text = degradation_text(&found.model, &summary, wavelengths.as_deref());
+        output.result(&summary, &text)
     }
 }

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::Output;
 use super::engine_options::EngineOptions;
-use super::input::psf_kernel;
 use super::opening::Opening;
 use super::options::{PairOptions, ScratchOptions};
 use super::progress::Stages;
@@ -16,6 +15,7 @@ use crate::coordination::keeper::Keeper;
 use crate::coordination::memory::pair_bytes;
 use crate::coordination::model::Model;
 use crate::coordination::placement::OnGrid;
+use crate::coordination::response::psf_kernel;
 use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::fine_tune;

@@ -7,13 +7,13 @@ use clap::Args;
 
 use super::Output;
 use super::arrays::{ArrayOptions, MsiArrayOptions};
-use super::input::{open_matching, psf_kernel};
+use super::input::open_matching;
 use crate::align::files::Named;
 use crate::align::register::Align;
 use crate::coordination::config::{Config, Refine, Robust};
 use crate::coordination::memory::{Dim, Room};
 use crate::coordination::placement::{Ground, OnGrid, Placed, Placing};
-use crate::coordination::response::srf_response;
+use crate::coordination::response::{psf_kernel, srf_response};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::cube::bands::{BandSelection, TakenBands};

@@ -7,11 +7,11 @@ use clap::Args;
 use ndarray::Array2;
 use serde::Serialize;
 
+use super::Output;
 use super::arrays::ArrayOptions;
 use super::options::{BandOptions, MemoryOptions};
 use super::progress::Stages;
-use super::{Output, input};
-use crate::coordination::response::srf_response;
+use crate::coordination::response::{psf_kernel, srf_response};
 use crate::cube::strips::{Cropped, Strips};
 use crate::error::{Error, Result};
 use crate::io::{self, OutputSet, Reading, Target, write_strips};
@@ -131,7 +131,7 @@ impl Simulate {
         };
         let file = io::open_image_as(&self.hsi, &reading)?;
         output.notes(&[&file]);
-        let psf = input::psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?
+        let psf = psf_kernel(&self.psf, self.kernel.map(usize::from), scale)?
             .ok_or_else(|| Error::input("--psf blind: a simulation needs a PSF; give a file, paper:0 to paper:5, gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE"))?;
         let (_, _, bands) = file.dim();
         let srf = srf_response(&self.srf, file.metadata(), bands, None)?.ok_or_else(|| {

@@ -207,6 +207,7 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
         pixels,
         refinement,
         times,
+        placement: None,
     })
 }
 

@@ -10,6 +10,7 @@ use web_time::Instant;
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3, s};
 
 use crate::coordination::model::Model;
+use crate::coordination::placement::Placement;
 use crate::coordination::prior::{MixtureReport, prior_rows};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
@@ -75,6 +76,8 @@ pub struct Fused<'e> {
     pub refinement: Option<RefinementReport>,
     /// Time of each stage.
     pub times: Vec<StageTime>,
+    /// How the two images lie on each other; `None` for a scene that came placed.
+    pub placement: Option<Placement>,
 }
 
 /// The result of a fusion in the unit of the HSI, row by row.

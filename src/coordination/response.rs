@@ -1,14 +1,33 @@
-//! The response that a user names: a sensor's, or a file's, which may be curves over wavelength or a matrix that is made
-//! for the image. Here and not in `sensor`, which reads no files.
+//! The PSF and the response that a user names: known ones by name, or a file's. Here and not in `sensor`, which reads no files.
 
 use ndarray::{Array2, Axis};
 
 use crate::cube::Metadata;
 use crate::cube::bands::TakenBands;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::io::{self, ResponseTable};
-use crate::sensor::catalogue::{SrfSpec, selected, srf_from_matrix};
+use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, selected, srf_from_matrix};
 use crate::sensor::spectral_response::{Band, Curve, resample};
+use crate::sensor::window::of_parity;
+
+/// The kernel behind `spec` for a scale, sum 1: a file's, or a named one as a whole or, where `side` says so, in a window of
+/// that side; `None` for `blind`. Its side is of the parity of the scale ([`of_parity`]).
+///
+/// # Errors
+/// [`Error::Input`] if the file holds no PSF, or one of another size than the side that is asked for.
+pub fn psf_kernel(spec: &PsfSpec, side: Option<usize>, scale: usize) -> Result<Option<Array2<f64>>> {
+    if let PsfSpec::File(path) = spec {
+        let psf = psf_from_matrix(io::read_matrix(path)?, path)?;
+        return match side {
+            Some(size) if size != psf.nrows() => Err(Error::input(format!(
+                "{path}: the PSF is {0} x {0} and the setting kernel asks for {size}; leave that out",
+                psf.nrows()
+            ))),
+            _ => Ok(Some(of_parity(psf, scale))),
+        };
+    }
+    spec.sized(scale, side)
+}
 
 /// The response behind `spec` for an image of `bands` bands with these metadata (B×b, columns sum to 1); `None` for
 /// `blind`. Where it has a column for each band of the file that `msi` selects from, columns follow the selection.

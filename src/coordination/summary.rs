@@ -176,7 +176,7 @@ impl Summary {
             training_pixels: fused.pixels,
             steps: (model.step, config.training.steps),
             masked_pixels: fused.scene.result_valid().iter().filter(|&&ok| !ok).count(),
-            placement: None,
+            placement: fused.placement.clone(),
             scored_on: None,
             degradation: DegradationSummary::new(
                 model,

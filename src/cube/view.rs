@@ -51,6 +51,17 @@ impl<'a> View<'a> {
     }
 }
 
+impl<'a> From<&'a View<'_>> for View<'a> {
+    fn from(view: &'a View<'_>) -> Self {
+        View {
+            samples: view.samples.view(),
+            valid: view.valid.as_ref().map(|valid| valid.view()),
+            metadata: view.metadata.clone(),
+            sample_type: view.sample_type,
+        }
+    }
+}
+
 impl<'a> From<&'a Cube> for View<'a> {
     fn from(cube: &'a Cube) -> Self {
         View {
