@@ -195,7 +195,7 @@ fn a_grid_goes_from_envi_to_geotiff_and_back() {
     // What a format cannot say is named.
     let unknown = Metadata {
         grid: Some(Grid {
-            epsg: Some(3035),
+            epsg: Some(32767),
             ..grid.clone()
         }),
         ..Metadata::default()

@@ -423,8 +423,19 @@ fn a_finished_model_outlives_an_interrupted_training() {
     };
     folder.good(&train(3));
     let finished = fs::read(folder.path("m.safetensors")).unwrap();
-    let child = folder.start(&train(5_000_000));
-    std::thread::sleep(Duration::from_secs(2));
+    // It is interrupted once its losses are logged: then it trains.
+    let child = folder.start(&format!("{} --log events", train(5_000_000)));
+    let trains = || {
+        let files = fs::read_dir(folder.path("events"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut bytes = files.filter_map(|file| fs::read(file.path()).ok());
+        bytes.any(|bytes| bytes.windows(5).any(|word| word == b"L_phi"))
+    };
+    while !trains() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let (code, said) = interrupt(child);
     assert_eq!(code, Some(130), "{said}");
     assert!(fs::read(folder.path("m.safetensors")).unwrap() == finished);

@@ -1,8 +1,6 @@
 //! What the files of two images say of their places: georeferences where both have one, else sizes.
 
-use proj4rs::Proj;
-use proj4rs::transform::transform;
-
+use super::crs::System;
 use super::geometry::{Base, Place};
 use crate::cube::grid::{Grid, Source, Transform};
 use crate::cube::strips::Strips;
@@ -10,6 +8,8 @@ use crate::error::{Error, Result};
 
 /// How far the polynomial between two map projections may be off, pixels of the MSI.
 const ROUGH: f64 = 0.02;
+/// How far two wordings of one reference system may be apart, pixels of the MSI: what their digits leave.
+const ONE: f64 = 1e-3;
 
 /// An image, and what it is called in messages.
 #[derive(Clone, Copy)]
@@ -82,55 +82,74 @@ fn place(t: Transform, (x, y): (f64, f64)) -> Place {
     [(a * y - c * x) / determinant, (d * x - b * y) / determinant]
 }
 
+/// What a file calls its coordinate system.
+fn system_name(grid: &Grid) -> String {
+    match (grid.epsg, &grid.wkt) {
+        (Some(code), _) => format!("EPSG:{code}"),
+        (None, Some(_)) => "given as text, without an EPSG code".to_owned(),
+        (None, None) => "given without an EPSG code".to_owned(),
+    }
+}
+
+fn system(image: Named, grid: &Grid) -> Result<System> {
+    System::of(grid).ok_or_else(|| {
+        Error::input(format!(
+            "{}: its coordinate system ({}) is another than that of the other image and none that this program knows; \
+             bring one of them to the other's with gdalwarp -t_srs, or place both by their sizes with the setting ignore-georeference",
+            image.name,
+            system_name(grid)
+        ))
+    })
+}
+
+/// Whether the map `at` between two systems is the one that they would have if they were the same, over an image of `size`: two
+/// wordings of one system.
+fn one_system(size: [usize; 2], same: &Base, at: &dyn Fn(Place) -> Option<Place>) -> bool {
+    let ends = size.map(|n| [0.0, 0.5 * n as f64, n as f64]);
+    ends[0].iter().all(|&row| {
+        ends[1].iter().all(|&column| {
+            let (told, found) = (same.at([row, column]), at([row, column]));
+            found.is_some_and(|p| (0..2).all(|k| (p[k] - told[k]).abs() <= ONE))
+        })
+    })
+}
+
 fn between(hsi: Named, msi: Named, from: (&Grid, Transform), to: (&Grid, Transform)) -> Result<Base> {
     let size = hsi.size();
-    let base = if from.0.same_crs(to.0) {
+    let affine = || {
         let at = |p: Place| place(to.1, from.1.world(p[1], p[0]));
         let (origin, down, across) = (at([0.0; 2]), at([1.0, 0.0]), at([0.0, 1.0]));
         let step = |end: Place, k: usize| end[k] - origin[k];
         Base::affine(origin, [0, 1].map(|k| [step(down, k), step(across, k)]))
+    };
+    let base = if from.0.same_crs(to.0) {
+        affine()
     } else {
-        let system = |image: Named, grid: &Grid| {
-            let code = grid.epsg.and_then(|code| u16::try_from(code).ok());
-            code.and_then(|code| Proj::from_epsg_code(code).ok()).ok_or_else(|| {
-                let named = match (grid.epsg, &grid.wkt) {
-                    (Some(code), _) => format!("EPSG:{code}"),
-                    (None, Some(_)) => "given as text, without an EPSG code".to_owned(),
-                    (None, None) => "given without an EPSG code".to_owned(),
-                };
-                Error::input(format!(
-                    "{}: its coordinate system ({named}) is another than that of the other image and none that this program knows; \
-                     bring one of them to the other's with gdalwarp -t_srs, or place both by their sizes with the setting ignore-georeference",
-                    image.name
-                ))
-            })
-        };
         let (source, target) = (system(hsi, from.0)?, system(msi, to.0)?);
-        let radians = |p: &Proj| p.is_latlong();
         let at = |p: Place| {
-            let (mut x, mut y) = from.1.world(p[1], p[0]);
-            if radians(&source) {
-                (x, y) = (x.to_radians(), y.to_radians());
-            }
-            let mut point = (x, y, 0.0);
-            transform(&source, &target, &mut point).ok()?;
-            if radians(&target) {
-                (point.0, point.1) = (point.0.to_degrees(), point.1.to_degrees());
-            }
-            let to = place(to.1, (point.0, point.1));
+            let to = place(to.1, source.to(&target, from.1.world(p[1], p[0]))?);
             to.iter().all(|x| x.is_finite()).then_some(to)
         };
-        match Base::fitted(size, at) {
-            Some((base, worst)) if worst <= ROUGH => base,
-            _ => {
-                return Err(Error::input(format!(
-                    "{}: no smooth map leads from its coordinate system (EPSG:{}) to that of {} (EPSG:{}) over this scene; cut the \
-                     scene, or bring one image to the other's system with gdalwarp -t_srs",
-                    hsi.name,
-                    from.0.epsg.unwrap_or_default(),
-                    msi.name,
-                    to.0.epsg.unwrap_or_default()
-                )));
+        if source.same_ellipsoid(&target) && one_system(size, &affine(), &at) {
+            affine()
+        } else if !source.comparable(&target) {
+            let names = [from.0, to.0].map(system_name);
+            return Err(Error::input(format!(
+                "{}: its coordinate system ({}) and that of {} ({}) are two, and how their datums lie to each other is not known; bring \
+                 one image to the other's system with gdalwarp -t_srs",
+                hsi.name, names[0], msi.name, names[1]
+            )));
+        } else {
+            match Base::fitted(size, at) {
+                Some((base, worst)) if worst <= ROUGH => base,
+                _ => {
+                    let names = [from.0, to.0].map(system_name);
+                    return Err(Error::input(format!(
+                        "{}: no smooth map leads from its coordinate system ({}) to that of {} ({}) over this scene; cut the \
+                         scene, or bring one image to the other's system with gdalwarp -t_srs",
+                        hsi.name, names[0], msi.name, names[1]
+                    )));
+                }
             }
         }
     };
@@ -207,6 +226,25 @@ mod tests {
             line.contains("gdalwarp -t_srs") && line.contains("32767"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn one_system_in_two_wordings_is_an_affine_map() {
+        let mut hsi = image([40, 30], 25832, [600_000.0, 30.0, 0.0, 5_300_000.0, 0.0, -30.0]);
+        let msi = image([120, 90], 25832, [600_000.0, 10.0, 0.0, 5_300_000.0, 0.0, -10.0]);
+        let text = "PROJCS[\"x\",GEOGCS[\"y\",DATUM[\"D_ETRS_1989\",SPHEROID[\"GRS_1980\",6378137.0,298.257222101]],PRIMEM[\"Greenwich\",0.0],UNIT[\"Degree\",0.0174532925199433]],PROJECTION[\"Transverse_Mercator\"],PARAMETER[\"False_Easting\",500000.0],PARAMETER[\"False_Northing\",0.0],PARAMETER[\"Central_Meridian\",9.0],PARAMETER[\"Scale_Factor\",0.9996],PARAMETER[\"Latitude_Of_Origin\",0.0],UNIT[\"Meter\",1.0]]";
+        for words in [text.to_owned(), text.replace("298.257222101", "298.257223563")] {
+            if let Some(grid) = &mut hsi.metadata.grid {
+                (grid.epsg, grid.wkt) = (None, Some(words));
+            }
+            assert_eq!(found(&hsi, &msi).unwrap().integer([40, 30]), Some((3, [0.0; 2])));
+        }
+        // The same numbers on another ellipsoid, whose datum nobody says.
+        if let Some(grid) = &mut hsi.metadata.grid {
+            grid.wkt = Some(text.replace("6378137.0,298.257222101", "6377397.155,299.1528128"));
+        }
+        let line = found(&hsi, &msi).unwrap_err().to_string();
+        assert!(line.contains("datums") && line.contains("gdalwarp"), "{line}");
     }
 
     #[test]

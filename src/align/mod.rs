@@ -3,6 +3,7 @@
 //!
 //! Pure functions of images; which image a user wants on which grid is for `coordination`.
 
+mod crs;
 pub mod features;
 pub mod files;
 pub mod fit;

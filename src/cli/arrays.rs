@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::io::{Arrangement, Axes};
+use crate::io::{Arrangement, Axes, OutputSet, parse_size};
 
 /// How the array of an image lies in its file.
 #[derive(Debug, Clone, Default, Args)]
@@ -12,7 +12,7 @@ pub struct ArrayOptions {
     #[arg(long, value_enum)]
     axes: Option<Axes>,
     /// Rows and columns of an array of bands x pixels or pixels x bands of the HSI, or of the one image there is, such as 100x120
-    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = size)]
+    #[arg(long, value_name = "ROWSxCOLUMNS", value_parser = parse_size)]
     shape: Option<(usize, usize)>,
     /// Wavelengths of the HSI, or of the one image there is: one a band, or centre and width in two columns, in nm or µm (.npy,
     /// .csv, .txt, .mat) [default: those of the file, or of NAME.wl.npy beside NAME.npy]
@@ -32,6 +32,13 @@ pub struct MsiArrayOptions {
 }
 
 impl ArrayOptions {
+    /// The files that are read.
+    pub fn files(&self, set: &mut OutputSet) {
+        if let Some(file) = &self.wavelengths {
+            set.reads("--wavelengths", file);
+        }
+    }
+
     /// What is asked for.
     pub fn arrangement(&self) -> Arrangement {
         Arrangement {
@@ -43,6 +50,13 @@ impl ArrayOptions {
 }
 
 impl MsiArrayOptions {
+    /// The files that are read.
+    pub fn files(&self, set: &mut OutputSet) {
+        if let Some(file) = &self.msi_wavelengths {
+            set.reads("--msi-wavelengths", file);
+        }
+    }
+
     /// What is asked for.
     pub fn arrangement(&self) -> Arrangement {
         Arrangement {
@@ -50,14 +64,5 @@ impl MsiArrayOptions {
             size: None,
             wavelengths: self.msi_wavelengths.clone(),
         }
-    }
-}
-
-fn size(text: &str) -> Result<(usize, usize), String> {
-    let wrong = || format!("'{text}' is no size: give rows and columns, such as 100x120");
-    let (rows, columns) = text.split_once('x').ok_or_else(wrong)?;
-    match (rows.trim().parse(), columns.trim().parse()) {
-        (Ok(rows), Ok(columns)) if rows > 0 && columns > 0 => Ok((rows, columns)),
-        _ => Err(wrong()),
     }
 }

@@ -62,6 +62,7 @@ impl Convert {
     /// [`crate::Error::Input`] for a name that no result can have.
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
         set.reads("the input", &self.input);
+        self.array.files(set);
         set.writes_image("the output", &self.output)?;
         Ok(())
     }

@@ -6,12 +6,13 @@ use clap::Args;
 use ndarray::Array2;
 
 use super::Output;
+use super::arrays::{ArrayOptions, MsiArrayOptions};
 use super::input::open_matching;
 use super::options::{BandOptions, MemoryOptions};
 use crate::cube::bands::BandSelection;
 use crate::cube::strips;
 use crate::error::{Error, Result};
-use crate::io::{self, OutputSet, Reading};
+use crate::io::{self, Arrangement, Axes, OutputSet, Reading};
 use crate::metrics::no_reference::no_reference;
 use crate::metrics::{Convention, Scores, evaluate};
 
@@ -54,6 +55,13 @@ pub struct Eval {
     #[command(flatten)]
     bands: BandOptions,
     #[command(flatten)]
+    array: ArrayOptions,
+    /// Order of the axes of an array of the estimate
+    #[arg(long, value_enum)]
+    estimate_axes: Option<Axes>,
+    #[command(flatten)]
+    msi_array: MsiArrayOptions,
+    #[command(flatten)]
     memory: MemoryOptions,
 }
 
@@ -88,6 +96,8 @@ impl Eval {
             }
         }
         set.reads("--estimate", &self.estimate);
+        self.array.files(set);
+        self.msi_array.files(set);
         if let Some(file) = &self.mask {
             set.reads("--mask", file);
         }
@@ -103,14 +113,14 @@ impl Eval {
             bands: self.bands.selection(),
             nodata: self.nodata,
             mask: self.mask.clone(),
+            arrangement: self.array.arrangement(),
             memory: self.memory.max_memory,
-            ..Reading::default()
         };
         let (Some(reference_name), Some(scale)) = (&self.reference, self.scale) else {
             return self.without_reference(output, &reading);
         };
         let reference = io::open_image_as(reference_name, &reading)?;
-        let estimate = open_matching(&self.estimate, &reading, &reference)?;
+        let estimate = open_matching(&self.estimate, &self.of_estimate(&reading), &reference)?;
         output.notes(&[&reference, &estimate]);
         let pair = |e: Error| match e {
             Error::Input(m) => Error::input(format!("{reference_name} and {}: {m}", self.estimate)),
@@ -129,13 +139,25 @@ impl Eval {
         }
     }
 
+    /// How the estimate is read.
+    fn of_estimate(&self, reading: &Reading) -> Reading {
+        Reading {
+            arrangement: Arrangement {
+                axes: self.estimate_axes,
+                ..Arrangement::default()
+            },
+            ..reading.clone()
+        }
+    }
+
     /// Indices against the two images that the estimate was made of.
     fn without_reference(&self, output: &Output, reading: &Reading) -> Result<()> {
         let missing = || Error::input("--no-reference takes --hsi FILE and --msi FILE");
         let hsi = io::open_image_as(self.hsi.as_ref().ok_or_else(missing)?, reading)?;
-        let estimate = open_matching(&self.estimate, reading, &hsi)?;
+        let estimate = open_matching(&self.estimate, &self.of_estimate(reading), &hsi)?;
         let reading = Reading {
             bands: BandSelection::All,
+            arrangement: self.msi_array.arrangement(),
             ..reading.clone()
         };
         let msi = io::open_image_as(self.msi.as_ref().ok_or_else(missing)?, &reading)?;

@@ -120,6 +120,7 @@ impl Infer {
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
         set.reads("--model", &self.model.to_string_lossy());
         set.reads("--msi", &self.msi);
+        self.msi_array.files(set);
         if let Some(file) = &self.msi_mask {
             set.reads("--msi-mask", file);
         }

@@ -178,6 +178,7 @@ impl Info {
     /// None.
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
         set.reads("the file", &self.file);
+        self.array.files(set);
         Ok(())
     }
 

@@ -209,6 +209,8 @@ impl PairOptions {
         for (option, file) in masks {
             file.iter().for_each(|file| set.reads(option, file));
         }
+        self.array.files(set);
+        self.msi_array.files(set);
     }
 
     /// Reads and checks both images, and says what is unusual about them. `need` says how many bytes a scene of images of

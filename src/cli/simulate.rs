@@ -97,6 +97,7 @@ impl Simulate {
     /// [`crate::Error::Input`] for a name that no result can have.
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
         set.reads("--hsi", &self.hsi);
+        self.array.files(set);
         if let PsfSpec::File(file) = &self.psf {
             set.reads("--psf", file);
         }

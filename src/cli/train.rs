@@ -37,7 +37,8 @@ use crate::io::{self, OutputSet, Reading};
 #[command(
     after_help = "The manifest has one scene a line: HSI,MSI (paths relative to the manifest; # begins a comment), and \
                   behind that what is so of one scene alone: bands=LIST, msi-bands=LIST (items of a list with spaces \
-                  between them), hsi-mask=FILE, msi-mask=FILE.\n\nExample:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
+                  between them), hsi-mask=FILE, msi-mask=FILE, and for arrays axes=ORDER, shape=ROWSxCOLUMNS, \
+                  wavelengths=FILE, msi-axes=ORDER, msi-wavelengths=FILE.\n\nExample:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
 )]
 pub struct Train {
     /// Manifest of the scenes
@@ -280,21 +281,21 @@ impl Train {
                 Error::Input(m) => Error::input(format!("{} line {}: {m}", list.display(), entry.line)),
                 other => other,
             };
-            let open = |file, bands, mask| {
+            let open = |file, bands, mask, arrangement| {
                 let reading = Reading {
                     bands,
                     nodata: self.nodata,
                     mask,
+                    arrangement,
                     memory: usize::MAX,
-                    ..Reading::default()
                 };
                 io::open_image_as(file, &reading).map_err(at)
             };
             let own = entry.options;
             let bands = own.bands.unwrap_or_else(|| self.bands.selection());
-            let hsi = open(&entry.hsi, bands, own.hsi_mask)?;
+            let hsi = open(&entry.hsi, bands, own.hsi_mask, own.array)?;
             let bands = own.msi_bands.unwrap_or(BandSelection::All);
-            let msi = open(&entry.msi, bands, own.msi_mask)?;
+            let msi = open(&entry.msi, bands, own.msi_mask, own.msi_array)?;
             output.notes(&[&hsi, &msi]);
             let placed = self
                 .placement

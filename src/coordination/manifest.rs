@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::cube::bands::BandSelection;
 use crate::error::{Error, Result};
-use crate::io;
+use crate::io::{self, Arrangement};
 
 /// The fields of [`SceneOptions`], for messages.
-pub const SCENE_FIELDS: &str = "[,bands=LIST][,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE]";
+pub const SCENE_FIELDS: &str = "[,bands=LIST][,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE][,axes=ORDER][,shape=ROWSxCOLUMNS]\
+     [,wavelengths=FILE][,msi-axes=ORDER][,msi-wavelengths=FILE]";
 
 /// How the images of one scene are read, as its line says it: the options of `fuse` that are called like the fields.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,6 +22,10 @@ pub struct SceneOptions {
     pub hsi_mask: Option<String>,
     /// The same of the MSI.
     pub msi_mask: Option<String>,
+    /// How the array of the HSI lies in its file.
+    pub array: Arrangement,
+    /// The same of the MSI.
+    pub msi_array: Arrangement,
 }
 
 impl SceneOptions {
@@ -34,33 +39,40 @@ impl SceneOptions {
             return Ok(None);
         };
         let (key, value) = (key.trim(), value.trim());
-        let known = match key {
+        let msi = key.starts_with("msi-");
+        let array = if msi { &mut self.msi_array } else { &mut self.array };
+        let wrong = |e: String| Error::input(format!("{field}: {e}"));
+        let (twice, given) = match key {
             "bands" | "msi-bands" => {
                 let list = value.split_whitespace().collect::<Vec<_>>().join(",");
-                let selection = list.parse().map_err(|e| {
-                    Error::input(format!("{field}: {e} (spaces between the items of a list)"))
-                })?;
-                let place = if key == "bands" {
-                    &mut self.bands
-                } else {
-                    &mut self.msi_bands
-                };
+                let selection = list
+                    .parse()
+                    .map_err(|e| wrong(format!("{e} (spaces between the items of a list)")))?;
+                let place = if msi { &mut self.msi_bands } else { &mut self.bands };
                 (place.replace(selection).is_some(), list)
             }
-            "hsi-mask" | "msi-mask" => {
+            "hsi-mask" | "msi-mask" | "wavelengths" | "msi-wavelengths" => {
                 let file = place(manifest, value);
-                let place = if key == "hsi-mask" {
-                    &mut self.hsi_mask
-                } else {
-                    &mut self.msi_mask
+                let place = match key {
+                    "hsi-mask" => &mut self.hsi_mask,
+                    "msi-mask" => &mut self.msi_mask,
+                    _ => &mut array.wavelengths,
                 };
                 (place.replace(file.clone()).is_some(), file)
             }
+            "axes" | "msi-axes" => {
+                let axes = value.parse().map_err(wrong)?;
+                (array.axes.replace(axes).is_some(), value.to_owned())
+            }
+            "shape" => {
+                let size = io::parse_size(value).map_err(wrong)?;
+                (array.size.replace(size).is_some(), value.to_owned())
+            }
             _ => return Ok(None),
         };
-        match known {
-            (true, _) => Err(Error::input(format!("{key}= stands there twice"))),
-            (false, value) => Ok(Some([format!("--{key}"), value])),
+        match twice {
+            true => Err(Error::input(format!("{key}= stands there twice"))),
+            false => Ok(Some([format!("--{key}"), given])),
         }
     }
 }
@@ -199,6 +211,7 @@ mod tests {
             ("a.npy,b.npy,bands=1-x\n", "line 1: bands=1-x: 'x' is no band"),
             ("a.npy,b.npy,bands=1,bands=2\n", "twice"),
             ("a.npy,b.npy,bands=1,2\n", "'2' is no field"),
+            ("a.npy,b.npy,axes=wbh\n", "line 1: axes=wbh: 'wbh' is no order"),
         ] {
             std::fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err();
@@ -220,6 +233,21 @@ mod tests {
         assert_eq!(options.msi_bands, Some("2,1".parse().unwrap()));
         assert_eq!(options.hsi_mask, None);
         assert_eq!(options.msi_mask, Some(place(&path, "m.png")));
+        std::fs::write(
+            &path,
+            "a.npy, b.npy, axes=bhw, wavelengths=w.csv, msi-axes=hbw, shape=3x4\n",
+        )
+        .unwrap();
+        let options = &read(&path).unwrap()[0].options;
+        let array = Arrangement {
+            axes: Some(io::Axes::Bhw),
+            size: Some((3, 4)),
+            wavelengths: Some(place(&path, "w.csv")),
+        };
+        assert_eq!(
+            (&options.array, options.msi_array.axes),
+            (&array, Some(io::Axes::Hbw))
+        );
         // What `batch` hands to `fuse`.
         let taken = SceneOptions::default().take(&path, "bands=0-9 11");
         assert_eq!(taken.unwrap().unwrap(), ["--bands", "0-9,11"]);

@@ -187,8 +187,11 @@ impl Grid {
             return words(a) == words(b);
         }
         match (&self.source, &other.source) {
-            (Source::GeoTiff(a), Source::GeoTiff(b)) => a.crs() == b.crs(),
-            (Source::Envi(a), Source::Envi(b)) => envi_projection(a) == envi_projection(b),
+            (Source::GeoTiff(a), Source::GeoTiff(b)) => !a.crs().is_empty() && a.crs() == b.crs(),
+            (Source::Envi(a), Source::Envi(b)) => {
+                let named = envi_projection(a);
+                named.is_some() && named == envi_projection(b)
+            }
             _ => false,
         }
     }

@@ -328,8 +328,8 @@ fn read_msi(file: &str, options: &SceneOptions) -> Result<Cube> {
         bands: options.msi_bands.clone().unwrap_or(BandSelection::All),
         nodata: None,
         mask: options.msi_mask.clone(),
+        arrangement: options.msi_array.clone(),
         memory: usize::MAX,
-        ..Reading::default()
     };
     let image = io::open_image_as(file, &reading)?;
     image.rows(0..image.dim().0)
@@ -340,8 +340,8 @@ fn read_reference(file: &str, options: &SceneOptions) -> Result<Cube> {
         bands: options.bands.clone().unwrap_or(BandSelection::All),
         nodata: None,
         mask: options.hsi_mask.clone(),
+        arrangement: options.array.clone(),
         memory: usize::MAX,
-        ..Reading::default()
     };
     let image = io::open_image_as(file, &reading)?;
     let mut image = image.rows(0..image.dim().0)?;

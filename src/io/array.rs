@@ -37,6 +37,32 @@ pub enum Axes {
     Hbw,
 }
 
+impl std::str::FromStr for Axes {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "hwb" => Ok(Axes::Hwb),
+            "bhw" => Ok(Axes::Bhw),
+            "hbw" => Ok(Axes::Hbw),
+            _ => Err(format!("'{text}' is no order of axes: give hwb, bhw or hbw")),
+        }
+    }
+}
+
+/// Rows and columns written as `ROWSxCOLUMNS`.
+///
+/// # Errors
+/// What a size looks like.
+pub fn parse_size(text: &str) -> std::result::Result<(usize, usize), String> {
+    let wrong = || format!("'{text}' is no size: give rows and columns, such as 100x120");
+    let (rows, columns) = text.split_once('x').ok_or_else(wrong)?;
+    match (rows.trim().parse(), columns.trim().parse()) {
+        (Ok(rows), Ok(columns)) if rows > 0 && columns > 0 => Ok((rows, columns)),
+        _ => Err(wrong()),
+    }
+}
+
 impl Axes {
     /// Which axes of the array are rows, columns and bands.
     pub(crate) fn places(self) -> [usize; 3] {

@@ -1,4 +1,10 @@
-//! Well-known text of reference systems: the EPSG code that it names.
+//! Well-known text of reference systems: the EPSG code that it names, and the text of a code.
+
+/// The well-known text of an EPSG code.
+pub(super) fn text(epsg: u32) -> Option<&'static str> {
+    let code = u16::try_from(epsg).ok()?;
+    crs_definitions::from_code(code).map(|found| found.wkt)
+}
 
 /// The EPSG code of the system itself: the authority that stands last, inside the outermost brackets alone.
 pub(super) fn epsg(wkt: &str) -> Option<u32> {

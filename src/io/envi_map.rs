@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::crs;
 use crate::cube::grid::{Grid, Source, Transform};
 
 /// Fields that place the pixel grid on the ground.
@@ -36,7 +37,7 @@ pub(super) fn take(fields: &mut BTreeMap<String, String>) -> Option<Grid> {
         .map(str::to_owned);
     Some(Grid {
         transform: transform(&info),
-        epsg: epsg(&info),
+        epsg: epsg(&info).or_else(|| wkt.as_deref().and_then(crs::epsg)),
         wkt,
         source: Source::Envi(own),
     })
@@ -188,14 +189,16 @@ fn utm(code: u32) -> Option<(u32, &'static str)> {
     }
 }
 
-/// The well-known text that ENVI and ArcGIS use for the reference systems known here.
+/// The well-known text of a reference system: as ENVI and ArcGIS write it for those of GPS, else as EPSG has it.
 fn well_known_text(epsg: u32) -> Option<String> {
     let geographic = "GEOGCS[\"GCS_WGS_1984\",DATUM[\"D_WGS_1984\",SPHEROID[\"WGS_1984\",6378137.0,298.257223563]],\
          PRIMEM[\"Greenwich\",0.0],UNIT[\"Degree\",0.0174532925199433]]";
     if epsg == 4326 {
         return Some(geographic.to_owned());
     }
-    let (zone, half) = utm(epsg)?;
+    let Some((zone, half)) = utm(epsg) else {
+        return crs::text(epsg).map(str::to_owned);
+    };
     let (letter, northing) = if half == "North" {
         ('N', "0.0")
     } else {
@@ -309,24 +312,12 @@ mod tests {
             }),
         };
         let straight = [1e5 + 0.1, 30.0, 0.0, 4e6, 0.0, -30.0];
-        for epsg in [4326, 32633, 32733] {
+        for epsg in [4326, 32633, 32733, 3035, 2056, 25832] {
             let grid = of(Some(epsg), straight);
             let back = take(&mut fields(&grid)).unwrap();
             assert_eq!((back.transform, back.epsg), (grid.transform, Some(epsg)));
             assert_eq!(lost(&grid), None);
         }
-        assert_eq!(
-            lost(&of(Some(3035), straight)),
-            Some("coordinate reference system")
-        );
-        assert_eq!(
-            take(&mut fields(&of(Some(3035), straight)))
-                .unwrap()
-                .transform
-                .unwrap()
-                .0,
-            straight
-        );
         assert_eq!(
             lost(&of(Some(32633), [0.0, 20.0, 9.0, 0.0, 5.0, -20.0])),
             Some("georeference")

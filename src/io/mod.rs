@@ -39,7 +39,7 @@ mod wavelength_file;
 mod writer;
 mod xml;
 
-pub use array::{Arrangement, Axes};
+pub use array::{Arrangement, Axes, parse_size};
 pub use envi_header::Interleave;
 pub use file::{Lock, check_writable, replace};
 pub use format::{Format, format_of, metadata_lost};

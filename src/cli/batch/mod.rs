@@ -35,7 +35,8 @@ use crate::io::{self, OutputSet};
     hsr-gpu batch scenes.txt --out results --shard auto -- --members 4 --max-memory 4GiB")]
 pub struct Batch {
     /// Text file with one scene a line: HSI,MSI[,name=NAME][,reference=FILE] and, for a scene alone, [,bands=LIST]
-    /// [,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE] as the options of fuse that are called so, with spaces in lists;
+    /// [,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE][,axes=ORDER][,shape=ROWSxCOLUMNS][,wavelengths=FILE][,msi-axes=ORDER]
+    /// [,msi-wavelengths=FILE] as the options of fuse that are called so, with spaces in lists;
     /// paths are relative to its own folder
     #[arg(value_name = "MANIFEST")]
     manifest: PathBuf,
