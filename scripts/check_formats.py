@@ -91,6 +91,44 @@ def tiff(folder, kind, a):
     check(f"tifffile {kind} pages -> ours", np.load(folder / "back.npy"), a, kind)
 
 
+def jpeg2000(folder, kind, a):
+    """Lossless JPEG 2000 by GDAL, one tile and many."""
+    if kind not in ["u1", "u2", "i2"]:
+        return
+    for options in [{}, dict(BLOCKXSIZE=64, BLOCKYSIZE=64), dict(RESOLUTIONS=1), dict(PROGRESSION="RPCL"), dict(GeoJP2="NO"), dict(CODEC="J2K")]:
+        options = {"QUALITY": 100, "REVERSIBLE": "YES", "YCBCR420": "NO", **options}
+        large = np.tile(a, (13, 17, 1))
+        name = folder / ("in.j2k" if options.get("CODEC") else "in.jp2")
+        with rasterio.open(name, "w", driver="JP2OpenJPEG", height=91, width=102, count=5, dtype=a.dtype, **UTM, **options) as f:
+            f.write(large.transpose(2, 0, 1))
+        convert(name, folder / "back.npy")
+        check(f"rasterio JPEG 2000 {kind} {options} -> ours", np.load(folder / "back.npy"), large, kind)
+        if "CODEC" not in options:
+            convert(name, folder / "place.tif")
+            with rasterio.open(folder / "place.tif") as f:
+                check(f"place of JPEG 2000 {kind} {options}", np.array(f.transform), np.array(UTM["transform"]))
+                check(f"system of JPEG 2000 {kind} {options}", np.array(f.crs.to_epsg()), np.array(32633))
+
+
+def coordinate_systems(folder):
+    """Systems of the world by code, by text and by keys: what GDAL writes as ENVI and what it writes as GeoTIFF is one system."""
+    codes = [25832, 2056, 3035, 3857, 27700, 2154, 31467, 5514, 28992, 26915, 3031, 2193, 4258, 3005, 5070, 6933, 3995, 3413, 2263]
+    for code in codes:
+        crs = rasterio.CRS.from_epsg(code)
+        size, (x, y) = (3e-4, (11.0, 48.0)) if code == 4258 else (30.0, (1e6, 1e6))
+        for coarse, fine in [("c.img", "f.tif"), ("c.tif", "f.img")]:
+            for name, pixels, step in [(coarse, 8, size), (fine, 32, size / 4)]:
+                driver = "ENVI" if name.endswith("img") else "GTiff"
+                with rasterio.open(folder / name, "w", driver=driver, height=pixels, width=pixels, count=2, dtype="uint16", crs=crs,
+                                   transform=rasterio.transform.from_origin(x, y, step, step)) as f:
+                    f.write(random.integers(1, 999, size=(2, pixels, pixels)).astype("u2"))
+            command = [PROGRAM, "--quiet", "align", "--hsi", folder / coarse, "--msi", folder / fine, "--out", folder / "o.npy", "--align", "off"]
+            result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+            with rasterio.open(folder / fine) as f:
+                same = np.array_equal(np.load(folder / "o.npy"), f.read().transpose(1, 2, 0)) if result.returncode == 0 else False
+            check(f"EPSG:{code} {coarse} on {fine} {result.stderr.strip()}", np.array(same), np.array(True))
+
+
 def tiff_metadata(folder):
     """Grid, no-data value, wavelengths and names through GDAL, and from ENVI to GeoTIFF and back."""
     image = np.arange(7 * 6 * 3, dtype="u2").reshape(3, 7, 6)
@@ -207,8 +245,10 @@ def main(folder):
         check(f"ours {kind} named", np.load(folder / "same.npy"), a, kind)
 
         tiff(folder, kind, a)
+        jpeg2000(folder, kind, a)
 
     tiff_metadata(folder)
+    coordinate_systems(folder)
     wavelengths = [0.4, 0.5, 0.6, 0.7, 2.5]
     metadata = {
         "wavelength": wavelengths, "wavelength units": "Micrometers", "fwhm": [0.01] * 5, "bbl": [1, 1, 0, 1, 1],

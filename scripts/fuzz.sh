@@ -18,10 +18,14 @@ seeds npz $fixtures/*.npz
 seeds mat $fixtures/*.mat
 seeds hdf5 $fixtures/*.h5 $fixtures/*.nc $fixtures/*.he5 $fixtures/v73.mat
 seeds tiff $fixtures/*.tif $fixtures/*/*.tif
+seeds jp2 $fixtures/*.jp2 $fixtures/*.SAFE/GRANULE/*/IMG_DATA/*/*.jp2
 seeds png $fixtures/*.png assets/*.png
 seeds text assets/srf/*.csv assets/psf/*.csv
 seeds config assets/presets/*.toml
-mkdir -p fuzz/corpus/envi fuzz/corpus/manifest fuzz/corpus/model
+mkdir -p fuzz/corpus/envi fuzz/corpus/manifest fuzz/corpus/model fuzz/corpus/beside
+printf '\0' | cat - $fixtures/mask_beside.tif.msk >fuzz/corpus/beside/mask
+printf '<PAMDataset><SRS>EPSG:32633</SRS><GeoTransform>1,2,0,3,0,-2</GeoTransform><PAMRasterBand band="1"><NoDataValue>7</NoDataValue>%s</PAMRasterBand></PAMDataset>' \
+  '<Description>a</Description><Scale>2</Scale><Metadata><MDI key="wavelength">500</MDI></Metadata>' >fuzz/corpus/beside/xml
 for header in "$fixtures"/*.hdr; do
   data=${header%.hdr}
   { cat "$header" && printf '\0' && cat "$data" "$data.img" 2>/dev/null; } >"fuzz/corpus/envi/$(basename "$header")" || true

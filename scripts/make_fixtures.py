@@ -259,6 +259,47 @@ def prisma():
             f.attrs[f"L2Scale{name}Max"] = np.float32(0.65535)
 
 
+def jpeg2000():
+    """A cube with a place, one of signed numbers, and a made-up Sentinel-2 product whose elements are called as ESA's are."""
+    place = dict(crs="EPSG:32633", transform=rasterio.Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 5200000.0))
+
+    def write(path, image, **options):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        bands, rows, columns = image.shape
+        with rasterio.open(path, "w", driver="JP2OpenJPEG", height=rows, width=columns, count=bands, dtype=image.dtype,
+                           QUALITY=100, REVERSIBLE="YES", **{**place, **options}) as f:
+            f.write(image)
+
+    write(FOLDER / "cube.jp2", CUBE.transpose(2, 0, 1))
+    write(FOLDER / "signed.jp2", CUBE.transpose(2, 0, 1)[:1].astype("i2") - 200)
+    # Sentinel-2 places its images by GML alone.
+    product = FOLDER / "S2X_MSIL2A.SAFE"
+    images = product / "GRANULE/L2A_T33/IMG_DATA"
+    rows, columns = np.ogrid[:8, :8]
+    fine = (1000 + 100 * rows + columns).astype("u2")
+    fine[0, 0], fine[7, 7] = 0, 65535
+    coarse = dict(transform=rasterio.Affine(20.0, 0.0, 500000.0, 0.0, -20.0, 5200000.0))
+    classes = np.full((4, 4), 4, "u1")
+    classes[1, 2] = 9
+    for name, image, options in [
+        ("R10m/T33_B02_10m", fine, {}), ("R10m/T33_B08_10m", fine + np.uint16(1) * (fine < 60000), {}),
+        ("R20m/T33_B02_20m", fine[:4, :4], coarse), ("R20m/T33_B8A_20m", fine[2:6, 2:6], coarse), ("R20m/T33_SCL_20m", classes, coarse),
+    ]:
+        write(images / f"{name}.jp2", image[None], GeoJP2="NO", **options)
+    files = sorted(images.glob("*/*.jp2"))
+    listed = "".join(f"<IMAGE_FILE>{file.relative_to(product).with_suffix('')}</IMAGE_FILE>" for file in files)
+    offsets = "".join(f'<BOA_ADD_OFFSET band_id="{band}">-1000</BOA_ADD_OFFSET>' for band in range(13))
+    centres = "".join(
+        f'<Spectral_Information bandId="{band}" physicalBand="{name}"><Wavelength><CENTRAL unit="nm">{centre}</CENTRAL></Wavelength></Spectral_Information>'
+        for band, name, centre in [(1, "B2", 492.4), (7, "B8", 832.8), (8, "B8A", 864.7)])
+    (product / "MTD_MSIL2A.xml").write_text(
+        '<?xml version="1.0" encoding="UTF-8"?><n1:Level-2A_User_Product xmlns:n1="https://psd-14.sentinel2.eo.esa.int/PSD/User_Product_Level-2A.xsd">'
+        f"<n1:General_Info><Product_Organisation><Granule_List><Granule>{listed}</Granule></Granule_List></Product_Organisation>"
+        '<QUANTIFICATION_VALUES_LIST><BOA_QUANTIFICATION_VALUE unit="none">10000</BOA_QUANTIFICATION_VALUE></QUANTIFICATION_VALUES_LIST>'
+        f"<BOA_ADD_OFFSET_VALUES_LIST>{offsets}</BOA_ADD_OFFSET_VALUES_LIST><Spectral_Information_List>{centres}</Spectral_Information_List>"
+        "</n1:General_Info></n1:Level-2A_User_Product>")
+
+
 def png_folder():
     """Five bands in the manner of CAVE, whose order by the alphabet is another, a picture and a text beside them."""
     folder = FOLDER / "bands_ms"
@@ -284,3 +325,4 @@ if __name__ == "__main__":
     png_folder()
     netcdf()
     tiff_masks()
+    jpeg2000()

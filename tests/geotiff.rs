@@ -383,7 +383,8 @@ fn an_enmap_product_is_read_by_its_folder_and_by_its_xml() {
     let folder = tempfile::tempdir().unwrap();
     enmap(folder.path());
     let xml = folder.path().join("ENMAP01-X-METADATA.XML");
-    for path in [folder.path(), &xml] {
+    let tiff = folder.path().join("ENMAP01-X-SPECTRAL_IMAGE.TIF");
+    for path in [folder.path(), &xml, &tiff] {
         let path = path.to_str().unwrap();
         assert_eq!(io::format_of(path).unwrap(), io::Format::Enmap);
         let reading = io::Reading {

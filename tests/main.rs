@@ -21,6 +21,7 @@ mod front_door;
 mod fuse_cli;
 mod geotiff;
 mod instruments_cli;
+mod jpeg2000;
 mod limits;
 mod meanings;
 mod output_cli;

@@ -62,7 +62,17 @@ fn files(folder: &Path, fits: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
 /// [`Error::Input`] for a folder of several products, or one that cannot be read.
 pub(crate) fn metadata_file(path: &Path) -> Result<Option<PathBuf>> {
     if !path.is_dir() {
-        return Ok(capital_name(path).ends_with(ENDING).then(|| path.to_owned()));
+        let name = capital_name(path);
+        let image = IMAGES.iter().find_map(|ending| name.strip_suffix(ending));
+        return match image {
+            // The image alone means the product that it is of.
+            Some(stem) => {
+                let own = format!("{stem}{ENDING}");
+                let folder = super::path::folder_of(path);
+                Ok(files(folder, |name| name == own).unwrap_or_default().pop())
+            }
+            None => Ok(name.ends_with(ENDING).then(|| path.to_owned())),
+        };
     }
     let mut found = files(path, |name| name.ends_with(ENDING))?;
     match found.len() {

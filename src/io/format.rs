@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::path::ending;
-use super::{enmap, envi, envi_header, envi_map, file, hdf5, npy, npz, png_image, tiff};
+use super::{enmap, envi, envi_header, envi_map, file, hdf5, jp2, npy, npz, png_image, safe, tiff};
 use crate::cube::Metadata;
 use crate::error::{Error, Result};
 
@@ -33,6 +33,10 @@ pub enum Format {
     Tiff,
     /// EnMAP product: XML and GeoTIFF.
     Enmap,
+    /// JPEG 2000.
+    Jp2,
+    /// Sentinel-2 product: XML and JPEG 2000.
+    Safe,
     /// Text matrix (`.csv`, `.txt`).
     Text,
 }
@@ -51,6 +55,8 @@ impl Format {
             Format::Envi => "ENVI",
             Format::Tiff => "GeoTIFF",
             Format::Enmap => "EnMAP product",
+            Format::Jp2 => "JPEG 2000",
+            Format::Safe => "Sentinel-2 product",
             Format::Text => "text",
         }
     }
@@ -81,7 +87,8 @@ impl Spec {
             .map(|(at, _)| (&text[..at], &text[at + 1..]))
             .find(|(file, array)| {
                 let container = CONTAINERS.iter().any(|e| file.to_lowercase().ends_with(e));
-                !array.is_empty() && (Path::new(file).is_file() || container)
+                let path = Path::new(file);
+                !array.is_empty() && (path.is_file() || container || path.is_dir() && safe::is_product(path))
             })
             .map_or(whole, |(file, array)| Spec {
                 path: file.into(),
@@ -105,6 +112,9 @@ impl Spec {
 pub(super) fn detect(path: &Path) -> Result<Format> {
     if enmap::metadata_file(path)?.is_some() {
         return Ok(Format::Enmap);
+    }
+    if safe::is_product(path) {
+        return Ok(Format::Safe);
     }
     if path.is_dir() {
         return Ok(Format::Folder);
@@ -130,6 +140,9 @@ pub(super) fn detect(path: &Path) -> Result<Format> {
     if start.starts_with(png_image::MAGIC) {
         return Ok(Format::Png);
     }
+    if jp2::MAGICS.iter().any(|magic| start.starts_with(magic)) {
+        return Ok(Format::Jp2);
+    }
     if start.starts_with(npz::MAGIC) {
         return Ok(Format::Npz);
     }
@@ -153,6 +166,10 @@ pub(super) fn detect(path: &Path) -> Result<Format> {
             "{}: is called TIFF and does not begin like one; copy or download it again",
             path.display()
         ))),
+        known if jp2::ENDINGS.contains(&known) => Err(Error::input(format!(
+            "{}: is called JPEG 2000 and does not begin like it; copy or download it again",
+            path.display()
+        ))),
         "csv" | "txt" => Ok(Format::Text),
         _ if envi::header_of(path).is_some() => Ok(Format::Envi),
         known if envi::DATA_ENDINGS.contains(&known) => Err(Error::input(format!(
@@ -160,7 +177,7 @@ pub(super) fn detect(path: &Path) -> Result<Format> {
             path.display()
         ))),
         _ => Err(Error::input(format!(
-            "{}: unknown format; .npy, .npz, .mat, HDF5, ENVI (.hdr), GeoTIFF, PNG and folders of bands are read",
+            "{}: unknown format; .npy, .npz, .mat, HDF5, ENVI (.hdr), GeoTIFF, JPEG 2000, PNG, products and folders of bands are read",
             path.display()
         ))),
     }

@@ -9,7 +9,9 @@ use super::array::Arrangement;
 use super::format::{Format, Spec, detect};
 use super::named::{Asked, NamedFile};
 use super::text::ResponseTable;
-use super::{array, band_folder, enmap, envi, hdf5, npy, png_image, prisma, text, wavelength_file};
+use super::{
+    array, band_folder, enmap, envi, hdf5, jp2, npy, png_image, prisma, safe, text, wavelength_file,
+};
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -146,13 +148,15 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
             }
         }
         Format::Png => Box::new(png_image::read_cube(spec.whole_file()?, memory)?),
+        Format::Jp2 => Box::new(jp2::read_cube(spec.whole_file()?, memory)?),
+        Format::Safe => Box::new(safe::open_cube(&spec.path, array, memory)?),
         Format::Folder => {
             let open = |name: &str, memory| open_samples(name, &Arrangement::default(), memory);
             noted(band_folder::read_cube(spec.whole_file()?, memory, open)?)
         }
         Format::Text => {
             return Err(Error::input(format!(
-                "{}: is text; an image is read from .npy, .npz, .mat, HDF5, ENVI (.hdr), GeoTIFF or PNG",
+                "{}: is text; an image is read from .npy, .npz, .mat, HDF5, ENVI (.hdr), GeoTIFF, JPEG 2000 or PNG",
                 spec.path.display()
             )));
         }
@@ -204,12 +208,16 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
             NamedFile::of_hdf5(&spec.path, file, spec.array.as_deref())?.matrix(spec.array.as_deref())
         }
         Format::Text => text::read_matrix(spec.whole_file()?),
-        Format::Envi | Format::Tiff | Format::Enmap | Format::Png | Format::Folder => {
-            Err(Error::input(format!(
-                "{}: is an image; a matrix is read from .npy, .npz, .mat, HDF5, .csv or .txt",
-                spec.path.display()
-            )))
-        }
+        Format::Envi
+        | Format::Tiff
+        | Format::Enmap
+        | Format::Png
+        | Format::Jp2
+        | Format::Safe
+        | Format::Folder => Err(Error::input(format!(
+            "{}: is an image; a matrix is read from .npy, .npz, .mat, HDF5, .csv or .txt",
+            spec.path.display()
+        ))),
     }
 }
 

@@ -33,8 +33,8 @@ impl From<String> for Fault {
 pub(super) type Outcome<T> = std::result::Result<T, Fault>;
 
 /// An open file with its length and byte order.
-pub(super) struct Source {
-    pub file: File,
+pub(super) struct Source<F = File> {
+    pub file: F,
     pub length: u64,
     pub order: ByteOrder,
     big: bool,
@@ -83,9 +83,9 @@ fn number_type(kind: u16) -> Option<SampleType> {
     }
 }
 
-impl Source {
+impl<F: Read + Seek> Source<F> {
     /// Reads the header; gives the offset of the first directory.
-    pub(super) fn new(mut file: File, length: u64) -> Outcome<(Self, u64)> {
+    pub(super) fn new(mut file: F, length: u64) -> Outcome<(Self, u64)> {
         let mut start = [0; 16];
         file.read_exact(&mut start[..8])?;
         let order = if start[0] == b'M' {

@@ -1,5 +1,7 @@
 //! GeoTIFF tags (OGC 19-008) and [`Grid`]. Tags that were read and are still true are written as they stood.
 
+use std::io::{Read, Seek};
+
 use super::directory::{Directory, Outcome, Source};
 use super::tag::Tag;
 use crate::cube::grid::{GeoKey, GeoTiffTags, Grid, RASTER_TYPE_KEY, Source as Words, Transform};
@@ -24,7 +26,7 @@ const USER_DEFINED: u16 = 32767;
 const PE_STRING: &str = "ESRI PE String = ";
 
 /// The grid of an image; `None` where no tag speaks of one.
-pub(super) fn read(source: &mut Source, directory: &Directory) -> Outcome<Option<Grid>> {
+pub(super) fn read<F: Read + Seek>(source: &mut Source<F>, directory: &Directory) -> Outcome<Option<Grid>> {
     let keys = source.numbers(directory, KEYS)?;
     let tags = GeoTiffTags {
         pixel_scale: source.numbers(directory, PIXEL_SCALE)?,
@@ -49,6 +51,15 @@ pub(super) fn read(source: &mut Source, directory: &Directory) -> Outcome<Option
         wkt,
         source: Words::GeoTiff(tags),
     }))
+}
+
+/// The grid of a TIFF without an image, as other formats carry it.
+pub(crate) fn grid_of(mut bytes: impl Read + Seek) -> Option<Grid> {
+    let length = bytes.seek(std::io::SeekFrom::End(0)).ok()?;
+    bytes.rewind().ok()?;
+    let (mut source, first) = Source::new(bytes, length).ok()?;
+    let directory = source.directory(first).ok()?;
+    read(&mut source, &directory).ok()?
 }
 
 /// The map that the tags describe, of pixel corners: tie points of a `PixelIsPoint` file are pixel centres.

@@ -44,7 +44,7 @@ mod pam;
 mod tag;
 mod write;
 
-pub(crate) use geo::lost;
+pub(crate) use geo::{grid_of, lost};
 pub(crate) use write::{TiffWriter, check};
 
 /// First bytes of TIFF and BigTIFF in both byte orders.
