@@ -1,9 +1,9 @@
 //! What every kernel's test asks of the table of cases.
 
-use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::compare_lr_steps;
 use hsr_gpu::engine::gpu::compare::{Row, compare_reconstruct, compare_step};
-use hsr_gpu::engine::gpu::compare_lr_steps::compare_lr_steps;
-use hsr_gpu::engine::gpu::compare_refinement::{compare_refinement, refinement_cases};
+use hsr_gpu::engine::gpu::compare::{compare_refinement, refinement_cases};
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use hsr_gpu::engine::gpu::{GpuEngine, Options};
 

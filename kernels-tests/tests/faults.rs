@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use hsr_gpu::engine::cpu::CpuEngine;
-use hsr_gpu::engine::gpu::cases::{Case, cases};
-use hsr_gpu::engine::gpu::compare_refinement::{KERNELS, refined, refinement_cases};
+use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::{REFINEMENT_KERNELS as KERNELS, refined, refinement_cases};
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use hsr_gpu::engine::gpu::{GpuEngine, Options};
 use hsr_gpu::engine::profile::{Clock, Instruments};

@@ -4,7 +4,7 @@
 //! The same text with plain loops in place of cooperative matrices: places, padding and rounding are what both share.
 
 use hsr_gpu::engine::Precision;
-use hsr_gpu::engine::gpu::cases::cases;
+use hsr_gpu::engine::gpu::compare::cases::cases;
 use hsr_gpu::engine::gpu::compare::{compare_reconstruct, compare_step};
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use hsr_gpu::engine::gpu::{GpuEngine, Options};

@@ -1,7 +1,7 @@
 //! `shaders/hr_network.wgsl` against its twin, and with mistakes that must be seen.
 
 use hsr_gpu::engine::gpu::Options;
-use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
 use hsr_gpu::engine::gpu::defines::Target;
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use kernels_tests::gpu::{engine, with};

@@ -1,7 +1,7 @@
 //! The instruments of the GPU engine on whatever adapter there is: what a profile holds, that a step makes nothing, that
 //! compiled pipelines come back from disk and damaged ones do not matter.
 
-use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
 use hsr_gpu::engine::gpu::{GpuEngine, Options};
 use hsr_gpu::engine::profile::{Clock, Instruments, Profile};
 use hsr_gpu::engine::simd::SimdEngine;

@@ -2,7 +2,7 @@
 
 use hsr_gpu::engine::StepPlan;
 use hsr_gpu::engine::gpu::Options;
-use hsr_gpu::engine::gpu::cases::cases;
+use hsr_gpu::engine::gpu::compare::cases::cases;
 use hsr_gpu::engine::gpu::defines::Target;
 use hsr_gpu::engine::gpu::lr_steps::suits;
 use hsr_gpu::engine::gpu::shaders::Replacement;

@@ -1,6 +1,6 @@
 //! What comes from the device while steps go on: losses and copies of the state, without waiting for the steps queued last.
 
-use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
 use hsr_gpu::engine::{Engine, StepPlan, Trainer};
 use kernels_tests::gpu::engine;
 

@@ -3,7 +3,7 @@
 
 use std::mem::offset_of;
 
-use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
 use hsr_gpu::engine::gpu::defines::{Arithmetic, Target};
 use hsr_gpu::engine::gpu::parts::PartUniform;
 use hsr_gpu::engine::gpu::pipeline::source;

@@ -3,7 +3,7 @@
 //! Proves that the engines draw the same noise and take the same steps, and that a GPU's sums have one order.
 
 use hsr_gpu::engine::cpu::CpuEngine;
-use hsr_gpu::engine::gpu::cases::{Case, cases};
+use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
 use hsr_gpu::engine::gpu::compare::walk;
 use kernels_tests::gpu::engine;
 use kernels_tests::nmse;

@@ -122,8 +122,8 @@ impl Doctor {
 fn adapters(output: &Output) -> Vec<Adapter> {
     use std::time::Instant;
 
-    use crate::engine::gpu::compare::{compare_reconstruct, compare_step};
-    use crate::engine::gpu::{AdapterChoice, GpuEngine, Options, cases, hardware_adapters};
+    use crate::engine::gpu::compare::{cases, compare_reconstruct, compare_step};
+    use crate::engine::gpu::{AdapterChoice, GpuEngine, Options, hardware_adapters};
     let hardware: Vec<usize> = hardware_adapters().iter().map(|a| a.index).collect();
     let test = |index: usize| -> Result<(usize, usize, f64)> {
         let began = Instant::now();

@@ -60,7 +60,7 @@ pub fn blocks(layout: &Layout, shape: &Shape, frozen_encoder: bool) -> Vec<[u32;
 #[cfg(all(test, feature = "verify"))]
 mod tests {
     use super::*;
-    use crate::engine::gpu::cases::cases;
+    use crate::engine::gpu::compare::cases::cases;
 
     // Every learned quad of parameters stands in one block, and in no second one.
     #[test]

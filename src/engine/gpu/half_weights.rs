@@ -112,7 +112,7 @@ pub fn fits(needed: usize, memory: usize) -> Result<()> {
 #[cfg(all(test, feature = "verify"))]
 mod tests {
     use super::*;
-    use crate::engine::gpu::cases::cases;
+    use crate::engine::gpu::compare::cases::cases;
 
     // No layer writes what it reads, nor what a later one still wants.
     #[test]

@@ -8,15 +8,7 @@ pub mod bicubic_update;
 pub mod blocks;
 pub mod buffers;
 #[cfg(feature = "verify")]
-pub mod cases;
-#[cfg(feature = "verify")]
 pub mod compare;
-#[cfg(feature = "verify")]
-pub mod compare_lr_steps;
-#[cfg(feature = "verify")]
-pub mod compare_refinement;
-#[cfg(feature = "verify")]
-mod compare_twin;
 pub mod consistency_residual;
 pub mod context;
 pub mod dct_denoise;

@@ -32,6 +32,9 @@ use crate::error::{Error, Result};
 use crate::network::Layout;
 use crate::random::key;
 
+#[cfg(feature = "verify")]
+pub(super) use tensors::Records;
+
 pub(super) struct GpuTrainer<'a> {
     engine: &'a GpuEngine,
     problem: Problem<f32>,

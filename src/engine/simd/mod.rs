@@ -152,7 +152,10 @@ impl Engine<f32> for SimdEngine {
         data: &TrainingSet<f32>,
         state: TrainingState<f32>,
     ) -> Result<Box<dyn Trainer<f32> + 'a>> {
-        Ok(Box::new(trainer::SimdTrainer::new(self, problem, data, state)))
+        let recorder = self.recorder.clone();
+        Ok(Box::new(trainer::SimdTrainer::new(
+            self.arch, recorder, problem, data, state,
+        )))
     }
 
     fn reconstruct(

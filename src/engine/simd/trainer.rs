@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use super::SimdEngine;
 use super::hr_network::HrScratch;
 use super::lines::Rows;
 use super::lr_network::{LrScratch, chunk_length};
@@ -110,7 +109,8 @@ fn same(a: &Arc<[u32]>, b: &Arc<[u32]>) -> bool {
 
 impl SimdTrainer {
     pub(super) fn new(
-        engine: &SimdEngine,
+        arch: Arch,
+        recorder: Arc<Recorder>,
         problem: &Problem<f32>,
         data: &TrainingSet<f32>,
         mut state: TrainingState<f32>,
@@ -130,8 +130,8 @@ impl SimdTrainer {
         }
         let network = std::mem::take(&mut state.network);
         let mut trainer = SimdTrainer {
-            arch: engine.arch,
-            recorder: engine.recorder.clone(),
+            arch,
+            recorder,
             net: Net::new(architecture),
             lr_hsi: data.lr_hsi.clone(),
             planes,

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::engine::Geometry;
 use crate::engine::cpu::CpuEngine;
-use crate::engine::gpu::cases::{gaussians, uniforms};
-use crate::engine::gpu::compare::{FORWARD, Row, Rows};
+use crate::engine::gpu::compare::cases::{gaussians, uniforms};
+use crate::engine::gpu::compare::rows::{FORWARD, Row, Rows};
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::refinement::{BICUBIC_REACH, Guide, PlaneShape, RefinementGrid, Refiner, Strip};
 use crate::error::Result;
@@ -232,10 +232,7 @@ pub fn refined(refiner: &dyn Refiner<f32>, case: &RefinementCase, kernel: &str) 
 /// # Errors
 /// [`crate::Error::Failed`] where the device fails.
 pub fn compare_refinement(engine: &GpuEngine, case: &RefinementCase, kernel: &str) -> Result<Vec<Row>> {
-    let mut rows = Rows {
-        shape: case.name.into(),
-        rows: Vec::new(),
-    };
+    let mut rows = Rows::of(case.name);
     let (grid, s) = (&case.grid, case.grid.geometry.scale);
     if let Some(kernel) = UPDATES.into_iter().find(|k| *k == kernel) {
         let whole = update(engine, case, kernel, &(0..grid.rows))?;
@@ -256,5 +253,5 @@ pub fn compare_refinement(engine: &GpuEngine, case: &RefinementCase, kernel: &st
             rows.add("dct_denoise", tensor, FORWARD, &gpu, &twin);
         }
     }
-    Ok(rows.rows)
+    Ok(rows.done())
 }

@@ -2,9 +2,10 @@
 
 use crate::engine::cpu::lr_network::LrPass;
 use crate::engine::cpu::lr_steps::lr_steps;
-use crate::engine::gpu::cases::Case;
-use crate::engine::gpu::compare::{FORWARD, GRADIENT, Row, Rows};
-use crate::engine::gpu::compare_twin::{Observed, observed};
+use crate::engine::gpu::compare::cases::Case;
+use crate::engine::gpu::compare::rows::{FORWARD, GRADIENT, Row, Rows};
+use crate::engine::gpu::compare::step::{add_adam, add_change};
+use crate::engine::gpu::compare::twin::{Observed, observed};
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::trainer::GpuTrainer;
 use crate::engine::{Noise, StepPlan, Trainer};
@@ -63,10 +64,7 @@ pub fn compare_lr_steps(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
     let tensors = trainer.tensors()?;
     let gpu = trainer.state()?;
 
-    let mut rows = Rows {
-        shape: case.name.into(),
-        rows: Vec::new(),
-    };
+    let mut rows = Rows::of(case.name);
     let kernel = "lr_steps";
     let n = (case.lr * case.architecture.bands) as f64;
     let seen: Vec<f32> = seen
@@ -75,24 +73,19 @@ pub fn compare_lr_steps(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
         .collect();
     rows.add(kernel, "losses", FORWARD, &seen, &losses);
     rows.add(kernel, "gradient", GRADIENT, &tensors.network_gradient, &gradient);
-    rows.add(kernel, "parameters", GRADIENT, &gpu.network, &state.network);
-    let start = case.state().network;
-    let change = |x: &[f32]| x.iter().zip(&start).map(|(a, b)| a - b).collect::<Vec<_>>();
-    // As in `network_update`: a change is known to less of itself than the parameter is.
-    rows.add(
+    add_adam(
+        &mut rows,
         kernel,
-        "change of parameters",
-        1e-5,
-        &change(&gpu.network),
-        &change(&state.network),
-    );
-    rows.add(kernel, "first moment", GRADIENT, &gpu.network_m, &state.network_m);
-    rows.add(
-        kernel,
-        "second moment",
         GRADIENT,
-        &gpu.network_v,
-        &state.network_v,
+        [&gpu.network, &gpu.network_m, &gpu.network_v],
+        [&state.network, &state.network_m, &state.network_v],
     );
-    Ok(rows.rows)
+    add_change(
+        &mut rows,
+        kernel,
+        &case.state().network,
+        &gpu.network,
+        &state.network,
+    );
+    Ok(rows.done())
 }

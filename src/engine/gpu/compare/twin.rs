@@ -9,7 +9,7 @@ use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
 use crate::engine::cpu::network::forward;
 use crate::engine::cpu::network_update::{self, Adam};
 use crate::engine::cpu::psf_blur::{LrObservation, psf_blur};
-use crate::engine::gpu::cases::Case;
+use crate::engine::gpu::compare::cases::Case;
 use crate::engine::{Precision, Problem, StepPlan, TrainingSet, TrainingState};
 use crate::network::Branch;
 use crate::sensor::psf;
