@@ -4,12 +4,12 @@ use hsr_gpu::engine::Output;
 use hsr_gpu::engine::Problem;
 use hsr_gpu::engine::gpu::defines::{Shape, Target, keeps_tensors};
 use hsr_gpu::engine::gpu::preprocessor::Defines;
+use hsr_gpu::engine::gpu::recording::Texts;
 use hsr_gpu::engine::gpu::{
-    bicubic_update, consistency_residual, dct_denoise, degradation, degradation_sums, degradation_update,
-    guided_update, half_weights, hr_network, hr_window, lr_network, lr_steps, network_update, probes,
-    psf_blur, reconstruct,
+    bicubic_update, consistency_residual, dct_denoise, guided_update, probes, reconstruct,
 };
 use hsr_gpu::engine::refinement::RefinementGrid;
+use hsr_gpu::engine::step::Kernel;
 use naga::back::spv;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 
@@ -32,50 +32,22 @@ pub fn texts(problem: &Problem<f32>, windows: usize, target: Target) -> hsr_gpu:
         geometry: problem.geometry,
         centroid: [0.0; 2],
     };
-    let frozen = problem.frozen_encoder;
-    let mut all: Vec<Text> = vec![
-        (
-            "degradation",
-            degradation::FILE,
-            degradation::defines(problem, &shape),
-        ),
-        ("psf_blur", psf_blur::FILE, psf_blur::defines(problem, &shape)),
-        (
-            "lr_network",
-            lr_network::FILE,
-            lr_network::defines(problem, &layout, &shape, windows, target)?,
-        ),
-        (
-            "network_update",
-            network_update::FILE,
-            network_update::defines(&layout, &shape, a.members, frozen, target),
-        ),
-        (
-            "lr_steps",
-            lr_steps::FILE,
-            lr_steps::defines(problem, &layout, &shape, (windows, 256), target)?,
-        ),
-        ("half_weights", half_weights::FILE, half_weights::defines(&layout)),
-        (
-            "hr_network",
-            hr_network::FILE,
-            hr_network::defines(problem, &layout, &shape, target)?,
-        ),
-        (
-            "hr_window",
-            hr_window::FILE,
-            hr_window::defines(problem, &layout, &shape, target)?,
-        ),
-        (
-            "degradation_sums",
-            degradation_sums::FILE,
-            degradation_sums::defines(problem, &shape),
-        ),
-        (
-            "degradation_update",
-            degradation_update::FILE,
-            degradation_update::defines(problem, &shape),
-        ),
+    let texts = Texts {
+        problem,
+        layout: &layout,
+        shape: &shape,
+        windows,
+        pitch: 256,
+        target,
+    };
+    let mut all = Kernel::all()
+        .map(|kernel| {
+            texts
+                .of(kernel)
+                .map(|(file, defines)| (kernel.name(), file, defines))
+        })
+        .collect::<Result<Vec<Text>>>()?;
+    all.extend([
         (
             "consistency_residual",
             consistency_residual::FILE,
@@ -108,7 +80,7 @@ pub fn texts(problem: &Problem<f32>, windows: usize, target: Target) -> hsr_gpu:
         ),
         ("probe_multiply_add", probes::MULTIPLY_ADD, Defines::default()),
         ("probe_copy", probes::COPY, Defines::default()),
-    ];
+    ]);
     for (name, output) in [
         ("reconstruct_mean", Output::Mean),
         ("reconstruct_std", Output::Std),

@@ -10,7 +10,8 @@ use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::gpu::preprocessor::Defines;
 use hsr_gpu::engine::gpu::probes::{self, ProbeUniform};
 use hsr_gpu::engine::gpu::step::{StepUniform, TileUniform};
-use hsr_gpu::engine::gpu::{guided_update, hr_network, reconstruct};
+use hsr_gpu::engine::gpu::{guided_update, reconstruct};
+use hsr_gpu::engine::step::Kernel;
 use kernels_tests::texts::{spirv, texts, validated};
 use naga::back::{hlsl, msl};
 
@@ -154,7 +155,7 @@ fn host_and_shader_agree_on_the_uniforms() {
         response_scale, observation_scale, alpha_blur, alpha_response, alpha_observation, zero, index, run,
         first_group);
     assert_eq!(
-        layout(&module(hr_network::FILE), "Step"),
+        layout(&module(Kernel::HrNetwork.file()), "Step"),
         (step, size_of::<StepUniform>())
     );
     let tile = offsets!(TileUniform: key, step, pixels, first_pixel, first_member, members, share, zero);

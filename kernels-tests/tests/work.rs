@@ -298,7 +298,7 @@ fn counted(counter: &Counter, problem: &Problem<Counted>) -> Vec<(&'static str, 
     let (mut gradient, mut m, mut v) = (None, state.degradation_m.clone(), state.degradation_v.clone());
     let mut theta = state.degradation.clone();
     let did = counter.operations(|| {
-        let taken = degradation_update::gradient(&pass);
+        let taken = degradation_update::gradient(&pass, &sums);
         let adam = Adam::new(1e-3, 1);
         degradation_update::update(problem, adam, &taken.total, &mut theta, &mut m, &mut v);
         gradient = Some(taken);
@@ -308,8 +308,6 @@ fn counted(counter: &Counter, problem: &Problem<Counted>) -> Vec<(&'static str, 
         + bytes([&from_theta.srf])
         + 2 * bytes([&theta, &m, &v])
         + bytes([&gradient.losses, &gradient.terms, &gradient.total]);
-    // The twin takes the sums itself.
-    let did = did - summed;
     rows.push((
         "degradation_update",
         degradation_update::work(problem),

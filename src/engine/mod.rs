@@ -14,6 +14,7 @@ pub mod recovery;
 pub mod refinement;
 pub mod self_test;
 pub mod simd;
+pub mod step;
 pub mod work;
 pub mod workload;
 

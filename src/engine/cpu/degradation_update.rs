@@ -1,6 +1,6 @@
 //! Twin of `shaders/degradation_update.wgsl`: takes the sums over windows and LR pixels back to θ, Adam.
 
-use crate::engine::cpu::degradation_sums::{self, DegradationPass, DegradationSums, sums};
+use crate::engine::cpu::degradation_sums::{self, DegradationPass, DegradationSums};
 use crate::engine::cpu::network_update::Adam;
 use crate::engine::work::Work;
 use crate::engine::{Problem, degradation_parameters};
@@ -34,8 +34,8 @@ pub fn work<T: Real>(problem: &Problem<T>) -> Work {
     )
 }
 
-/// Sums over the batches and takes the gradients back to θ.
-pub fn gradient<T: Real>(pass: &DegradationPass<T>) -> DegradationGradient<T> {
+/// Takes the sums over the batches of `pass` back to θ.
+pub fn gradient<T: Real>(pass: &DegradationPass<T>, sums: &DegradationSums<T>) -> DegradationGradient<T> {
     let architecture = &pass.problem.architecture;
     let (bands, b) = (architecture.bands, architecture.msi_bands);
     let block = pass.problem.geometry.scale * pass.problem.geometry.scale;
@@ -52,7 +52,7 @@ pub fn gradient<T: Real>(pass: &DegradationPass<T>) -> DegradationGradient<T> {
         mut losses,
         to_psf,
         to_srf: [second, third],
-    } = sums(pass);
+    } = sums.clone();
     let mut to_srf = [vec![], second, third];
 
     let size = pass.theta.len();

@@ -22,9 +22,12 @@ pub mod psf_blur;
 pub mod reconstruct;
 mod trainer;
 
+pub(crate) use trainer::CpuTrainer;
+
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
+use crate::engine::step::LrPass;
 use crate::engine::{Engine, Output, Precision, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -53,7 +56,13 @@ impl<T: Real> Engine<T> for CpuEngine {
         data: &TrainingSet<T>,
         state: TrainingState<T>,
     ) -> Result<Box<dyn Trainer<T> + 'a>> {
-        Ok(Box::new(trainer::CpuTrainer::new(problem, data, state)))
+        Ok(Box::new(CpuTrainer::new(
+            problem,
+            data,
+            state,
+            Precision::F32,
+            LrPass::Spread,
+        )))
     }
 
     fn reconstruct(

@@ -1,16 +1,19 @@
-//! A training run on the CPU: the twins in the order of the recorded step.
+//! A training run on the CPU: the twins in the order of a step.
 
 use std::sync::Arc;
 
 use crate::engine::cpu::degradation::{Degradation, degradation};
-use crate::engine::cpu::degradation_sums::DegradationPass;
+use crate::engine::cpu::degradation_sums::{DegradationPass, DegradationSums, sums};
 use crate::engine::cpu::degradation_update::{self, DegradationGradient};
+use crate::engine::cpu::half_weights::half_weights;
 use crate::engine::cpu::hr_network::{HrPass, HrWindow, hr_network};
 use crate::engine::cpu::hr_window::hr_window;
 use crate::engine::cpu::lr_network::{LrPass, LrPixel, lr_network};
+use crate::engine::cpu::lr_steps::lr_steps;
 use crate::engine::cpu::network::forward;
 use crate::engine::cpu::network_update::{self, Adam};
 use crate::engine::cpu::psf_blur::{LrObservation, psf_blur};
+use crate::engine::step::{self, Kernel, StepParts, step_kernels};
 use crate::engine::{
     Precision, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState, check_length,
 };
@@ -19,32 +22,55 @@ use crate::network::{Branch, Layout};
 use crate::real::Real;
 use crate::sensor::psf;
 
-pub(super) struct CpuTrainer<T> {
+/// A training run, and what the kernels of its last step left: what the comparisons lay beside other engines.
+pub struct CpuTrainer<T> {
     problem: Problem<T>,
     layout: Layout,
     data: TrainingSet<T>,
-    state: TrainingState<T>,
-    degradation: Degradation<T>,
+    precision: Precision,
+    lr_pass: step::LrPass,
+    /// Parameters and moments.
+    pub(crate) state: TrainingState<T>,
+    /// PSF and SRF.
+    pub(crate) degradation: Degradation<T>,
     /// Whether `degradation` and `observations` belong to the current θ.
     observed: bool,
     lr_batch: Arc<[u32]>,
-    observations: Vec<LrObservation<T>>,
-    lr_pixels: Vec<LrPixel<T>>,
-    hr_windows: Vec<HrWindow<T>>,
-    network_gradient: Vec<T>,
-    degradation_gradient: Option<DegradationGradient<T>>,
+    /// A row an LR pixel.
+    pub(crate) observations: Vec<LrObservation<T>>,
+    /// Members × LR pixels.
+    pub(crate) lr_pixels: Vec<LrPixel<T>>,
+    /// The member's weights in 16 bits, where that is the precision.
+    pub(crate) half_weights: Vec<half::f16>,
+    /// A row a window.
+    pub(crate) hr_windows: Vec<HrWindow<T>>,
+    /// Gradient of φ.
+    pub(crate) network_gradient: Vec<T>,
+    /// Sums over the batches; there is one behind an update of θ.
+    pub(crate) sums: Option<DegradationSums<T>>,
+    /// Gradient of θ, likewise.
+    pub(crate) degradation_gradient: Option<DegradationGradient<T>>,
     abundance: Option<Vec<T>>,
     noise: (Vec<T>, Vec<T>),
     losses: Vec<StepLosses>,
 }
 
 impl<T: Real> CpuTrainer<T> {
-    pub(super) fn new(problem: &Problem<T>, data: &TrainingSet<T>, state: TrainingState<T>) -> Self {
+    /// A run with the HR pass in `precision` and the LR pass as one kernel or two.
+    pub(crate) fn new(
+        problem: &Problem<T>,
+        data: &TrainingSet<T>,
+        state: TrainingState<T>,
+        precision: Precision,
+        lr_pass: step::LrPass,
+    ) -> Self {
         let architecture = &problem.architecture;
         let (bands, b) = (architecture.bands, architecture.msi_bands);
         let area = problem.geometry.kernel * problem.geometry.kernel;
         let mut trainer = CpuTrainer {
             layout: architecture.layout(),
+            precision,
+            lr_pass,
             degradation: Degradation {
                 bank: vec![T::zero(); (1 + psf::PARAMETERS) * area],
                 srf: vec![T::zero(); bands * b],
@@ -53,8 +79,10 @@ impl<T: Real> CpuTrainer<T> {
             lr_batch: Arc::from([]),
             observations: Vec::new(),
             lr_pixels: Vec::new(),
+            half_weights: Vec::new(),
             hr_windows: Vec::new(),
             network_gradient: vec![T::zero(); state.network.len()],
+            sums: None,
             degradation_gradient: None,
             abundance: None,
             noise: (Vec::new(), Vec::new()),
@@ -71,8 +99,15 @@ impl<T: Real> CpuTrainer<T> {
 
     /// Abundances of all windows' LR pixels, members × windows × P.
     fn abundances(&mut self) -> Vec<T> {
-        let all: Vec<u32> = (0..self.data.windows as u32).collect();
-        self.observe(&Arc::from(all));
+        let all = StepPlan {
+            step: 0,
+            lr_batch: (0..self.data.windows as u32).collect(),
+            hr_batch: Arc::from([]),
+            member: 0,
+            network_rate: None,
+            degradation_rate: None,
+        };
+        self.play(&all, None);
         let (p, size) = (self.layout.abundances, self.layout.parameters);
         let mut abundances = Vec::with_capacity(self.problem.architecture.members * self.data.windows * p);
         let mut row = vec![T::zero(); self.layout.activations];
@@ -85,43 +120,29 @@ impl<T: Real> CpuTrainer<T> {
         abundances
     }
 
-    /// Brings PSF, SRF and (Y∗C)↓ of `batch` up to date.
-    fn observe(&mut self, batch: &Arc<[u32]>) {
-        if self.observed && *batch == self.lr_batch {
-            return;
-        }
-        degradation(&self.problem, &self.state.degradation, &mut self.degradation);
-        self.lr_batch = batch.clone();
-        self.observations.resize(
-            batch.len(),
-            LrObservation::zero(self.problem.architecture.msi_bands),
-        );
-        psf_blur(
-            &self.problem,
-            &self.data,
-            &self.degradation,
-            batch,
-            &mut self.observations,
-        );
-        self.observed = true;
-    }
-}
-
-impl<T: Real> Trainer<T> for CpuTrainer<T> {
-    fn step(&mut self, plan: &StepPlan) -> Result<()> {
-        self.observe(&plan.lr_batch);
-        let architecture = &self.problem.architecture;
-        let (bands, b, members) = (architecture.bands, architecture.msi_bands, architecture.members);
-        let mut losses = StepLosses {
-            step: plan.step,
-            degradation: None,
-            network: Vec::new(),
+    /// Runs the kernels that `plan` needs, with this LR pass or none.
+    fn play(&mut self, plan: &StepPlan, lr: Option<step::LrPass>) {
+        let stale = !self.observed || plan.lr_batch != self.lr_batch;
+        let parts = StepParts {
+            degradation: stale,
+            observations: stale,
+            lr,
+            theta: plan.degradation_rate.is_some(),
+            half: self.precision == Precision::F16,
         };
+        self.lr_batch = plan.lr_batch.clone();
+        self.observed = plan.degradation_rate.is_none();
+        for kernel in step_kernels(parts) {
+            self.run(kernel, plan);
+        }
+    }
 
+    /// Runs one kernel of a step.
+    fn run(&mut self, kernel: Kernel, plan: &StepPlan) {
+        let (architecture, size) = (&self.problem.architecture, self.layout.parameters);
+        let (bands, b, members) = (architecture.bands, architecture.msi_bands, architecture.members);
         let n = plan.lr_batch.len();
-        self.lr_pixels
-            .resize(members * n, LrPixel::zero(&self.layout, bands));
-        let pass = LrPass {
+        let lr_pass = LrPass {
             problem: &self.problem,
             layout: &self.layout,
             data: &self.data,
@@ -133,70 +154,111 @@ impl<T: Real> Trainer<T> for CpuTrainer<T> {
             noise: &self.noise.1,
             step: plan.step,
         };
-        lr_network(&pass, &mut self.lr_pixels);
-        for pixels in self.lr_pixels.chunks_exact(n) {
-            let sum: T = pixels.iter().map(|p| p.loss).sum();
-            losses.network.push(sum.f64() / (n * bands) as f64);
+        let theta_pass = DegradationPass {
+            problem: &self.problem,
+            data: &self.data,
+            theta: &self.state.degradation,
+            degradation: &self.degradation,
+            lr_batch: &plan.lr_batch,
+            observations: &self.observations,
+            windows: &self.hr_windows,
+        };
+        let member = &self.state.network[plan.member as usize * size..][..size];
+        match kernel {
+            Kernel::Degradation => {
+                degradation(&self.problem, &self.state.degradation, &mut self.degradation);
+            }
+            Kernel::PsfBlur => {
+                self.observations.resize(n, LrObservation::zero(b));
+                let (made, out) = (&self.degradation, &mut self.observations);
+                psf_blur(&self.problem, &self.data, made, &plan.lr_batch, out);
+            }
+            Kernel::LrNetwork => {
+                self.lr_pixels
+                    .resize(members * n, LrPixel::zero(&self.layout, bands));
+                lr_network(&lr_pass, &mut self.lr_pixels);
+                let members = self.lr_pixels.chunks_exact(n);
+                let sums = members.map(|p| p.iter().map(|p| p.loss).sum()).collect();
+                self.push_losses(plan, sums);
+            }
+            Kernel::HalfWeights => self.half_weights = half_weights(&self.layout, member),
+            Kernel::HrNetwork => {
+                let side = self.problem.geometry.window();
+                let pass = HrPass {
+                    problem: &self.problem,
+                    layout: &self.layout,
+                    data: &self.data,
+                    parameters: member,
+                    linear: &self.state.linear,
+                    degradation: &self.degradation,
+                    batch: &plan.hr_batch,
+                    noise: &self.noise.0,
+                    step: plan.step,
+                    precision: self.precision,
+                };
+                self.hr_windows
+                    .resize(plan.hr_batch.len(), HrWindow::zero(bands, b, side));
+                hr_network(&pass, &mut self.hr_windows);
+            }
+            Kernel::HrWindow => hr_window(&self.data, &plan.hr_batch, &mut self.hr_windows),
+            Kernel::NetworkUpdate => {
+                network_update::gradient(&lr_pass, &self.lr_pixels, &mut self.network_gradient);
+                if let Some(rate) = plan.network_rate {
+                    self.state.network_updates += 1;
+                    network_update::update(
+                        self.abundance.as_ref().map(|_| self.layout.decoders),
+                        size,
+                        Adam::new(rate, self.state.network_updates),
+                        &self.network_gradient,
+                        &mut self.state.network,
+                        &mut self.state.network_m,
+                        &mut self.state.network_v,
+                    );
+                }
+            }
+            Kernel::LrSteps => {
+                let mut state = self.state.clone();
+                let (sums, gradient) = lr_steps(&lr_pass, std::slice::from_ref(plan), &mut state);
+                (self.state, self.network_gradient) = (state, gradient);
+                self.push_losses(plan, sums);
+            }
+            Kernel::DegradationSums => self.sums = Some(sums(&theta_pass)),
+            Kernel::DegradationUpdate => {
+                let (Some(sums), Some(rate)) = (&self.sums, plan.degradation_rate) else {
+                    return;
+                };
+                let gradient = degradation_update::gradient(&theta_pass, sums);
+                if let Some(losses) = self.losses.last_mut() {
+                    losses.degradation = Some(gradient.losses.map(Real::f64));
+                }
+                self.state.degradation_updates += 1;
+                degradation_update::update(
+                    &self.problem,
+                    Adam::new(rate, self.state.degradation_updates),
+                    &gradient.total,
+                    &mut self.state.degradation,
+                    &mut self.state.degradation_m,
+                    &mut self.state.degradation_v,
+                );
+                self.degradation_gradient = Some(gradient);
+            }
         }
-        network_update::gradient(&pass, &self.lr_pixels, &mut self.network_gradient);
+    }
 
-        // Both updates start from the same φ and θ: the HR pass comes before Adam.
-        if plan.degradation_rate.is_some() {
-            let side = self.problem.geometry.window();
-            self.hr_windows
-                .resize(plan.hr_batch.len(), HrWindow::zero(bands, b, side));
-            let size = self.layout.parameters;
-            let pass = HrPass {
-                problem: &self.problem,
-                layout: &self.layout,
-                data: &self.data,
-                parameters: &self.state.network[plan.member as usize * size..][..size],
-                linear: &self.state.linear,
-                degradation: &self.degradation,
-                batch: &plan.hr_batch,
-                noise: &self.noise.0,
-                step: plan.step,
-                precision: Precision::F32,
-            };
-            hr_network(&pass, &mut self.hr_windows);
-            hr_window(&self.data, &plan.hr_batch, &mut self.hr_windows);
-        }
-        if let Some(rate) = plan.network_rate {
-            self.state.network_updates += 1;
-            network_update::update(
-                self.abundance.as_ref().map(|_| self.layout.decoders),
-                self.layout.parameters,
-                Adam::new(rate, self.state.network_updates),
-                &self.network_gradient,
-                &mut self.state.network,
-                &mut self.state.network_m,
-                &mut self.state.network_v,
-            );
-        }
-        if let Some(rate) = plan.degradation_rate {
-            let gradient = degradation_update::gradient(&DegradationPass {
-                problem: &self.problem,
-                data: &self.data,
-                theta: &self.state.degradation,
-                degradation: &self.degradation,
-                lr_batch: &plan.lr_batch,
-                observations: &self.observations,
-                windows: &self.hr_windows,
-            });
-            losses.degradation = Some(gradient.losses.map(Real::f64));
-            self.state.degradation_updates += 1;
-            degradation_update::update(
-                &self.problem,
-                Adam::new(rate, self.state.degradation_updates),
-                &gradient.total,
-                &mut self.state.degradation,
-                &mut self.state.degradation_m,
-                &mut self.state.degradation_v,
-            );
-            self.degradation_gradient = Some(gradient);
-            self.observed = false;
-        }
-        self.losses.push(losses);
+    /// Notes a step's losses of φ: Σ|X̂_ds − X| of every member.
+    fn push_losses(&mut self, plan: &StepPlan, sums: Vec<T>) {
+        let count = (plan.lr_batch.len() * self.problem.architecture.bands) as f64;
+        self.losses.push(StepLosses {
+            step: plan.step,
+            degradation: None,
+            network: sums.into_iter().map(|sum| sum.f64() / count).collect(),
+        });
+    }
+}
+
+impl<T: Real> Trainer<T> for CpuTrainer<T> {
+    fn step(&mut self, plan: &StepPlan) -> Result<()> {
+        self.play(plan, Some(self.lr_pass));
         Ok(())
     }
 

@@ -4,9 +4,6 @@ use crate::engine::Problem;
 use crate::engine::gpu::defines::Shape;
 use crate::engine::gpu::preprocessor::Defines;
 
-/// The shader.
-pub const FILE: &str = "degradation.wgsl";
-
 /// What its text depends on. A fixed PSF or SRF is uploaded once and left alone.
 pub fn defines(problem: &Problem<f32>, shape: &Shape) -> Defines {
     let mut d = shape.defines(problem.geometry);

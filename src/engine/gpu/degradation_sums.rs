@@ -7,9 +7,6 @@ use crate::engine::gpu::defines::Shape;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::sensor::psf;
 
-/// The shader.
-pub const FILE: &str = "degradation_sums.wgsl";
-
 /// Sums a workgroup; its other invocations share the batch.
 const SUMS: usize = 8;
 

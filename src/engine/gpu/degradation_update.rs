@@ -7,9 +7,6 @@ use crate::engine::gpu::degradation_sums;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::sensor::psf;
 
-/// The shader.
-pub const FILE: &str = "degradation_update.wgsl";
-
 /// What its text depends on.
 pub fn defines(problem: &Problem<f32>, shape: &Shape) -> Defines {
     let mut d = shape.defines(problem.geometry);

@@ -5,9 +5,6 @@ use crate::engine::gpu::preprocessor::Defines;
 use crate::error::{Error, Result};
 use crate::network::{Branch, Layout};
 
-/// The shader.
-pub const FILE: &str = "half_weights.wgsl";
-
 /// Invocations of a workgroup of `shared/half_network.wgsl`: one subgroup where cooperative matrices are used.
 pub const SUBGROUP: usize = 32;
 

@@ -11,9 +11,6 @@ use crate::network::Layout;
 use crate::random::Purpose;
 use crate::sensor::psf;
 
-/// The shader.
-pub const FILE: &str = "hr_network.wgsl";
-
 /// How a window's sample is cut up.
 #[derive(Debug, PartialEq, Eq)]
 struct Tiling {

@@ -8,9 +8,6 @@ use crate::engine::gpu::preprocessor::Defines;
 use crate::error::Result;
 use crate::network::Layout;
 
-/// The shader.
-pub const FILE: &str = "hr_window.wgsl";
-
 /// What its text depends on.
 ///
 /// # Errors

@@ -7,9 +7,6 @@ use crate::error::Result;
 use crate::network::Layout;
 use crate::random::Purpose;
 
-/// The shader.
-pub const FILE: &str = "lr_network.wgsl";
-
 /// Invocations a workgroup.
 const WORKGROUP: usize = 64;
 /// LR pixels a workgroup at most: few, so that a small batch reaches many of a card's multiprocessors, and as many as

@@ -13,9 +13,6 @@ use crate::engine::{Noise, Problem};
 use crate::error::Result;
 use crate::network::{Branch, Layout};
 
-/// The shader.
-pub const FILE: &str = "lr_steps.wgsl";
-
 /// LR pixels that an invocation takes at a time on a GPU: a load of weights then serves both. Its workgroup has
 /// `SHARE` invocations over that.
 pub(super) const TILE: usize = 2;

@@ -38,7 +38,7 @@ pub mod preprocessor;
 pub mod probes;
 pub mod psf_blur;
 pub mod reconstruct;
-mod recording;
+pub mod recording;
 pub mod refinement;
 pub mod shaders;
 pub mod step;

@@ -5,9 +5,6 @@ use crate::engine::gpu::defines::{Shape, Target};
 use crate::engine::gpu::preprocessor::Defines;
 use crate::network::Layout;
 
-/// The shader.
-pub const FILE: &str = "network_update.wgsl";
-
 /// Blocks of parameters a workgroup; its other invocations share the batch.
 const TOGETHER: usize = 4;
 

@@ -5,9 +5,6 @@ use crate::engine::gpu::defines::Shape;
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
 
-/// The shader.
-pub const FILE: &str = "psf_blur.wgsl";
-
 /// What its text depends on.
 pub fn defines(problem: &Problem<f32>, shape: &Shape) -> Defines {
     let mut d = shape.defines(problem.geometry);

@@ -16,6 +16,7 @@ use crate::engine::gpu::{
     degradation, degradation_sums, degradation_update, hr_network, hr_window, lr_network, lr_steps,
     network_update, psf_blur,
 };
+use crate::engine::step::Kernel;
 use crate::engine::{Noise, Precision, Problem, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Layout;
@@ -34,57 +35,31 @@ pub(super) struct Recorded {
     pub(super) stepped: bool,
 }
 
-/// The kernels of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kernel {
-    Degradation,
-    PsfBlur,
-    LrNetwork,
-    NetworkUpdate,
-    LrSteps,
-    HalfWeights,
-    HrNetwork,
-    HrWindow,
-    DegradationSums,
-    DegradationUpdate,
-}
-
-impl Kernel {
-    /// Its shader.
-    pub(super) fn file(self) -> &'static str {
-        match self {
-            Kernel::Degradation => degradation::FILE,
-            Kernel::PsfBlur => psf_blur::FILE,
-            Kernel::LrNetwork => lr_network::FILE,
-            Kernel::NetworkUpdate => network_update::FILE,
-            Kernel::LrSteps => lr_steps::FILE,
-            Kernel::HalfWeights => super::half_weights::FILE,
-            Kernel::HrNetwork => hr_network::FILE,
-            Kernel::HrWindow => hr_window::FILE,
-            Kernel::DegradationSums => degradation_sums::FILE,
-            Kernel::DegradationUpdate => degradation_update::FILE,
-        }
-    }
-}
-
 /// Those of a step that are compiled; each is with the first step that needs it.
-pub(super) type Recording = [Option<Recorded>; 10];
+pub(super) type Recording = [Option<Recorded>; Kernel::COUNT];
 
 /// What the kernels' texts depend on.
-pub(super) struct Texts<'a> {
-    pub(super) problem: &'a Problem<f32>,
-    pub(super) layout: &'a Layout,
-    pub(super) shape: &'a Shape,
+pub struct Texts<'a> {
+    /// The run.
+    pub problem: &'a Problem<f32>,
+    /// Its network's parameters and activations.
+    pub layout: &'a Layout,
+    /// Its sizes on the device.
+    pub shape: &'a Shape,
     /// Windows of the training set.
-    pub(super) windows: usize,
+    pub windows: usize,
     /// Distance of two uniforms in bytes.
-    pub(super) pitch: usize,
-    pub(super) target: Target,
+    pub pitch: usize,
+    /// The adapter.
+    pub target: Target,
 }
 
 impl Texts<'_> {
     /// File and defines of a kernel.
-    pub(super) fn of(&self, kernel: Kernel) -> Result<(&'static str, Defines)> {
+    ///
+    /// # Errors
+    /// Where a layer or a window is larger than the adapter can hold.
+    pub fn of(&self, kernel: Kernel) -> Result<(&'static str, Defines)> {
         let (problem, layout, shape, target) = (self.problem, self.layout, self.shape, self.target);
         let defines = match kernel {
             Kernel::Degradation => degradation::defines(problem, shape),
@@ -263,7 +238,7 @@ pub(super) fn record(
         .par_iter()
         .map(|(file, defines)| {
             let pipeline = engine.pipelines.get(context, file, defines)?;
-            let noise = if *file == hr_network::FILE {
+            let noise = if *file == Kernel::HrNetwork.file() {
                 &b.hr_noise
             } else {
                 &b.lr_noise
@@ -297,7 +272,7 @@ pub(super) fn record(
             Ok(Recorded {
                 pipeline,
                 group,
-                stepped: *file != degradation::FILE,
+                stepped: *file != Kernel::Degradation.file(),
             })
         })
         .collect()

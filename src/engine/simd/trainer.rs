@@ -22,6 +22,7 @@ use crate::engine::cpu::degradation_update::DegradationGradient;
 use crate::engine::cpu::network_update::Adam;
 use crate::engine::cpu::{self, degradation::Degradation};
 use crate::engine::profile::Recorder;
+use crate::engine::step::{Kernel, LrPass, StepParts, step_kernels};
 use crate::engine::work::Work;
 use crate::engine::{
     Noise, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState, check_length,
@@ -204,12 +205,34 @@ impl SimdTrainer {
         let mut queue = std::mem::take(&mut self.queue);
         let mut rest = &queue[..];
         while let Some(first) = rest.first() {
-            self.observe(&first.lr_batch);
             let alike = |p: &&StepPlan| p.degradation_rate.is_none() && same(&p.lr_batch, &first.lr_batch);
             let run = rest.iter().take_while(alike).count().max(1);
             let (plans, after) = rest.split_at(run);
-            // Both updates start from the same φ and θ: the HR pass comes before Adam.
-            if first.degradation_rate.is_some() {
+            let parts = StepParts {
+                degradation: !self.theta.fresh,
+                observations: !(self.theta.fresh
+                    && self.pack.valid
+                    && same(&first.lr_batch, &self.pack.batch)),
+                lr: Some(LrPass::Merged),
+                theta: first.degradation_rate.is_some(),
+                half: false,
+            };
+            for kernel in step_kernels(parts) {
+                self.run(kernel, plans);
+            }
+            rest = after;
+        }
+        queue.clear();
+        self.queue = queue;
+    }
+
+    /// Runs one kernel of `plans`, which share batch and θ; only the first of them may update θ.
+    fn run(&mut self, kernel: Kernel, plans: &[StepPlan]) {
+        let Some(first) = plans.first() else { return };
+        match kernel {
+            Kernel::Degradation => self.refresh(),
+            Kernel::PsfBlur => self.observe(&first.lr_batch),
+            Kernel::HrNetwork => {
                 let mut slots = std::mem::take(&mut self.hr_slots);
                 let begin = self.recorder.begin();
                 self.hr_pass(first, self.current, &mut slots, None);
@@ -220,21 +243,23 @@ impl SimdTrainer {
                 });
                 self.hr_slots = slots;
             }
-            let from = self.losses.len();
-            let begin = self.recorder.begin();
-            self.lr_steps(plans);
-            self.recorder
-                .end(begin, "lr_network + network_update", run as u64, || {
-                    self.lr_work(first.lr_batch.len(), run)
-                });
-            if let Some(rate) = first.degradation_rate {
-                let losses = self.update_degradation(first, rate);
-                self.losses[from].degradation = Some(losses);
+            Kernel::LrSteps => {
+                let begin = self.recorder.begin();
+                self.lr_steps(plans);
+                let (pixels, steps) = (first.lr_batch.len(), plans.len());
+                self.recorder
+                    .end(begin, "lr_network + network_update", steps as u64, || {
+                        self.lr_work(pixels, steps)
+                    });
             }
-            rest = after;
+            Kernel::DegradationUpdate => self.update_degradation(first),
+            // Their work is part of the passes above; the LR pass is asked for in one, the HR pass in single precision.
+            Kernel::HrWindow
+            | Kernel::DegradationSums
+            | Kernel::LrNetwork
+            | Kernel::NetworkUpdate
+            | Kernel::HalfWeights => {}
         }
-        queue.clear();
-        self.queue = queue;
     }
 
     /// Work of the LR pass and the update of φ over `steps` steps of `pixels` LR pixels.

@@ -1,14 +1,13 @@
 //! `lr_steps` against its twin: several steps of a case in one dispatch.
 
-use crate::engine::cpu::lr_network::LrPass;
-use crate::engine::cpu::lr_steps::lr_steps;
+use crate::engine::cpu::CpuTrainer;
 use crate::engine::gpu::compare::cases::Case;
 use crate::engine::gpu::compare::rows::{FORWARD, GRADIENT, Row, Rows};
 use crate::engine::gpu::compare::step::{add_adam, add_change};
-use crate::engine::gpu::compare::twin::{Observed, observed};
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::trainer::GpuTrainer;
-use crate::engine::{Noise, StepPlan, Trainer};
+use crate::engine::step::LrPass;
+use crate::engine::{Noise, Precision, StepLosses, StepPlan, Trainer};
 use crate::error::Result;
 
 /// Runs three steps of the case, the second without an update, in one dispatch and through the twin.
@@ -25,40 +24,24 @@ pub fn compare_lr_steps(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
             ..first.clone()
         })
         .collect();
-    let (problem, data, mut state) = (case.problem(), case.data(), case.state());
-    let (hr_noise, lr_noise) = case.noise();
-    let Observed {
-        observations,
-        abundance,
-        ..
-    } = observed(&problem, &data, &state, &first.lr_batch);
-    let pass = LrPass {
-        problem: &problem,
-        layout: &problem.architecture.layout(),
-        data: &data,
-        network: &[],
-        linear: &state.linear.clone(),
-        batch: &first.lr_batch,
-        observations: &observations,
-        abundance: abundance.as_deref(),
-        noise: &lr_noise,
-        step: 0,
-    };
-    let (losses, gradient) = lr_steps(&pass, &plans, &mut state);
-
+    let (problem, data) = (case.problem(), case.data());
     let mut trainer = GpuTrainer::new(engine, &problem, &data, case.state())?;
     if !trainer.can_persist() {
         // Nor does a run on this adapter.
         return Ok(Vec::new());
     }
     trainer.set_persistent(true)?;
+    let mut twin = CpuTrainer::new(&problem, &data, case.state(), Precision::F32, LrPass::Merged);
     if case.noise == Noise::Given {
+        let (hr_noise, lr_noise) = case.noise();
+        twin.give_noise(&hr_noise, &lr_noise)?;
         trainer.give_noise(&hr_noise, &lr_noise)?;
     }
     // The first step of a device that was not measured is submitted alone; these are to be one dispatch.
     engine.pace.assume(1e12);
     for plan in &plans {
         trainer.step(plan)?;
+        twin.step(plan)?;
     }
     let seen = trainer.losses()?;
     let tensors = trainer.tensors()?;
@@ -66,13 +49,19 @@ pub fn compare_lr_steps(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
 
     let mut rows = Rows::of(case.name);
     let kernel = "lr_steps";
-    let n = (case.lr * case.architecture.bands) as f64;
-    let seen: Vec<f32> = seen
-        .iter()
-        .flat_map(|l| l.network.iter().map(|&x| (x * n) as f32))
-        .collect();
-    rows.add(kernel, "losses", FORWARD, &seen, &losses);
-    rows.add(kernel, "gradient", GRADIENT, &tensors.network_gradient, &gradient);
+    let numbers = |all: Vec<StepLosses>| -> Vec<f32> {
+        let each = |l: StepLosses| l.network.into_iter().map(|x| x as f32);
+        all.into_iter().flat_map(each).collect()
+    };
+    rows.add(
+        kernel,
+        "losses",
+        FORWARD,
+        &numbers(seen),
+        &numbers(twin.losses()?),
+    );
+    let (gradient, state) = (&twin.network_gradient, &twin.state);
+    rows.add(kernel, "gradient", GRADIENT, &tensors.network_gradient, gradient);
     add_adam(
         &mut rows,
         kernel,

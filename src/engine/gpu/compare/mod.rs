@@ -9,7 +9,6 @@ mod lr_steps;
 mod refinement;
 mod rows;
 mod step;
-mod twin;
 
 use ndarray::{Array3, ArrayView3};
 

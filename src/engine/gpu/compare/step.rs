@@ -1,13 +1,13 @@
 //! One step of a case on the GPU and through the twins: what every kernel leaves, laid side by side.
 
-use crate::engine::cpu::half_weights::half_weights;
+use crate::engine::cpu::CpuTrainer;
 use crate::engine::gpu::compare::cases::Case;
 use crate::engine::gpu::compare::rows::{FORWARD, GRADIENT, Row, Rows, limits};
-use crate::engine::gpu::compare::twin::{Twin, twin_step};
 use crate::engine::gpu::defines::Shape;
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::trainer::{GpuTrainer, Records};
-use crate::engine::{Noise, Precision, StepLosses, StepPlan, StepTensors, Trainer, TrainingState};
+use crate::engine::step::{Kernel, LrPass, StepParts, step_kernels};
+use crate::engine::{Noise, Precision, StepLosses, StepTensors, Trainer, TrainingState};
 use crate::error::Result;
 use crate::network::{Branch, Layout};
 use crate::sensor::psf;
@@ -20,18 +20,21 @@ pub(super) const CHANGE: f64 = 1e-5;
 /// # Errors
 /// [`crate::Error::Failed`] where the device fails.
 pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
-    let plan = case.plan(1);
-    let twin = twin_step(case, &plan, engine.precision());
-    let mut trainer = GpuTrainer::new(engine, &case.problem(), &case.data(), case.state())?;
+    let (plan, precision) = (case.plan(1), engine.precision());
+    let (problem, data) = (case.problem(), case.data());
+    let mut twin = CpuTrainer::new(&problem, &data, case.state(), precision, LrPass::Spread);
+    let mut trainer = GpuTrainer::new(engine, &problem, &data, case.state())?;
     if case.noise == Noise::Given {
         let (hr, lr) = case.noise();
+        twin.give_noise(&hr, &lr)?;
         trainer.give_noise(&hr, &lr)?;
     }
     trainer.set_persistent(false)?;
     trainer.step(&plan)?;
+    twin.step(&plan)?;
     let step = Step {
         case,
-        precision: engine.precision(),
+        precision,
         layout: case.architecture.layout(),
         shape: trainer.shape(),
         tensors: trainer.tensors()?,
@@ -39,19 +42,17 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
         state: trainer.state()?,
         losses: trainer.losses()?,
         twin,
-        plan,
+    };
+    let parts = StepParts {
+        degradation: true,
+        observations: true,
+        lr: Some(LrPass::Spread),
+        theta: plan.degradation_rate.is_some(),
+        half: precision == Precision::F16,
     };
     let mut rows = Rows::of(case.name);
-    step.degradation(&mut rows);
-    step.psf_blur(&mut rows);
-    step.lr_network(&mut rows);
-    step.network_update(&mut rows);
-    if step.plan.degradation_rate.is_some() {
-        step.half_weights(&mut rows);
-        step.hr_network(&mut rows);
-        step.hr_window(&mut rows);
-        step.degradation_sums(&mut rows);
-        step.degradation_update(&mut rows);
+    for kernel in step_kernels(parts) {
+        step.compare(kernel, &mut rows);
     }
     Ok(rows.done())
 }
@@ -59,7 +60,6 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
 /// A step as both left it.
 struct Step<'a> {
     case: &'a Case,
-    plan: StepPlan,
     precision: Precision,
     layout: Layout,
     shape: Shape,
@@ -67,7 +67,7 @@ struct Step<'a> {
     records: Records,
     state: TrainingState<f32>,
     losses: Vec<StepLosses>,
-    twin: Twin,
+    twin: CpuTrainer<f32>,
 }
 
 fn gathered<R: AsRef<[f32]>>(items: impl IntoIterator<Item = R>) -> Vec<f32> {
@@ -107,6 +107,23 @@ pub(super) fn add_change(rows: &mut Rows, kernel: &'static str, start: &[f32], g
 }
 
 impl Step<'_> {
+    /// Compares what one kernel left.
+    fn compare(&self, kernel: Kernel, rows: &mut Rows) {
+        match kernel {
+            Kernel::Degradation => self.degradation(rows),
+            Kernel::PsfBlur => self.psf_blur(rows),
+            Kernel::LrNetwork => self.lr_network(rows),
+            Kernel::HalfWeights => self.half_weights(rows),
+            Kernel::HrNetwork => self.hr_network(rows),
+            Kernel::HrWindow => self.hr_window(rows),
+            Kernel::NetworkUpdate => self.network_update(rows),
+            // Has a comparison of its own, over several steps.
+            Kernel::LrSteps => {}
+            Kernel::DegradationSums => self.degradation_sums(rows),
+            Kernel::DegradationUpdate => self.degradation_update(rows),
+        }
+    }
+
     fn degradation(&self, rows: &mut Rows) {
         let twin = &self.twin.degradation;
         rows.add(
@@ -148,7 +165,7 @@ impl Step<'_> {
         };
         let abundance = |row: &[f32]| row[layout.abundance..][..layout.abundances].to_vec();
         let gpu = || self.records.pixels.chunks_exact(4 * shape.pixel_record);
-        let twin = &self.twin.pixels;
+        let twin = &self.twin.lr_pixels;
         let mut add = |tensor, limit, gpu: Vec<f32>, twin: Vec<f32>| {
             rows.add("lr_network", tensor, limit, &gpu, &twin);
         };
@@ -197,7 +214,7 @@ impl Step<'_> {
         );
         add_change(rows, kernel, &case.state().network, &gpu.network, &twin.network);
         let n = case.lr * case.architecture.bands;
-        let members = self.twin.pixels.chunks_exact(case.lr);
+        let members = self.twin.lr_pixels.chunks_exact(case.lr);
         let expected: Vec<f32> = members
             .map(|p| p.iter().map(|p| p.loss).sum::<f32>() / n as f32)
             .collect();
@@ -211,19 +228,13 @@ impl Step<'_> {
     }
 
     fn half_weights(&self, rows: &mut Rows) {
-        if self.precision != Precision::F16 {
-            return;
-        }
-        let member = self.plan.member as usize * self.layout.parameters;
-        let start = self.case.state();
-        let expected = half_weights(&self.layout, &start.network[member..][..self.layout.parameters]);
         let singles = |x: &[half::f16]| x.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
         rows.add(
             "half_weights",
             "weights",
             limits(self.precision).0,
             &singles(&self.records.weights),
-            &singles(&expected),
+            &singles(&self.twin.half_weights),
         );
     }
 
@@ -241,7 +252,7 @@ impl Step<'_> {
     fn hr_network(&self, rows: &mut Rows) {
         let (kernel, (forward, backward)) = ("hr_network", limits(self.precision));
         let (bands, b, floats) = (self.shape.bands, self.shape.msi, 4 * self.shape.band_quads);
-        let twin = &self.twin.windows;
+        let twin = &self.twin.hr_windows;
         rows.add(
             kernel,
             "(Z*C)",
@@ -266,7 +277,7 @@ impl Step<'_> {
 
     fn hr_window(&self, rows: &mut Rows) {
         let (kernel, (forward, backward)) = ("hr_window", limits(self.precision));
-        let twin = &self.twin.windows;
+        let twin = &self.twin.hr_windows;
         let losses: Vec<f32> = twin.iter().map(|w| w.blur_loss).collect();
         rows.add(kernel, "term 1", forward, &self.tails(0, 1), &losses);
         let to_psf = gathered(twin.iter().map(|w| w.psf_gradient));

@@ -4,16 +4,14 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::GpuTrainer;
-use super::queue::Queued;
+use super::queue::{Load, Queue, Queued};
 use crate::engine::StepLosses;
+use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::context::Context;
+use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::landing::Landing;
 use crate::engine::gpu::recording::{FLIGHTS, STEPS};
 use crate::error::{Error, Result};
-
-/// What a submit holds: operations of each kind of work.
-pub(super) type Load = Vec<(&'static str, f64)>;
 
 /// A submit, or a place for one.
 pub(super) struct Flight {
@@ -74,47 +72,50 @@ impl Flight {
     }
 }
 
-impl GpuTrainer<'_> {
-    /// A place for the next submit.
-    pub(super) fn place(&mut self) -> Result<Flight> {
-        self.land(FLIGHTS - 1)?;
-        let free = self.flights.free.pop();
+impl Flights {
+    /// A free place for the next submit; there is one where fewer than [`FLIGHTS`] are under way.
+    pub(super) fn free(&mut self) -> Result<Flight> {
+        let free = self.free.pop();
         free.ok_or_else(|| Error::failed("a training run whose device has failed"))
     }
 
     /// Submits what was recorded of the queued steps and asks for their losses.
     pub(super) fn depart(
         &mut self,
-        mut flight: Flight,
-        mut encoder: wgpu::CommandEncoder,
-        load: Load,
+        engine: &GpuEngine,
+        losses: &GpuBuffer,
+        queue: &mut Queue,
+        (mut flight, mut encoder, load): (Flight, wgpu::CommandEncoder, Load),
     ) -> Result<()> {
-        self.queue.hand_over(&mut flight.steps);
-        let losses = &self.buffers.losses;
-        let first = flight.first_row() as u64 * self.flights.row;
-        let bytes = flight.steps.len() as u64 * self.flights.row;
+        queue.hand_over(&mut flight.steps);
+        let first = flight.first_row() as u64 * self.row;
+        let bytes = flight.steps.len() as u64 * self.row;
         let from = (&losses.buffer, losses.offset + first);
         flight.landing.copy(&mut encoder, from, 0, bytes);
-        flight.alone = self.flights.under_way.is_empty();
+        flight.alone = self.under_way.is_empty();
         flight.load = load;
         flight.submitted = Instant::now();
-        flight.submission = Some(self.engine.context.submit(encoder)?);
+        flight.submission = Some(engine.context.submit(encoder)?);
         flight.landing.request(bytes);
-        self.flights.under_way.push_back(flight);
+        self.under_way.push_back(flight);
         Ok(())
     }
 
     /// Takes the losses of the submits that are done, and waits until not more than `left` are under way.
-    pub(super) fn land(&mut self, left: usize) -> Result<()> {
-        let context = &self.engine.context;
-        if self.flights.under_way.is_empty() {
+    pub(super) fn land(
+        &mut self,
+        engine: &GpuEngine,
+        left: usize,
+        bands: usize,
+        losses: &mut Vec<StepLosses>,
+    ) -> Result<()> {
+        let context = &engine.context;
+        if self.under_way.is_empty() {
             return Ok(());
         }
         context.poll()?;
-        while self.flights.under_way.len() > left
-            || self.flights.under_way.front().is_some_and(Flight::has_come)
-        {
-            let Some(flight) = self.flights.under_way.pop_front() else {
+        while self.under_way.len() > left || self.under_way.front().is_some_and(Flight::has_come) {
+            let Some(flight) = self.under_way.pop_front() else {
                 break;
             };
             let mut ended = None;
@@ -125,18 +126,23 @@ impl GpuTrainer<'_> {
                     .map_or(Ok(()), |s| context.wait_for(s))?;
                 ended = Some(Instant::now());
             }
-            self.arrive(flight, ended)?;
+            self.arrive(engine, bands, flight, ended, losses)?;
         }
         Ok(())
     }
 
     /// Takes the losses and the time of a submit that is done; `ended` is when that was, where it was waited for.
-    fn arrive(&mut self, mut flight: Flight, ended: Option<Instant>) -> Result<()> {
-        let bytes = flight.steps.len() as u64 * self.flights.row;
-        let numbers = self.flights.row as usize / 4;
-        let bands = self.shape.bands;
-        let losses = &mut self.losses;
-        flight.landing.take(&self.engine.context, bytes, |bytes| {
+    fn arrive(
+        &mut self,
+        engine: &GpuEngine,
+        bands: usize,
+        mut flight: Flight,
+        ended: Option<Instant>,
+        losses: &mut Vec<StepLosses>,
+    ) -> Result<()> {
+        let bytes = flight.steps.len() as u64 * self.row;
+        let numbers = self.row as usize / 4;
+        flight.landing.take(&engine.context, bytes, |bytes| {
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
             for (step, values) in flight.steps.iter().zip(values.chunks_exact(numbers)) {
                 let mean = |&sum: &f32| f64::from(sum) / (step.lr_count * bands) as f64;
@@ -150,17 +156,17 @@ impl GpuTrainer<'_> {
             }
         })?;
         // The device works on one submit after the other.
-        let before = self.flights.ended.filter(|_| !flight.alone);
+        let before = self.ended.filter(|_| !flight.alone);
         let began = before.map_or(flight.submitted, |before| before.max(flight.submitted));
         let exact = ended.is_some() && (flight.alone || before.is_some());
         let seconds = ended
             .unwrap_or_else(Instant::now)
             .duration_since(began)
             .as_secs_f64();
-        self.engine.pace.measured_together(&flight.load, seconds, exact);
-        self.flights.ended = ended;
+        engine.pace.measured_together(&flight.load, seconds, exact);
+        self.ended = ended;
         flight.steps.clear();
-        self.flights.free.push(flight);
+        self.free.push(flight);
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Copies of the state that come to the host while steps go on.
 
-use super::GpuTrainer;
+use super::kernels::BoundKernels;
 use crate::engine::TrainingState;
 use crate::engine::gpu::context::Context;
 use crate::engine::gpu::landing::Landing;
@@ -33,58 +33,52 @@ impl Snapshot {
     pub(super) fn has_come(&self) -> bool {
         self.landing.has_come()
     }
-}
 
-impl GpuTrainer<'_> {
-    /// Begins a copy of the state as the queued steps leave it, in the place of one that is under way.
-    pub(super) fn begin_snapshot(&mut self) -> Result<()> {
-        self.flush(false)?;
-        let context = &self.engine.context;
-        if self.snapshot.is_under_way() {
+    /// Begins a copy of the state as the submitted steps leave it, in the place of one that is under way. `updates` are
+    /// those of φ and θ so far.
+    pub(super) fn begin(&mut self, run: &BoundKernels, updates: [u64; 2]) -> Result<()> {
+        let context = &run.engine.context;
+        if self.is_under_way() {
             context.wait()?;
-            self.end_snapshot()?;
+            self.take(run)?;
         }
-        let context = &self.engine.context;
         let mut encoder = context.device.create_command_encoder(&Default::default());
         let mut at = 0;
-        let size = 4 * (self.layout.parameters * self.problem.architecture.members) as u64;
-        let theta = 4 * self.shape.theta as u64;
+        let size = 4 * (run.layout.parameters * run.problem.architecture.members) as u64;
+        let theta = 4 * run.shape.theta as u64;
         for (buffer, bytes) in [
-            (&self.buffers.network, size),
-            (&self.buffers.moments, 2 * size),
-            (&self.buffers.theta, 3 * theta),
+            (&run.buffers.network, size),
+            (&run.buffers.moments, 2 * size),
+            (&run.buffers.theta, 3 * theta),
         ] {
-            let landing = &self.snapshot.landing;
-            landing.copy(&mut encoder, (&buffer.buffer, buffer.offset), at, bytes);
+            let from = (&buffer.buffer, buffer.offset);
+            self.landing.copy(&mut encoder, from, at, bytes);
             at += bytes;
         }
         context.submit(encoder)?;
-        self.snapshot.landing.request(self.snapshot.bytes);
-        self.snapshot.updates = Some([self.network_updates, self.degradation_updates]);
+        self.landing.request(self.bytes);
+        self.updates = Some(updates);
         Ok(())
     }
 
-    /// The copy that has come.
-    pub(super) fn end_snapshot(&mut self) -> Result<TrainingState<f32>> {
-        let snapshot = &mut self.snapshot;
-        let [network_updates, degradation_updates] = snapshot.updates.take().unwrap_or_default();
+    /// Takes the copy that has come; its linear path is empty.
+    pub(super) fn take(&mut self, run: &BoundKernels) -> Result<TrainingState<f32>> {
+        let [network_updates, degradation_updates] = self.updates.take().unwrap_or_default();
         let take = |bytes: &[u8]| bytemuck::pod_collect_to_vec::<u8, f32>(bytes);
-        let values = snapshot
-            .landing
-            .take(&self.engine.context, snapshot.bytes, take)?;
-        let size = self.layout.parameters * self.problem.architecture.members;
+        let values = self.landing.take(&run.engine.context, self.bytes, take)?;
+        let size = run.layout.parameters * run.problem.architecture.members;
         let mut rest = &values[..];
         let mut next = |count: usize| {
             let (now, after) = rest.split_at(count);
             rest = after;
             now.to_vec()
         };
-        let theta = self.shape.theta;
+        let theta = run.shape.theta;
         Ok(TrainingState {
             network: next(size),
             network_m: next(size),
             network_v: next(size),
-            linear: self.linear.clone(),
+            linear: Vec::new(),
             degradation: next(theta),
             degradation_m: next(theta),
             degradation_v: next(theta),

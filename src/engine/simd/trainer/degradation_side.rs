@@ -9,7 +9,7 @@ use super::super::hr_network::{HrPass, HrScratch, HrSlot, HrWindow};
 use super::super::lr_steps::Observations;
 use super::super::normals::Epsilon;
 use super::super::psf_blur::{self, Blur, MAPS};
-use super::{SimdTrainer, WORTH_SHARING, same};
+use super::{SimdTrainer, WORTH_SHARING};
 use crate::engine::cpu;
 use crate::engine::cpu::degradation::degradation;
 use crate::engine::cpu::degradation_update::update;
@@ -96,12 +96,8 @@ impl SimdTrainer {
         self.theta.todo = todo;
     }
 
-    /// Packs `batch` for the LR pass, if it is not packed already.
+    /// Packs `batch` for the LR pass.
     pub(super) fn observe(&mut self, batch: &Arc<[u32]>) {
-        self.refresh();
-        if self.pack.valid && same(batch, &self.pack.batch) {
-            return;
-        }
         self.look(batch);
         let from = Observations {
             problem: &self.problem,
@@ -181,8 +177,9 @@ impl SimdTrainer {
         }
     }
 
-    /// Adam on θ; returns the losses.
-    pub(super) fn update_degradation(&mut self, plan: &StepPlan, rate: f64) -> [f64; 3] {
+    /// Adam on θ, where `plan` has it; its losses go to those of the step.
+    pub(super) fn update_degradation(&mut self, plan: &StepPlan) {
+        let Some(rate) = plan.degradation_rate else { return };
         let begin = self.recorder.begin();
         self.blur(&plan.lr_batch, MAPS);
         self.recorder.end(begin, "psf_blur", 1, || {
@@ -238,7 +235,9 @@ impl SimdTrainer {
             &mut self.state.degradation_m,
             &mut self.state.degradation_v,
         );
-        let losses = gradient.losses.map(f64::from);
+        if let Some(losses) = self.losses.last_mut() {
+            losses.degradation = Some(gradient.losses.map(f64::from));
+        }
         self.degradation_gradient = Some(gradient);
         self.theta.fresh = false;
         self.recorder
@@ -246,7 +245,6 @@ impl SimdTrainer {
                 cpu::degradation_sums::work(&self.problem, plan.lr_batch.len(), hr)
                     + cpu::degradation_update::work(&self.problem)
             });
-        losses
     }
 
     /// Band `j` of X·R.

@@ -1,0 +1,103 @@
+//! The one order of a training step: which kernels make it, one behind the other. All engines, comparisons and profiles
+//! take it from here.
+
+/// A kernel of a training step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// PSF and SRF from θ.
+    Degradation,
+    /// (Y∗C)↓ of the LR batch.
+    PsfBlur,
+    /// The LR pass, back to every layer.
+    LrNetwork,
+    /// A member's weights rounded to 16 bits.
+    HalfWeights,
+    /// The HR pass over parts of windows.
+    HrNetwork,
+    /// Parts of windows added up.
+    HrWindow,
+    /// The gradient of φ, and Adam.
+    NetworkUpdate,
+    /// `LrNetwork` and `NetworkUpdate` in one, for as many steps as keep batch and θ.
+    LrSteps,
+    /// Sums over windows and LR pixels.
+    DegradationSums,
+    /// The gradient of θ, and Adam.
+    DegradationUpdate,
+}
+
+/// How an engine makes the LR pass of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LrPass {
+    /// [`Kernel::LrNetwork`] and [`Kernel::NetworkUpdate`].
+    Spread,
+    /// [`Kernel::LrSteps`].
+    Merged,
+}
+
+/// What decides which kernels a step needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepParts {
+    /// Whether PSF and SRF have to be made from θ.
+    pub degradation: bool,
+    /// Whether (Y∗C)↓ of the LR batch has to be made.
+    pub observations: bool,
+    /// The LR pass; `None` where only what precedes it is wanted.
+    pub lr: Option<LrPass>,
+    /// Whether θ is updated, which takes the HR pass.
+    pub theta: bool,
+    /// Whether the HR pass is in 16 bits.
+    pub half: bool,
+}
+
+/// Every kernel, in the one order, and whether a step needs it. Both updates start from the same φ and θ: the HR pass comes
+/// before Adam.
+const ORDER: [(Kernel, fn(&StepParts) -> bool); Kernel::COUNT] = [
+    (Kernel::Degradation, |s| s.degradation),
+    (Kernel::PsfBlur, |s| s.observations),
+    (Kernel::LrNetwork, |s| s.lr == Some(LrPass::Spread)),
+    (Kernel::HalfWeights, |s| s.theta && s.half),
+    (Kernel::HrNetwork, |s| s.theta),
+    (Kernel::HrWindow, |s| s.theta),
+    (Kernel::NetworkUpdate, |s| s.lr == Some(LrPass::Spread)),
+    (Kernel::LrSteps, |s| s.lr == Some(LrPass::Merged)),
+    (Kernel::DegradationSums, |s| s.theta),
+    (Kernel::DegradationUpdate, |s| s.theta),
+];
+
+impl Kernel {
+    /// How many there are.
+    pub const COUNT: usize = 10;
+
+    /// All of them, in the order of a step.
+    pub fn all() -> impl Iterator<Item = Kernel> {
+        ORDER.into_iter().map(|(kernel, _)| kernel)
+    }
+
+    /// Its shader.
+    pub const fn file(self) -> &'static str {
+        match self {
+            Kernel::Degradation => "degradation.wgsl",
+            Kernel::PsfBlur => "psf_blur.wgsl",
+            Kernel::LrNetwork => "lr_network.wgsl",
+            Kernel::HalfWeights => "half_weights.wgsl",
+            Kernel::HrNetwork => "hr_network.wgsl",
+            Kernel::HrWindow => "hr_window.wgsl",
+            Kernel::NetworkUpdate => "network_update.wgsl",
+            Kernel::LrSteps => "lr_steps.wgsl",
+            Kernel::DegradationSums => "degradation_sums.wgsl",
+            Kernel::DegradationUpdate => "degradation_update.wgsl",
+        }
+    }
+
+    /// The stem of its files.
+    pub fn name(self) -> &'static str {
+        self.file().trim_end_matches(".wgsl")
+    }
+}
+
+/// The kernels of a step with these parts, in their order.
+pub fn step_kernels(parts: StepParts) -> impl Iterator<Item = Kernel> {
+    let needed = ORDER.into_iter().filter(move |(_, needed)| needed(&parts));
+    needed.map(|(kernel, _)| kernel)
+}
