@@ -46,7 +46,7 @@ pub fn texts(problem: &Problem<f32>, windows: usize, target: Target) -> hsr_gpu:
                 .of(kernel)
                 .map(|(file, defines)| (kernel.name(), file, defines))
         })
-        .collect::<Result<Vec<Text>>>()?;
+        .collect::<hsr_gpu::Result<Vec<Text>>>()?;
     all.extend([
         (
             "consistency_residual",

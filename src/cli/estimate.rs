@@ -51,7 +51,9 @@ impl Estimate {
     pub fn run(self, output: &Output) -> Result<()> {
         let mut room = self.scratch.room(None)?;
         let mut stages = Stages::new(output);
-        let Pair { placed, msi_bands } = stages.run("read", |_| {
+        let Pair {
+            placed, msi_bands, ..
+        } = stages.run("read", |_| {
             self.pair.read(output, OnGrid::Msi, &mut room, pair_bytes)
         })?;
         let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;

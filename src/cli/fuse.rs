@@ -1,6 +1,6 @@
 //! `fuse`: the main job. Two images of one scene in, a high-resolution hyperspectral image out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -14,12 +14,16 @@ use super::options::{ConfigOptions, Pair, PairOptions, RefineOptions, ScratchOpt
 use super::page::{Images, PAGE, page_path, write_page};
 use super::progress::Stages;
 use super::summary::{DEGRADATION, compare, save_degradation};
+use crate::coordination::config::Config;
 use crate::coordination::deviation::{self, calibration};
+use crate::coordination::keeper::Keeper;
 use crate::coordination::memory::fusion_bytes;
 use crate::coordination::placement::{OnGrid, Placed, Placement};
-use crate::coordination::product::{ModelImage, Product};
-use crate::coordination::start::told_window;
-use crate::coordination::watcher::split_off;
+use crate::coordination::product::{Fused, ModelImage, Product};
+use crate::coordination::scene::{Part, Scene};
+use crate::coordination::start::{Known, told_window};
+use crate::coordination::summary::Summary;
+use crate::coordination::watcher::{Watcher, split_off};
 use crate::cube::strips::{self, Cropped, Strips};
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
@@ -82,6 +86,126 @@ pub struct Fuse {
     log: Option<PathBuf>,
 }
 
+/// What is computed.
+struct Request {
+    scene: Scene,
+    metadata: Metadata,
+    known: Known,
+    config: Config,
+    memory: usize,
+}
+
+impl Request {
+    fn compute<'e>(
+        self,
+        device: &'e Opening,
+        watcher: &mut dyn Watcher,
+        keeper: &mut Keeper,
+    ) -> Result<Fused<'e>> {
+        Fusion::of_scene(self.scene, self.metadata)
+            .config(self.config)
+            .known(self.known)
+            .memory(self.memory)
+            .on_demand(&|| device.engine())
+            .watch(watcher)
+            .keep(keeper)
+            .run()
+    }
+}
+
+/// What is delivered, and what that is held against.
+struct Delivery<'a> {
+    target: Target<'a>,
+    std_target: Option<Target<'a>>,
+    page: Option<PathBuf>,
+    /// With the part of it that the result shows, and the grid that it lies on.
+    reference: Option<(io::Image, (Part, OnGrid))>,
+    /// The HSI in its own unit, where metrics or a page want it; the scene's is scaled. Open since before anything is written
+    /// over it.
+    original: Option<io::Image>,
+    /// What is known of the HSI.
+    hsi: Metadata,
+    placement: Placement,
+}
+
+impl Delivery<'_> {
+    fn reference(&self) -> Option<(Cropped<'_>, OnGrid)> {
+        let (image, (part, grid)) = self.reference.as_ref()?;
+        Some((cropped(image, part), *grid))
+    }
+
+    /// The part of the HSI that is fused.
+    fn original(&self) -> Option<Cropped<'_>> {
+        let hsi = self.original.as_ref()?;
+        Some(cropped(hsi, &self.placement.hsi_part))
+    }
+
+    /// A result that is not in memory, read back from its file: it is not made a third time.
+    fn written(&self, fused: &Fused) -> Result<Option<io::Image>> {
+        let whole = matches!(fused.product, Product::Whole(_)) && fused.scene.wanted().is_none();
+        if whole || self.original.is_none() {
+            return Ok(None);
+        }
+        let (name, image) = (self.target.path.to_string_lossy(), fused.strips());
+        let metadata = image.metadata();
+        let written = io::open_image(&name, metadata.nodata, self.target.memory)?;
+        Ok(Some(written.with_metadata(metadata.clone())))
+    }
+
+    /// Metrics of the result and of bicubic interpolation, where there is a reference, and how true the deviations are.
+    fn measure(
+        &self,
+        fused: &Fused,
+        result: &dyn Strips,
+        summary: &mut Summary,
+        log: &mut Log,
+        stages: &mut Stages,
+    ) -> Result<()> {
+        let (Some((reference, grid)), Some(hsi)) = (self.reference(), self.original()) else {
+            return Ok(());
+        };
+        let (scale, image) = (fused.scene.scale, fused.strips());
+        let (metrics, bicubic) = stages.run("metrics", |_| match grid {
+            OnGrid::Hsi => compare(&reference, &ModelImage(&image), (&hsi, scale), None),
+            OnGrid::Msi => compare(&reference, result, (&hsi, scale), fused.scene.wanted()),
+        })?;
+        log.scores(fused.model.step, "fused", &metrics);
+        log.scores(fused.model.step, "bicubic", &bicubic);
+        if let Some(target) = &self.std_target {
+            let name = target.path.to_string_lossy();
+            let deviation = io::open_image(&name, image.metadata().nodata, target.memory)?;
+            summary.calibration = Some(calibration(&deviation, &reference, result)?);
+        }
+        summary.scored_on = Some(grid);
+        summary.metrics = Some(metrics);
+        summary.bicubic = Some(bicubic);
+        Ok(())
+    }
+
+    /// The page, where one is asked for.
+    fn show(&self, title: &str, fused: &Fused, result: &dyn Strips, summary: &Summary) -> Result<()> {
+        let (Some(path), Some(hsi)) = (&self.page, self.original()) else {
+            return Ok(());
+        };
+        // The page lays images over each other, on the pixels that the model was made on.
+        let (image, reference) = (fused.strips(), self.reference());
+        let model = ModelImage(&image);
+        let resampled = fused.scene.wanted().is_some();
+        let reference = reference.filter(|(_, grid)| !resampled || *grid == OnGrid::Hsi);
+        let images = Images {
+            hsi: &hsi,
+            result: if resampled { &model } else { result },
+            reference: reference.as_ref().map(|(image, _)| image as &dyn Strips),
+            true_psf: None,
+        };
+        write_page(path, title, fused, summary, &images)
+    }
+}
+
+fn cropped<'a>(image: &'a io::Image, (rows, columns): &Part) -> Cropped<'a> {
+    Cropped::new(image, rows.clone(), columns.clone())
+}
+
 impl Fuse {
     /// Whether it shows its configuration and fuses nothing.
     pub fn only_shows(&self) -> bool {
@@ -138,11 +262,53 @@ impl Fuse {
             .as_deref()
             .ok_or_else(|| Error::input("--out FILE is missing"))?;
         let mut keeper = self.checkpoint.keeper(self.resume)?;
-        let report = self.report.as_deref().map(page_path).transpose()?;
-        let mut room = self.scratch.room(Some(out))?;
-        let device = Opening::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
-        let Pair { placed, msi_bands } = stages.run("read", |_| {
+        let device = Opening::begin(&self.engine, output)?;
+        let (request, delivery) = self.prepare(out, config, &mut stages, output)?;
+        // A run that is refused for its device leaves no event file.
+        match self.log {
+            Some(_) => device.engine().map(|_| ())?,
+            None => device.look()?,
+        }
+        let mut log = Log::open(self.log.as_deref(), &request.config.training)?;
+        let fused = request.compute(&device, &mut log.watch(stages.watcher()), &mut keeper)?;
+        let mut summary = fused.report();
+        summary.placement = Some(delivery.placement.clone());
+        self.deliver(&delivery, &fused, &mut stages, output)?;
+        let (image, written) = (fused.strips(), delivery.written(&fused)?);
+        let result: &dyn Strips = written.as_ref().map_or(&image, |written| written);
+        delivery.measure(&fused, result, &mut summary, &mut log, &mut stages)?;
+        summary.finish(fused.engine, stages.times, started);
+        let title = format!("Fusion of {} and {}", self.pair.hsi, self.pair.msi);
+        delivery.show(&title, &fused, result, &summary)?;
+        log.psf(0, &fused.model.start_psf());
+        log.psf(fused.model.step, &fused.model.psf());
+        log.finish()?;
+        keeper.done()?;
+        let wavelengths = delivery.hsi.wavelengths.as_deref();
+        output.result(&summary, &summary.text(&fused.model, wavelengths))?;
+        if self.strict && fused.verdict != Verdict::Good {
+            let verdict = fused.verdict;
+            return Err(Error::failed(format!("--strict: the verdict is {verdict}")));
+        }
+        Ok(())
+    }
+
+    /// Reads and checks everything: what is to be computed, and what is to be delivered.
+    fn prepare<'a>(
+        &'a self,
+        out: &'a Path,
+        config: Config,
+        stages: &mut Stages,
+        output: &Output,
+    ) -> Result<(Request, Delivery<'a>)> {
+        let page = self.report.as_deref().map(page_path).transpose()?;
+        let mut room = self.scratch.room(Some(out))?;
+        let Pair {
+            placed,
+            msi_bands,
+            hsi: original,
+        } = stages.run("read", |_| {
             self.pair.read(output, self.grid, &mut room, fusion_bytes)
         })?;
         let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;
@@ -170,56 +336,47 @@ impl Fuse {
             deviation::check(config.network.members, config.training.sampling)?;
             target.check(shape)?;
         }
-        let reference = self
-            .reference
-            .as_deref()
-            .map(|file| self.pair.open_reference(file, memory))
-            .transpose()?;
-        let reference = reference
-            .as_ref()
-            .map(|image| self.fit_reference(image, shape, &placement))
-            .transpose()?;
-        let scored_on = reference.as_ref().map(|(_, grid)| *grid);
-        let reference = reference.map(|(image, _)| image);
+        let reference = match &self.reference {
+            Some(file) => {
+                let image = self.pair.open_reference(file, memory, &original)?;
+                let fit = self.fit_reference(&image, shape, &placement)?;
+                Some((image, fit))
+            }
+            None => None,
+        };
         told_window(&config, &known, scene.scale)?;
-        // A run that is refused for its device leaves no event file.
-        match self.log {
-            Some(_) => device.engine().map(|_| ())?,
-            None => device.look()?,
-        }
-        let mut log = Log::open(self.log.as_deref(), &config.training)?;
-        let mut watcher = log.watch(stages.watcher());
-        let metadata = Metadata::of_fusion(&hsi, &msi);
-        let fused = Fusion::of_scene(scene, metadata)
-            .config(config)
-            .known(known)
-            .memory(memory)
-            .on_demand(&|| device.engine())
-            .watch(&mut watcher)
-            .keep(&mut keeper)
-            .run()?;
-        let mut summary = fused.report();
-        // In its own unit, for metrics and page; the scene's is scaled. Opened before anything is written over it.
-        let original = (reference.is_some() || report.is_some())
-            .then(|| self.pair.open_hsi())
-            .transpose()?;
-        let original = original.as_ref().map(|hsi| {
-            let (rows, columns) = placement.hsi_part.clone();
-            Cropped::new(hsi, rows, columns)
-        });
-        summary.scored_on = scored_on;
-        summary.placement = Some(placement);
-        let image = fused.strips();
+        let request = Request {
+            metadata: Metadata::of_fusion(&hsi, &msi),
+            scene,
+            known,
+            config,
+            memory,
+        };
+        let delivery = Delivery {
+            original: (reference.is_some() || page.is_some()).then_some(original),
+            target,
+            std_target,
+            page,
+            reference,
+            hsi,
+            placement,
+        };
+        Ok((request, delivery))
+    }
+
+    /// Writes the result and what was asked for beside it.
+    fn deliver(&self, to: &Delivery, fused: &Fused, stages: &mut Stages, output: &Output) -> Result<()> {
+        let (image, target) = (fused.strips(), &to.target);
         stages.run("write", |w| {
-            write_strips(&target, &image, &mut |done, total| w.progress(done, total, None))
+            write_strips(target, &image, &mut |done, total| w.progress(done, total, None))
         })?;
         if image.seconds() > 0.0 {
             split_off(&mut stages.times, "reconstruct again", image.seconds());
         }
-        for lost in io::metadata_lost(out, image.metadata()) {
-            output.say(&format!("note: {} cannot hold {lost}", out.display()));
+        for lost in io::metadata_lost(target.path, image.metadata()) {
+            output.say(&format!("note: {} cannot hold {lost}", target.path.display()));
         }
-        if let Some(target) = &std_target {
+        if let Some(target) = &to.std_target {
             let deviation = fused.deviation()?;
             stages.run("deviation", |w| {
                 write_strips(target, &deviation, &mut |done, total| {
@@ -227,75 +384,23 @@ impl Fuse {
                 })
             })?;
         }
-        // What is not in memory is read back from the file and not made a third time.
-        let written = match &fused.product {
-            Product::Whole(_) if fused.scene.wanted().is_none() => None,
-            _ => Some(
-                io::open_image(&out.to_string_lossy(), image.metadata().nodata, memory)?
-                    .with_metadata(image.metadata().clone()),
-            ),
-        };
-        let result: &dyn Strips = written.as_ref().map_or(&image, |written| written);
-        let reference = reference.as_ref().map(|image| image as &dyn Strips);
-        if let (Some(reference), Some(hsi)) = (reference, &original) {
-            let scale = fused.scene.scale;
-            let (metrics, bicubic) = stages.run("metrics", |_| match scored_on {
-                Some(OnGrid::Hsi) => compare(reference, &ModelImage(&image), (hsi, scale), None),
-                _ => compare(reference, result, (hsi, scale), fused.scene.wanted()),
-            })?;
-            log.scores(fused.model.step, "fused", &metrics);
-            log.scores(fused.model.step, "bicubic", &bicubic);
-            if let Some(target) = &std_target {
-                let name = target.path.to_string_lossy();
-                let deviation = io::open_image(&name, image.metadata().nodata, memory)?;
-                summary.calibration = Some(calibration(&deviation, reference, result)?);
-            }
-            summary.metrics = Some(metrics);
-            summary.bicubic = Some(bicubic);
-        }
         if let Some(folder) = &self.save_degradation {
             save_degradation(folder, &fused.model)?;
         }
         if let Some(path) = &self.save_suspect {
-            io::write_cube(path, &fused.suspects(&hsi))?;
+            io::write_cube(path, &fused.suspects(&to.hsi))?;
         }
-        summary.finish(fused.engine, stages.times, started);
-        if let (Some(path), Some(hsi)) = (&report, &original) {
-            // The page lays images over each other, on the pixels that the model was made on.
-            let model = ModelImage(&image);
-            let resampled = fused.scene.wanted().is_some();
-            let images = Images {
-                hsi,
-                result: if resampled { &model } else { result },
-                reference: reference.filter(|_| !resampled || scored_on == Some(OnGrid::Hsi)),
-                true_psf: None,
-            };
-            let title = format!("Fusion of {} and {}", self.pair.hsi, self.pair.msi);
-            write_page(path, &title, &fused, &summary, &images)?;
-        }
-        log.psf(0, &fused.model.start_psf());
-        log.psf(fused.model.step, &fused.model.psf());
-        log.finish()?;
-        keeper.done()?;
-        let wavelengths = hsi.wavelengths.as_deref();
-        output.result(&summary, &summary.text(&fused.model, wavelengths))?;
-        match self.strict && fused.verdict != Verdict::Good {
-            true => Err(Error::failed(format!(
-                "--strict: the verdict is {}",
-                fused.verdict
-            ))),
-            false => Ok(()),
-        }
+        Ok(())
     }
 
     /// The reference, which must have finite samples, and the grid that it lies on: that of the result, or of the whole MSI
     /// or HSI of which the result is a part; the HSI's, each pixel divided by the scale, where only that fits.
-    fn fit_reference<'a>(
+    fn fit_reference(
         &self,
-        image: &'a io::Image,
+        image: &io::Image,
         shape: (usize, usize, usize),
         placement: &Placement,
-    ) -> Result<(Cropped<'a>, OnGrid)> {
+    ) -> Result<(Part, OnGrid)> {
         let (rows, columns, bands) = image.dim();
         let size = (rows, columns);
         let times = |n: &std::ops::Range<usize>| n.start * placement.scale..n.end * placement.scale;
@@ -316,11 +421,10 @@ impl Fuse {
         } else {
             None
         };
-        if let Some(((r, c), grid)) = fit.filter(|_| bands == shape.2) {
-            let cropped = Cropped::new(image, r, c);
+        if let Some((part, grid)) = fit.filter(|_| bands == shape.2) {
             // Bad samples are found now and not after the work.
-            strips::for_each(&cropped, |_, _| Ok(()))?;
-            return Ok((cropped, grid));
+            strips::for_each(&cropped(image, &part), |_, _| Ok(()))?;
+            return Ok((part, grid));
         }
         Err(Error::input(format!(
             "{}: the reference is {rows} x {columns} x {bands}, the result will be {} x {} x {}",

@@ -136,6 +136,8 @@ pub struct Pair {
     pub placed: Placed,
     /// Bands of the MSI's file that are used.
     pub msi_bands: TakenBands,
+    /// The HSI in its own unit.
+    pub hsi: Image,
 }
 
 /// How much memory a command may use.
@@ -236,14 +238,11 @@ impl PairOptions {
         Ok(Pair {
             placed,
             msi_bands: msi.bands(),
+            hsi,
         })
     }
 
-    /// Opens the HSI alone, in its own unit.
-    ///
-    /// # Errors
-    /// [`Error::Input`] naming the file.
-    pub fn open_hsi(&self) -> Result<Image> {
+    fn open_hsi(&self) -> Result<Image> {
         io::open_image_as(
             &self.hsi,
             &Reading {
@@ -269,17 +268,17 @@ impl PairOptions {
         )
     }
 
-    /// Opens an image of the bands of the result: those of the HSI that are used, where its file has as many as the HSI's.
+    /// Opens an image of the bands of the result: those of `hsi` that are used, where its file has as many as that.
     ///
     /// # Errors
     /// [`Error::Input`] naming the file.
-    pub fn open_reference(&self, file: &str, memory: usize) -> Result<Image> {
+    pub fn open_reference(&self, file: &str, memory: usize, hsi: &Image) -> Result<Image> {
         let reading = Reading {
             nodata: self.nodata,
             memory,
             ..Reading::default()
         };
-        open_matching(file, &reading, &self.open_hsi()?)
+        open_matching(file, &reading, hsi)
     }
 }
 
