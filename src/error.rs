@@ -12,9 +12,19 @@ pub enum Error {
     /// The work itself failed (exit code 1): a device, a disk, a check that did not hold.
     Failed(String),
     /// A device failed (exit code 1): another one may do.
-    Device(String),
+    Device {
+        /// Its name, as its driver or engine gives it.
+        device: String,
+        /// What happened.
+        reason: String,
+    },
     /// A device has not enough memory (exit code 1): smaller parts or another device may do.
-    DeviceMemory(String),
+    DeviceMemory {
+        /// Its name.
+        device: String,
+        /// What was to be held, and what there is room for.
+        reason: String,
+    },
     /// Stopped by the user (exit code 130); says what was kept.
     Interrupted(String),
 }
@@ -33,16 +43,32 @@ impl Error {
         Error::Failed(message.into())
     }
 
+    /// A device that failed; see [`Error::Device`].
+    pub fn device(device: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::Device {
+            device: device.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A device without enough memory; see [`Error::DeviceMemory`].
+    pub fn device_memory(device: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::DeviceMemory {
+            device: device.into(),
+            reason: reason.into(),
+        }
+    }
+
     /// Whether it is a device that failed, so that another one may do.
     pub fn is_of_device(&self) -> bool {
-        matches!(self, Error::Device(_) | Error::DeviceMemory(_))
+        matches!(self, Error::Device { .. } | Error::DeviceMemory { .. })
     }
 
     /// The process exit code of this error: 2, 1 or 130.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Input(_) => 2,
-            Error::Failed(_) | Error::Device(_) | Error::DeviceMemory(_) => 1,
+            Error::Failed(_) | Error::Device { .. } | Error::DeviceMemory { .. } => 1,
             Error::Interrupted(_) => 130,
         }
     }
@@ -51,11 +77,10 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Input(m)
-            | Error::Failed(m)
-            | Error::Device(m)
-            | Error::DeviceMemory(m)
-            | Error::Interrupted(m) => f.write_str(m),
+            Error::Input(m) | Error::Failed(m) | Error::Interrupted(m) => f.write_str(m),
+            Error::Device { device, reason } | Error::DeviceMemory { device, reason } => {
+                write!(f, "{device}: {reason}")
+            }
         }
     }
 }

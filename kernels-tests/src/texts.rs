@@ -116,9 +116,10 @@ pub fn spirv(text: &str) -> Result<Vec<u32>, String> {
     let (module, info) = validated(text)?;
     let none = naga::proc::BoundsCheckPolicy::Unchecked;
     let options = spv::Options {
-        lang_version: match text.contains("wgpu_cooperative_matrix") {
-            true => (1, 6),
-            false => (1, 3),
+        lang_version: if text.contains("wgpu_cooperative_matrix") {
+            (1, 6)
+        } else {
+            (1, 3)
         },
         flags: spv::WriterFlags::empty(),
         bounds_check_policies: naga::proc::BoundsCheckPolicies {

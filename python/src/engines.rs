@@ -64,7 +64,7 @@ fn make(backend: &str, adapter: Option<&str>) -> Result<Boxed> {
         Err(error) if auto && error.is_of_device() => return cpu(),
         Err(error) => return Err(error),
     };
-    let again = move || gpu()?.ok_or_else(|| Error::Device("the GPU is gone".to_owned()));
+    let again = move || gpu()?.ok_or_else(|| Error::device("GPU", "is gone"));
     let recovery = Recovery::new(engine, again, Some(cpu()?), |line| eprintln!("hsr_gpu: {line}"));
     Ok(Box::new(match auto {
         true => recovery.or(cpu),

@@ -107,12 +107,13 @@ impl Doctor {
             .filter(|a| a.trouble.is_some())
             .map(|a| a.name.as_str())
             .collect();
-        match bad.is_empty() {
-            true => Ok(()),
-            false => Err(Error::failed(format!(
+        if bad.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::failed(format!(
                 "not to be used: {}; --backend cpu does without",
                 bad.join(", ")
-            ))),
+            )))
         }
     }
 }
@@ -212,9 +213,10 @@ fn loads(library: &str) -> std::result::Result<(), String> {
             return Ok(());
         }
         let why = libc::dlerror();
-        Err(match why.is_null() {
-            true => format!("{library}: cannot be loaded"),
-            false => CStr::from_ptr(why).to_string_lossy().into_owned(),
+        Err(if why.is_null() {
+            format!("{library}: cannot be loaded")
+        } else {
+            CStr::from_ptr(why).to_string_lossy().into_owned()
         })
     }
 }

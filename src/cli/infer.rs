@@ -170,12 +170,13 @@ impl Infer {
         let image = Inferred {
             engine,
             metadata,
-            wanted: match self.sample {
-                true => Wanted::Sample {
+            wanted: if self.sample {
+                Wanted::Sample {
                     seed: self.seed,
                     member: 0,
-                },
-                false => Wanted::Mean,
+                }
+            } else {
+                Wanted::Mean
             },
             model: &model,
             msi: &msi,

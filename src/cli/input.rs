@@ -21,8 +21,9 @@ pub fn open_matching(file: &str, reading: &Reading, other: &Image) -> Result<Ima
     };
     let image = open(BandSelection::All)?;
     let TakenBands { all, taken } = other.bands();
-    match image.dim().2 == all && taken.len() != all {
-        true => open(BandSelection::numbers(&taken)),
-        false => Ok(image),
+    if image.dim().2 == all && taken.len() != all {
+        open(BandSelection::numbers(&taken))
+    } else {
+        Ok(image)
     }
 }

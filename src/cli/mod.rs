@@ -118,9 +118,10 @@ pub fn main() -> ExitCode {
     let ready = prepare(&command, &mut output, &mut files).and_then(|()| {
         threads.install()?;
         ctrl_c::install()?;
-        match end_with_input {
-            true => ctrl_c::end_with_input(),
-            false => Ok(()),
+        if end_with_input {
+            ctrl_c::end_with_input()
+        } else {
+            Ok(())
         }
     });
     match ready.and_then(|()| command.run(&output)) {

@@ -94,17 +94,15 @@ impl Opening {
             }
             Err(error) => return Err(error),
         };
-        let reference = match self.options.no_self_test {
-            true => None,
-            false => Some(cpu()?),
+        let reference = if self.options.no_self_test {
+            None
+        } else {
+            Some(cpu()?)
         };
         let again = self.options.clone();
         let open = move || -> Result<Box<dyn Engine<f32>>> { Ok(again.open_alone()?) };
         let recovery = Recovery::new(engine, open, reference, warn);
-        Ok(Box::new(match auto {
-            true => recovery.or(cpu),
-            false => recovery,
-        }))
+        Ok(Box::new(if auto { recovery.or(cpu) } else { recovery }))
     }
 }
 

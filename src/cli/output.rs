@@ -24,9 +24,10 @@ pub fn shown(text: &str) -> String {
     let text = with_options(text);
     let mut line = String::new();
     for c in text.chars().take(LONGEST) {
-        match c.is_control() && c != '\t' {
-            true => line.extend(c.escape_default()),
-            false => line.push(c),
+        if c.is_control() && c != '\t' {
+            line.extend(c.escape_default())
+        } else {
+            line.push(c)
         }
     }
     if text.chars().nth(LONGEST).is_some() {

@@ -281,9 +281,10 @@ impl Profile {
             lr_pixels,
             hr_windows,
             every: config.degradation.every,
-            noise: match training.sampling {
-                true => Noise::Philox(self.seed),
-                false => Noise::Off,
+            noise: if training.sampling {
+                Noise::Philox(self.seed)
+            } else {
+                Noise::Off
             },
             frozen_encoder: false,
         };

@@ -346,10 +346,9 @@ impl Keeper {
                 "interrupted; {} holds {reached}, the same command with the setting resume goes on from it",
                 path.display()
             )),
-            (Some(path), Some(reached), Error::Failed(m) | Error::Device(m) | Error::DeviceMemory(m))
-                if self.advice =>
-            {
-                Error::Failed(format!("{m}; {} holds {reached}", path.display()))
+            (_, _, error @ (Error::Input(_) | Error::Interrupted(_))) => error,
+            (Some(path), Some(reached), error) if self.advice => {
+                Error::Failed(format!("{error}; {} holds {reached}", path.display()))
             }
             (_, _, error) => error,
         }

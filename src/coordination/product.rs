@@ -195,10 +195,10 @@ fn marked(mut metadata: Metadata, valid: ArrayView2<bool>) -> Metadata {
 /// Refuses samples that are no numbers: the two images had none, so a device made them.
 fn sound(engine: &dyn Engine<f32>, samples: &Array3<f32>) -> Result<()> {
     match samples.indexed_iter().find(|(_, x)| !x.is_finite()) {
-        Some(((r, c, b), x)) => Err(Error::Device(format!(
-            "{}: computed {x} for row {r}, column {c}, band {b} of the result; nothing of it is written",
-            engine.name()
-        ))),
+        Some(((r, c, b), x)) => Err(Error::device(
+            engine.name(),
+            format!("computed {x} for row {r}, column {c}, band {b} of the result; nothing of it is written"),
+        )),
         None => Ok(()),
     }
 }

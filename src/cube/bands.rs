@@ -157,11 +157,12 @@ impl BandSelection {
             let taken: Vec<usize> = (0..bands)
                 .filter(|b| *self == BandSelection::All || good(b))
                 .collect();
-            return match taken.is_empty() && bands > 0 {
-                true => Err(Error::input(format!(
+            return if taken.is_empty() && bands > 0 {
+                Err(Error::input(format!(
                     "{file}: marks each of its {bands} bands as bad; take them with the setting bands all"
-                ))),
-                false => Ok(taken),
+                )))
+            } else {
+                Ok(taken)
             };
         };
         let mut taken = Vec::new();

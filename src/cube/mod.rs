@@ -178,9 +178,10 @@ pub const LARGEST: f32 = 1e18;
 /// The sample next to a no-data value that is none: one step toward 0, from 0 the smallest positive normal number, which no
 /// arithmetic takes for 0.
 pub fn beside(nodata: f32) -> f32 {
-    match nodata == 0.0 {
-        true => f32::MIN_POSITIVE,
-        false => f32::from_bits(nodata.to_bits() - 1),
+    if nodata == 0.0 {
+        f32::MIN_POSITIVE
+    } else {
+        f32::from_bits(nodata.to_bits() - 1)
     }
 }
 

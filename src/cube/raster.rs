@@ -18,9 +18,10 @@ pub struct Raster {
 impl From<Array3<f32>> for Raster {
     fn from(samples: Array3<f32>) -> Self {
         let dim = samples.dim();
-        let samples = match samples.is_standard_layout() {
-            true => samples,
-            false => samples.as_standard_layout().into_owned(),
+        let samples = if samples.is_standard_layout() {
+            samples
+        } else {
+            samples.as_standard_layout().into_owned()
         };
         let (mut samples, first) = samples.into_raw_vec_and_offset();
         // What has been sliced may lie within a larger allocation.

@@ -138,9 +138,10 @@ impl Recovery {
                 continue;
             };
             let name = engine.name();
-            let bits = match candidate.device == device {
-                true => "opened again, the same bits as without the failure",
-                false => "not the bits that the first device would have given",
+            let bits = if candidate.device == device {
+                "opened again, the same bits as without the failure"
+            } else {
+                "not the bits that the first device would have given"
             };
             let line = format!("warning: {error}; going on from the last good state on {name}: {bits}");
             (self.warn)(&line);

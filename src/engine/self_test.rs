@@ -45,9 +45,10 @@ fn nmse(a: &[f32], b: &[f32], base: &[f32]) -> f64 {
     let square = |x: f32, y: f32| (f64::from(x) - f64::from(y)).powi(2);
     let error: f64 = a.iter().zip(b).map(|(&a, &b)| square(a, b)).sum();
     let zero = std::iter::repeat(&0.0);
-    let size: f64 = match base.is_empty() {
-        true => b.iter().zip(zero).map(|(&b, &c)| square(b, c)).sum(),
-        false => b.iter().zip(base).map(|(&b, &c)| square(b, c)).sum(),
+    let size: f64 = if base.is_empty() {
+        b.iter().zip(zero).map(|(&b, &c)| square(b, c)).sum()
+    } else {
+        b.iter().zip(base).map(|(&b, &c)| square(b, c)).sum()
     };
     let rounding: f64 = base.iter().map(|&x| ROUNDING * square(x, 0.0)).sum();
     if error <= rounding { 0.0 } else { error / size }
@@ -55,11 +56,12 @@ fn nmse(a: &[f32], b: &[f32], base: &[f32]) -> f64 {
 
 fn hold(what: &str, limit: f64, a: &[f32], b: &[f32], base: &[f32]) -> Verdict {
     let found = nmse(a, b, base);
-    match found <= limit {
-        true => Ok(()),
-        false => Err(format!(
+    if found <= limit {
+        Ok(())
+    } else {
+        Err(format!(
             "{what} is not what the CPU computes: NMSE {found:.1e}, limit {limit:.0e}"
-        )),
+        ))
     }
 }
 

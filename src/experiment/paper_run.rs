@@ -94,9 +94,12 @@ impl Task<'_> {
                 |done: u32, total: u32, losses: &_| w.progress(done as usize, total as usize, Some(losses));
             let mut epochs = Epochs {
                 length: EPOCH,
-                at_end: &mut |model, epoch| match self.traced {
-                    true => course.add(model, Some(epoch), model.step == training.steps),
-                    false => Ok(()),
+                at_end: &mut |model, epoch| {
+                    if self.traced {
+                        course.add(model, Some(epoch), model.step == training.steps)
+                    } else {
+                        Ok(())
+                    }
                 },
             };
             train_in_epochs(
@@ -152,9 +155,12 @@ impl Task<'_> {
                 let mut progress = |done: u32, total: u32, losses: &_| {
                     w.progress(done as usize, total as usize, Some(losses))
                 };
-                let mut at_end = |model: &Model, epoch: &History| match self.traced {
-                    true => course.add(model, Some(epoch), true),
-                    false => Ok(()),
+                let mut at_end = |model: &Model, epoch: &History| {
+                    if self.traced {
+                        course.add(model, Some(epoch), true)
+                    } else {
+                        Ok(())
+                    }
                 };
                 let mut epochs = Epochs {
                     length: FINETUNE_EPOCH,

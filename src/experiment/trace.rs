@@ -88,12 +88,6 @@ impl Trace {
             settled_epoch,
         }
     }
-
-    /// The newest point that was measured.
-    pub fn last_measured(&self) -> Option<&Point> {
-        let all = self.training.iter().chain(&self.finetuning);
-        all.rev().find(|p| p.scores.is_some())
-    }
 }
 
 /// ‖found − truth‖ / ‖truth‖ (Frobenius) of two matrices of one shape.

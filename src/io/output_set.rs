@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::file::{check_name, check_takes_files, companions, lock_of, temporary_of, temporary_prefix};
-use super::format::{Format, Spec, cube_output_format, detect, matrix_output_format};
+use super::format::{Format, Spec, cube_output_format, detect};
 use super::identity::{Known, resolved};
 use super::path::folder_of;
 use super::{band_folder, enmap, envi, safe};
@@ -151,16 +151,6 @@ impl OutputSet {
             self.add(whose, companion, Role::Passing, None);
         }
         self.add(whose, data, Role::Result, None);
-        Ok(())
-    }
-
-    /// A matrix that is written.
-    ///
-    /// # Errors
-    /// [`Error::Input`] where the name has no ending of a matrix.
-    pub fn writes_matrix(&mut self, whose: &str, path: &Path) -> Result<()> {
-        matrix_output_format(path)?;
-        self.writes(whose, path);
         Ok(())
     }
 

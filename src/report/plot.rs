@@ -145,9 +145,10 @@ impl Figure {
 /// Gives plotters its letters, once.
 fn use_font() -> Result<()> {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
-    match REGISTERED.get_or_init(|| register_font(FAMILY, FontStyle::Normal, FONT).is_ok()) {
-        true => Ok(()),
-        false => Err(Error::failed("built-in fonts/DejaVuSans-subset.ttf: no font")),
+    if *REGISTERED.get_or_init(|| register_font(FAMILY, FontStyle::Normal, FONT).is_ok()) {
+        Ok(())
+    } else {
+        Err(Error::failed("built-in fonts/DejaVuSans-subset.ttf: no font"))
     }
 }
 
@@ -197,9 +198,10 @@ fn draw_chart<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, chart: &Chart, 
     let (x0, x1) = widened(range(all().map(|p| p.0)), 0.0);
     let (y0, y1) = widened(range(all().map(|p| p.1)), 0.06);
     let x_ticks = ticks(x0, x1, 6);
-    let y_ticks: Vec<f64> = match chart.logarithmic {
-        true => logarithmic_ticks(y0, y1),
-        false => ticks(y0, y1, 6),
+    let y_ticks: Vec<f64> = if chart.logarithmic {
+        logarithmic_ticks(y0, y1)
+    } else {
+        ticks(y0, y1, 6)
     };
     let y_name = |y: &f64| number(if chart.logarithmic { 10f64.powf(*y) } else { *y });
     let widest = y_ticks

@@ -316,11 +316,12 @@ impl Batch {
 fn all_adapters() -> Result<Vec<Option<String>>> {
     let hardware = crate::engine::gpu::hardware_adapters().into_iter();
     let found: Vec<_> = hardware.map(|a| Some(a.index.to_string())).collect();
-    match found.is_empty() {
-        false => Ok(found),
-        true => Err(Error::input(
+    if found.is_empty() {
+        Err(Error::input(
             "--adapter all: this machine has no hardware adapter; leave it out to compute on the CPU",
-        )),
+        ))
+    } else {
+        Ok(found)
     }
 }
 

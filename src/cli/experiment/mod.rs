@@ -95,9 +95,10 @@ impl Experiment {
     /// # Errors
     /// [`crate::Error::Input`] where the folder holds the results of another experiment.
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
-        let of = |name: &str, common: &Common, set: &mut OutputSet| match common.config.dump_config {
-            true => Ok(()),
-            false => {
+        let of = |name: &str, common: &Common, set: &mut OutputSet| {
+            if common.config.dump_config {
+                Ok(())
+            } else {
                 common.config.files(set);
                 common.place.files(name, set)
             }

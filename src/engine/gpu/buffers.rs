@@ -69,12 +69,11 @@ impl GpuBuffer {
             .max_storage_buffer_binding_size
             .min(context.limits.max_buffer_size - 2 * GUARD);
         if bytes > limit {
-            return Err(Error::DeviceMemory(format!(
-                "{}: `{name}` would take {} MiB, and a binding holds {} MiB: {hint}",
-                context.info.name,
-                bytes >> 20,
-                limit >> 20
-            )));
+            let (bytes, limit) = (bytes >> 20, limit >> 20);
+            return Err(Error::device_memory(
+                &context.info.name,
+                format!("`{name}` would take {bytes} MiB, and a binding holds {limit} MiB: {hint}"),
+            ));
         }
         let offset = if guarded { GUARD } else { 0 };
         context.check_memory(name, bytes + 2 * offset)?;

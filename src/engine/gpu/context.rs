@@ -108,9 +108,10 @@ impl Context {
         wanted.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrices);
         // SAFETY: asked for where cooperative matrices are used alone; what they touch lies within their buffers, as the same
         // text without them shows under the kernel tests' checks.
-        let experimental_features = match matrices {
-            true => unsafe { wgpu::ExperimentalFeatures::enabled() },
-            false => wgpu::ExperimentalFeatures::disabled(),
+        let experimental_features = if matrices {
+            unsafe { wgpu::ExperimentalFeatures::enabled() }
+        } else {
+            wgpu::ExperimentalFeatures::disabled()
         };
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("hsr-gpu"),

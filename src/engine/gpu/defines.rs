@@ -43,9 +43,10 @@ pub struct Target {
 impl Target {
     /// Quads of outputs of a pixel that a layer of `pixels` pixels computes at once.
     pub fn accumulators(&self, pixels: usize) -> usize {
-        match self.software {
-            true => 1,
-            false => (MOST_OF_ALL / pixels).clamp(2, MOST_ACCUMULATORS),
+        if self.software {
+            1
+        } else {
+            (MOST_OF_ALL / pixels).clamp(2, MOST_ACCUMULATORS)
         }
     }
 
@@ -239,9 +240,12 @@ pub fn network(
     let most = target.accumulators(target.pixels_an_invocation());
     // Parts that a layer's outputs (for a last layer: those of one tile of bands) are computed in.
     let parts: Vec<Tiles> = (0..layout.layers.len())
-        .map(|at| match is_last(at) {
-            true => Tiles::of(bands.width, most),
-            false => Tiles::of(layout.layers[at].stride / 4, most),
+        .map(|at| {
+            if is_last(at) {
+                Tiles::of(bands.width, most)
+            } else {
+                Tiles::of(layout.layers[at].stride / 4, most)
+            }
         })
         .collect();
     let table = |f: &dyn Fn(usize, &Layer) -> usize| -> Vec<i64> {

@@ -29,9 +29,9 @@ fn error_of(adapter: &str, what: &str, error: &wgpu::Error) -> Error {
     let message = first_line(&error.to_string());
     match error {
         wgpu::Error::OutOfMemory { .. } => {
-            Error::DeviceMemory(format!("{adapter}: {what}the device is out of memory: {message}"))
+            Error::device_memory(adapter, format!("{what}the device is out of memory: {message}"))
         }
-        _ => Error::Device(format!("{adapter}: {what}{message}")),
+        _ => Error::device(adapter, format!("{what}{message}")),
     }
 }
 
@@ -54,7 +54,7 @@ impl Device {
         let info = adapter.get_info();
         let (device, queue) = pollster::block_on(adapter.request_device(descriptor)).map_err(|e| {
             let message = first_line(&e.to_string());
-            Error::Device(format!("{}: cannot be opened: {message}", info.name))
+            Error::device(&info.name, format!("cannot be opened: {message}"))
         })?;
         let errors: Arc<Mutex<Option<Error>>> = Arc::default();
         let (uncaptured, adapter) = (errors.clone(), info.name.clone());
@@ -67,10 +67,11 @@ impl Device {
         device.set_device_lost_callback(move |reason, message| {
             let mut first = lost.lock().unwrap_or_else(PoisonError::into_inner);
             // What was reported before follows from the loss.
-            *first = Some(Error::Device(format!(
-                "{adapter}: the device was lost ({reason:?}): {}",
-                first_line(&message)
-            )));
+            let message = first_line(&message);
+            *first = Some(Error::device(
+                &adapter,
+                format!("the device was lost ({reason:?}): {message}"),
+            ));
         });
         Ok(Device {
             device,
@@ -105,12 +106,11 @@ impl Device {
     /// [`Error::DeviceMemory`] where the run may not hold so much.
     pub fn check_memory(&self, what: &str, bytes: u64) -> Result<()> {
         self.made.room_for(bytes).map_err(|most| {
-            Error::DeviceMemory(format!(
-                "{}: `{what}` of {} KiB does not fit into the {} KiB that the run may take",
-                self.info.name,
-                bytes.div_ceil(1 << 10),
-                most >> 10
-            ))
+            let (bytes, most) = (bytes.div_ceil(1 << 10), most >> 10);
+            Error::device_memory(
+                &self.info.name,
+                format!("`{what}` of {bytes} KiB does not fit into the {most} KiB that the run may take"),
+            )
         })
     }
 
@@ -171,14 +171,14 @@ impl Device {
         self.check()?;
         polled
             .map(drop)
-            .map_err(|e| Error::Device(format!("{}: {e}", self.info.name)))
+            .map_err(|e| Error::device(&self.info.name, e.to_string()))
     }
 
     /// As [`Device::wait`], with an error kept for [`Device::check`].
     pub(super) fn wait_and_note(&self) {
         if let Err(e) = self.device.poll(wgpu::PollType::wait_indefinitely()) {
             let mut first = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert_with(|| Error::Device(format!("{}: {e}", self.info.name)));
+            first.get_or_insert_with(|| Error::device(&self.info.name, e.to_string()));
         }
     }
 }

@@ -40,9 +40,12 @@ fn chunk_memory(msi: usize, pixels: usize, quads: usize) -> usize {
 fn tiling(msi: usize, bands: usize, target: Target) -> Result<Tiling> {
     let quads = quads(bands);
     let (memory, budget) = (target.workgroup_memory, target.memory_budget);
-    let tile = |pixels: usize| match target.software {
-        true => quads.min(8),
-        false => quads.min(target.accumulators(pixels)),
+    let tile = |pixels: usize| {
+        if target.software {
+            quads.min(8)
+        } else {
+            quads.min(target.accumulators(pixels))
+        }
     };
     let candidates = |memory: usize, quads: usize| {
         [(64, target.pixels), (64, 2), (64, 1), (32, 1)]
@@ -129,12 +132,13 @@ pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: T
         ..target
     };
     let network = defines::network(&problem.architecture, layout, tiling.tile, text)?;
-    let held = match tiling.all {
-        true => shape.band_quads,
-        false => match target.arithmetic {
+    let held = if tiling.all {
+        shape.band_quads
+    } else {
+        match target.arithmetic {
             Arithmetic::Single => Tiles::of(shape.band_quads, tiling.tile).width,
             _ => tiling.tile,
-        },
+        }
     };
     // So many invocations share the sum over a pixel's bands held, in so many rounds.
     let lanes = held.min(tiling.workgroup);

@@ -80,12 +80,12 @@ impl Landing {
     /// [`Error::Device`] if they have not come.
     pub fn take<R>(&self, device: &Device, bytes: u64, look: impl FnOnce(&[u8]) -> R) -> Result<R> {
         if self.mapping.load(Ordering::Acquire) != MAPPED {
-            return Err(Error::Device(format!("{}: read-back failed", device.info.name)));
+            return Err(Error::device(&device.info.name, "read-back failed"));
         }
         let view = self
             .buffer
             .get_mapped_range(..bytes)
-            .map_err(|e| Error::Device(format!("{}: read-back: {e}", device.info.name)))?;
+            .map_err(|e| Error::device(&device.info.name, format!("read-back: {e}")))?;
         let looked = look(&view);
         drop(view);
         self.buffer.unmap();

@@ -94,9 +94,10 @@ impl Pace {
                 before
             };
             rates.measured.insert(kind, now);
-            match faster > GROWTH {
-                true => rates.climbing.insert(kind),
-                false => rates.climbing.remove(kind),
+            if faster > GROWTH {
+                rates.climbing.insert(kind)
+            } else {
+                rates.climbing.remove(kind)
             };
         }
     }

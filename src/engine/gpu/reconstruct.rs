@@ -156,7 +156,7 @@ pub fn reconstruct(
             })
         });
         match made.collect::<Result<VecDeque<_>>>() {
-            Err(Error::DeviceMemory(_)) if tile > LEAST_TILE => tile = (tile / 2).max(LEAST_TILE),
+            Err(Error::DeviceMemory { .. }) if tile > LEAST_TILE => tile = (tile / 2).max(LEAST_TILE),
             made => break made?,
         }
     };

@@ -19,7 +19,7 @@ impl GpuEngine {
             let result = pass();
             let gave = self.kept.gave.load(Ordering::Relaxed);
             match result {
-                Err(Error::DeviceMemory(_))
+                Err(Error::DeviceMemory { .. })
                     if !gave && self.kept.halvings.load(Ordering::Relaxed) < HALVINGS =>
                 {
                     self.kept.halvings.fetch_add(1, Ordering::Relaxed);

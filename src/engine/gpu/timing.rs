@@ -87,9 +87,10 @@ impl Timing {
     /// The clock that dispatches on this device can be timed with.
     pub fn clock(device: &Device) -> Clock {
         let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES;
-        match device.device.features().contains(wanted) {
-            true => Clock::DeviceTimestamps,
-            false => Clock::HostClock,
+        if device.device.features().contains(wanted) {
+            Clock::DeviceTimestamps
+        } else {
+            Clock::HostClock
         }
     }
 
@@ -125,9 +126,10 @@ impl Timing {
             };
         };
         let ticks: Vec<[u64; 2]> = queries.done.iter().map(|(_, ticks)| *ticks).collect();
-        let times = match queries.overflow {
-            true => Err(format!("a submit of more than {DISPATCHES} dispatches")),
-            false => seconds(&ticks, f64::from(nanoseconds_a_tick)),
+        let times = if queries.overflow {
+            Err(format!("a submit of more than {DISPATCHES} dispatches"))
+        } else {
+            seconds(&ticks, f64::from(nanoseconds_a_tick))
         };
         let (spans, unusable) = match times {
             Err(why) => (Vec::new(), Some(why)),

@@ -63,7 +63,7 @@ impl Upload {
         if self.mapping.load(Ordering::Acquire) == UNDER_WAY {
             device.wait()?;
         }
-        let failed = |what: &str| Error::Device(format!("{}: upload: {what}", device.info.name));
+        let failed = |what: &str| Error::device(&device.info.name, format!("upload: {what}"));
         if self.mapping.load(Ordering::Acquire) == FAILED {
             return Err(failed("the buffer cannot be mapped"));
         }

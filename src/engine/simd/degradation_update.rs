@@ -36,11 +36,14 @@ pub(super) fn gradient(
         term.iter_mut().for_each(|g| *g /= counts[t] as f32);
     }
     let total = (0..size)
-        .map(|k| match learned(problem, k) {
-            true => (0..3)
-                .map(|t| problem.alpha[t] as f32 * terms[t * size + k])
-                .sum(),
-            false => 0.0,
+        .map(|k| {
+            if learned(problem, k) {
+                (0..3)
+                    .map(|t| problem.alpha[t] as f32 * terms[t * size + k])
+                    .sum()
+            } else {
+                0.0
+            }
         })
         .collect();
     let losses = std::array::from_fn(|t| (sums.losses[t] / counts[t] as f64) as f32);

@@ -64,9 +64,10 @@ impl Pack {
                 }
                 chunk.msi.row_mut(b)[k] = 1.0;
                 for (band, &x) in from.lr_hsi[window * bands..][..bands].iter().enumerate() {
-                    let linear = match architecture.linear_path {
-                        true => linear_path(&from.state.linear, architecture.band_stride(), band, msi),
-                        false => 0.0,
+                    let linear = if architecture.linear_path {
+                        linear_path(&from.state.linear, architecture.band_stride(), band, msi)
+                    } else {
+                        0.0
                     };
                     chunk.target.row_mut(band)[k] = x - linear;
                 }
@@ -96,9 +97,10 @@ pub(super) struct LrShared<'a> {
 impl<'a> LrShared<'a> {
     /// First parameter that is learned.
     fn learned(&self) -> usize {
-        match self.problem.frozen_encoder {
-            true => self.net.layout.decoders,
-            false => 0,
+        if self.problem.frozen_encoder {
+            self.net.layout.decoders
+        } else {
+            0
         }
     }
 

@@ -417,9 +417,10 @@ impl SimdTrainer {
         if let Some(rate) = plan.network_rate {
             self.state.network_updates += 1;
             let (from, to) = turn(&mut self.phi, self.current);
-            let learned = match self.problem.frozen_encoder {
-                true => self.net.layout.decoders,
-                false => 0,
+            let learned = if self.problem.frozen_encoder {
+                self.net.layout.decoders
+            } else {
+                0
             };
             let states = self
                 .state

@@ -217,12 +217,13 @@ fn denoised(refiner: &dyn Refiner<f32>, case: &RefinementCase, with_pilot: bool)
 /// # Errors
 /// Where the device fails.
 pub fn refined(refiner: &dyn Refiner<f32>, case: &RefinementCase, kernel: &str) -> Result<Vec<Vec<f32>>> {
-    match UPDATES.contains(&kernel) {
-        true => Ok(vec![update(refiner, case, kernel, &(0..case.grid.rows))?]),
-        false => [false, true]
+    if UPDATES.contains(&kernel) {
+        Ok(vec![update(refiner, case, kernel, &(0..case.grid.rows))?])
+    } else {
+        [false, true]
             .map(|pilot| denoised(refiner, case, pilot))
             .into_iter()
-            .collect(),
+            .collect()
     }
 }
 

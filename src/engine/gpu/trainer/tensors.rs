@@ -37,15 +37,16 @@ impl Records {
             observations: b.observations.read(context, 0, lr * s.observation)?,
             pixels: b.pixels.read(context, 0, members * lr * 4 * s.pixel_record)?,
             windows: b.windows.read(context, 0, hr * 4 * s.window_record)?,
-            weights: match updated && run.engine.precision() == Precision::F16 {
-                true => b
-                    .weights
-                    .read::<half::f16>(context, 0, b.weights.bytes as usize / 4)?,
-                false => Vec::new(),
+            weights: if updated && run.engine.precision() == Precision::F16 {
+                b.weights
+                    .read::<half::f16>(context, 0, b.weights.bytes as usize / 4)?
+            } else {
+                Vec::new()
             },
-            sums: match updated {
-                true => b.sums.read(context, 4 * s.theta, degradation_sums::count(s))?,
-                false => Vec::new(),
+            sums: if updated {
+                b.sums.read(context, 4 * s.theta, degradation_sums::count(s))?
+            } else {
+                Vec::new()
             },
         })
     }
