@@ -27,7 +27,7 @@ use crate::coordination::training_set::training_data;
 use crate::coordination::watcher::Watcher;
 use crate::cube::Metadata;
 use crate::cube::bands::{BandSelection, TakenBands};
-use crate::engine::StepLosses;
+use crate::engine::{Engine, StepLosses};
 use crate::error::{Error, Result};
 use crate::interrupt::Shield;
 use crate::io::{self, OutputSet, Reading};
@@ -83,9 +83,42 @@ struct Report {
     objective: ObjectiveSummary,
 }
 
+impl Report {
+    /// In one line; an epoch has so many steps.
+    fn text(&self, epoch: u32) -> String {
+        let last = self.objective.epochs.last();
+        format!(
+            "{}: {} steps on {} scenes, {} epochs of {epoch} steps, L_phi {:.6}, L_theta {}",
+            self.model,
+            self.steps,
+            self.scenes,
+            self.objective.epochs.len(),
+            last.map_or(f64::NAN, |e| e.network),
+            last.and_then(|e| e.degradation)
+                .map_or("not trained".to_owned(), |l| format!("{l:.6}"))
+        )
+    }
+}
+
 /// Where an interrupted run leaves its model if the place of the result is taken.
 fn interrupted(out: &Path) -> PathBuf {
     out.with_extension("interrupted.safetensors")
+}
+
+/// Keeps the model of an interrupted run of so many steps; returns what is to be told.
+fn keep_interrupted(out: &Path, model: &Model, steps: u32) -> Result<Error> {
+    // A model that is there already may be a finished one.
+    let kept = if out.exists() {
+        interrupted(out)
+    } else {
+        out.to_owned()
+    };
+    checkpoint::save(&kept, model)?;
+    Ok(Error::Interrupted(format!(
+        "interrupted; kept {} after {} of {steps} steps, go on with --resume {0}",
+        kept.display(),
+        model.step,
+    )))
 }
 
 impl Train {
@@ -129,17 +162,7 @@ impl Train {
     /// # Errors
     /// [`Error`] with the line to show; after Ctrl-C the checkpoint, or without one the model, holds how far it came.
     pub fn run(self, output: &Output) -> Result<()> {
-        let from = self.resume.clone().flatten();
-        if self.resume.is_some() && from.is_none() {
-            self.checkpoint.needed()?;
-        }
-        let c = &self.config;
-        let set = c.preset.is_some() || c.config.is_some() || c.seed.is_some() || c.members.is_some();
-        if from.is_some() && set {
-            return Err(Error::input(
-                "--resume MODEL goes on with the model's configuration; leave out --preset, --config, --seed and --members",
-            ));
-        }
+        let from = self.model_to_go_on_from()?;
         let config = self.config.load("cave", Some(&self.sensors))?;
         if self.config.dump_config {
             return output.result(&config, &config.to_toml()?);
@@ -163,16 +186,7 @@ impl Train {
         device.look()?;
         let mut kept = None;
         if keeper.keeps() {
-            let engine = device.engine()?;
-            let mut identity = match &from {
-                Some(model) => {
-                    Identity::of("training", &model.config, engine)?.model("the model to go on from", model)
-                }
-                None => Identity::of("training", &config, engine)?.known(&self.known(&first, &scenes[0])?),
-            };
-            for (k, scene) in scenes.iter().enumerate() {
-                identity = identity.scene(&format!(" of scene {}", k + 1), scene);
-            }
+            let identity = self.identity(device.engine()?, from.as_ref(), &config, &first, &scenes)?;
             kept = keeper.begin(identity)?;
         }
         let model = match from {
@@ -210,19 +224,7 @@ impl Train {
             ..
         } = run;
         if matches!(result, Err(Error::Interrupted(_))) && !keeper.keeps() {
-            // A model that is there already may be a finished one.
-            let kept = if out.exists() {
-                interrupted(out)
-            } else {
-                out.to_owned()
-            };
-            checkpoint::save(&kept, &model)?;
-            return Err(Error::Interrupted(format!(
-                "interrupted; kept {} after {} of {} steps, go on with --resume {0}",
-                kept.display(),
-                model.step,
-                training.steps
-            )));
+            return Err(keep_interrupted(out, &model, training.steps)?);
         }
         result?;
         checkpoint::save(out, &model)?;
@@ -231,17 +233,6 @@ impl Train {
         log.finish()?;
         keeper.done()?;
         let objective = ObjectiveSummary::new(&model, &history, epoch);
-        let last = objective.epochs.last();
-        let text = format!(
-            "{}: {} steps on {} scenes, {} epochs of {epoch} steps, L_phi {:.6}, L_theta {}",
-            out.display(),
-            model.step,
-            scenes.len(),
-            objective.epochs.len(),
-            last.map_or(f64::NAN, |e| e.network),
-            last.and_then(|e| e.degradation)
-                .map_or("not trained".to_owned(), |l| format!("{l:.6}"))
-        );
         let report = Report {
             model: out.display().to_string(),
             engine: engine.name(),
@@ -249,7 +240,44 @@ impl Train {
             steps: model.step,
             objective,
         };
-        output.result(&report, &text)
+        output.result(&report, &report.text(epoch))
+    }
+
+    /// The model file that `--resume` names, if it names one.
+    fn model_to_go_on_from(&self) -> Result<Option<PathBuf>> {
+        let from = self.resume.clone().flatten();
+        if self.resume.is_some() && from.is_none() {
+            self.checkpoint.needed()?;
+        }
+        let c = &self.config;
+        let set = c.preset.is_some() || c.config.is_some() || c.seed.is_some() || c.members.is_some();
+        if from.is_some() && set {
+            return Err(Error::input(
+                "--resume MODEL goes on with the model's configuration; leave out --preset, --config, --seed and --members",
+            ));
+        }
+        Ok(from)
+    }
+
+    /// Everything that decides the bits of a run, for its checkpoint.
+    fn identity(
+        &self,
+        engine: &dyn Engine<f32>,
+        from: Option<&Model>,
+        config: &Config,
+        first: &Metadata,
+        scenes: &[Scene],
+    ) -> Result<Identity> {
+        let start = match from {
+            Some(model) => {
+                Identity::of("training", &model.config, engine)?.model("the model to go on from", model)
+            }
+            None => Identity::of("training", config, engine)?.known(&self.known(first, &scenes[0])?),
+        };
+        let numbered = scenes.iter().enumerate();
+        Ok(numbered.fold(start, |identity, (k, scene)| {
+            identity.scene(&format!(" of scene {}", k + 1), scene)
+        }))
     }
 
     /// The model that is gone on from, with its steps to come.
