@@ -14,7 +14,7 @@ use crate::coordination::config::Config;
 use crate::coordination::deviation::{self, Deviation};
 use crate::coordination::fuse::{Job, fuse};
 use crate::coordination::keeper::Keeper;
-use crate::coordination::memory::{Dim, Room, fusion_bytes, pair_bytes};
+use crate::coordination::memory::{Dim, MemoryBudget, fusion_bytes, pair_bytes};
 use crate::coordination::model::Model;
 use crate::coordination::placement::{Ground, OnGrid, Placed, Placement, Placing};
 use crate::coordination::product::{Fused, finish};
@@ -467,8 +467,8 @@ impl Choices {
         };
         let ground = Ground::new(hsi, msi, self.placing)?;
         let folder = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let mut room = Room::new(self.memory, folder);
-        let store = room.place(ground.bytes(need))?;
+        let mut budget = MemoryBudget::new(self.memory, folder);
+        let store = budget.place(ground.bytes(need))?;
         ground.read(store, &mut |_, _| Ok(()))
     }
 }

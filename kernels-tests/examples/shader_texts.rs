@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use hsr_gpu::coordination::config::Config;
-use hsr_gpu::engine::gpu::defines::{Arithmetic, Target};
+use hsr_gpu::engine::gpu::defines::{Arithmetic, ShaderTarget};
 use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::workload::Workload;
 use hsr_gpu::engine::{Geometry, Noise, Problem};
@@ -24,8 +24,8 @@ const RUNS: [(&str, &str, usize, usize, usize, bool); 7] = [
 ];
 
 /// A card's text: AMD's with one pixel an invocation and unrolled, others'.
-fn card(rolled: bool) -> Target {
-    Target {
+fn card(rolled: bool) -> ShaderTarget {
+    ShaderTarget {
         software: false,
         workgroup_memory: 49_152,
         memory_budget: 24 << 10,
@@ -67,7 +67,7 @@ fn problem(preset: &str, bands: usize, msi: usize, scale: usize, frozen: bool) -
 
 fn main() {
     let folder = PathBuf::from(std::env::args().nth(1).unwrap());
-    let webgpu = Target {
+    let webgpu = ShaderTarget {
         wide: false,
         pixels: 2,
         inputs: 1,
@@ -79,14 +79,14 @@ fn main() {
         // Nothing beyond WebGPU, in its least workgroup memory.
         (
             "webgpu",
-            Target {
+            ShaderTarget {
                 workgroup_memory: 16_384,
                 ..webgpu
             },
         ),
         (
             "software",
-            Target {
+            ShaderTarget {
                 software: true,
                 pixels: 1,
                 lr_pixels: 8,
@@ -95,14 +95,14 @@ fn main() {
         ),
         (
             "half",
-            Target {
+            ShaderTarget {
                 arithmetic: Arithmetic::Half,
                 ..webgpu
             },
         ),
         (
             "matrix",
-            Target {
+            ShaderTarget {
                 arithmetic: Arithmetic::Matrix,
                 ..webgpu
             },

@@ -2,7 +2,7 @@
 
 use hsr_gpu::engine::Output;
 use hsr_gpu::engine::Problem;
-use hsr_gpu::engine::gpu::defines::{Shape, Target, keeps_tensors};
+use hsr_gpu::engine::gpu::defines::{ShaderTarget, Shape, keeps_tensors};
 use hsr_gpu::engine::gpu::preprocessor::Defines;
 use hsr_gpu::engine::gpu::recording::Texts;
 use hsr_gpu::engine::gpu::{
@@ -20,7 +20,7 @@ pub type Text = (&'static str, &'static str, Defines);
 ///
 /// # Errors
 /// A kernel that the target has no room for, by name.
-pub fn texts(problem: &Problem<f32>, windows: usize, target: Target) -> hsr_gpu::Result<Vec<Text>> {
+pub fn texts(problem: &Problem<f32>, windows: usize, target: ShaderTarget) -> hsr_gpu::Result<Vec<Text>> {
     let a = &problem.architecture;
     let layout = a.layout();
     let shape = Shape::new(a, &layout, problem.geometry, keeps_tensors(problem));

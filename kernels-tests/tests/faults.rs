@@ -4,12 +4,12 @@
 use std::sync::{Arc, Mutex};
 
 use hsr_gpu::engine::cpu::CpuEngine;
+use hsr_gpu::engine::failover::Failover;
 use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
 use hsr_gpu::engine::gpu::compare::{REFINEMENT_KERNELS as KERNELS, refined, refinement_cases};
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use hsr_gpu::engine::gpu::{GpuEngine, Options};
 use hsr_gpu::engine::profile::{Clock, Instruments};
-use hsr_gpu::engine::recovery::Recovery;
 use hsr_gpu::engine::refinement::{Guide, RefinementGrid, Refiner, Strip};
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::engine::{Engine, Geometry, Output, Problem, StepLosses, Trainer, TrainingSet, TrainingState};
@@ -69,14 +69,14 @@ fn open(options: &Options) -> Opened {
 type Said = Arc<Mutex<Vec<String>>>;
 
 /// A recovery from an engine with these options, what destroys its device, and what it warned of.
-fn recovery(options: Options, self_test: bool) -> (Recovery, impl Fn(), Said) {
+fn recovery(options: Options, self_test: bool) -> (Failover, impl Fn(), Said) {
     let engine = GpuEngine::with_options(&choice(), options.clone()).unwrap();
     let device = engine.context.device.clone();
     let said = Arc::new(Mutex::new(Vec::new()));
     let told = said.clone();
     let reference = self_test.then(|| Box::new(SimdEngine::new()) as Box<dyn Engine<f32>>);
     let warn = move |line: &str| told.lock().unwrap().push(line.to_owned());
-    let recovery = Recovery::new(Box::new(engine), move || open(&options), reference, warn);
+    let recovery = Failover::new(Box::new(engine), move || open(&options), reference, warn);
     (recovery, move || device.destroy(), said)
 }
 
@@ -204,7 +204,7 @@ fn a_long_run_is_gone_on_with_from_a_state_that_came_on_the_way() {
         let engine = open(&Options::default())?;
         Ok(Box::new(Noting(engine, note.clone())) as Box<dyn Engine<f32>>)
     };
-    let recovery = Recovery::new(Box::new(first), again, None, |_| ());
+    let recovery = Failover::new(Box::new(first), again, None, |_| ());
     let lost = long(&recovery, &|step| {
         if step == 1700 {
             device.destroy();

@@ -2,7 +2,7 @@
 
 use hsr_gpu::engine::gpu::Options;
 use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
-use hsr_gpu::engine::gpu::defines::Target;
+use hsr_gpu::engine::gpu::defines::ShaderTarget;
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use kernels_tests::gpu::{engine, with};
 use kernels_tests::kernels::{fails, holds, holds_on};
@@ -17,7 +17,7 @@ fn hr_network_is_its_twin() {
 fn tiles_drawn_twice_are_the_twin_too() {
     let engine = with(Options {
         checked: true,
-        target: Some(Target {
+        target: Some(ShaderTarget {
             workgroup_memory: 8_192,
             ..engine().target()
         }),
@@ -38,7 +38,7 @@ fn the_texts_for_cards_are_the_twin_too() {
         let there = engine().target();
         let engine = with(Options {
             checked: true,
-            target: Some(Target {
+            target: Some(ShaderTarget {
                 pixels,
                 rolled: true,
                 wide: wide && there.wide,

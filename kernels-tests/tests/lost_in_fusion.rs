@@ -8,8 +8,8 @@ use hsr_gpu::coordination::config::Config;
 use hsr_gpu::coordination::scene::Scene;
 use hsr_gpu::coordination::watcher::{StageTime, Watcher};
 use hsr_gpu::cube::{Cube, Metadata};
+use hsr_gpu::engine::failover::Failover;
 use hsr_gpu::engine::gpu::{GpuEngine, Options};
-use hsr_gpu::engine::recovery::Recovery;
 use hsr_gpu::engine::{Engine, StepLosses};
 use hsr_gpu::{Error, Result};
 use kernels_tests::gpu::choice;
@@ -81,7 +81,7 @@ fn fused(memory: usize, at: &[(&'static str, f64)], at_last: bool) -> (Vec<u32>,
     let said = Arc::new(Mutex::new(Vec::new()));
     let told = said.clone();
     let warn = move |line: &str| told.lock().unwrap().push(line.to_owned());
-    let mut engine = Recovery::new(open(&device).unwrap(), again(&device), None, warn);
+    let mut engine = Failover::new(open(&device).unwrap(), again(&device), None, warn);
     // One device is opened again once; what follows stand in for others.
     for _ in 1..at.len() + usize::from(at_last) {
         engine = engine.or(again(&device));
@@ -134,7 +134,7 @@ fn a_device_that_is_lost_in_any_stage_changes_no_bit() {
 fn a_device_that_is_lost_for_good_ends_the_fusion_with_one_line() {
     let device = Device::default();
     let none = || Err(Error::failed("there is no adapter any more"));
-    let engine = Recovery::new(open(&device).unwrap(), none, None, |_| ());
+    let engine = Failover::new(open(&device).unwrap(), none, None, |_| ());
     let config = Config::load("single-scene", Some(("test", "[training]\nsteps = 40\n"))).unwrap();
     let mut watcher = Destroyer {
         device,

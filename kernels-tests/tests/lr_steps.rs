@@ -3,7 +3,7 @@
 use hsr_gpu::engine::StepPlan;
 use hsr_gpu::engine::gpu::Options;
 use hsr_gpu::engine::gpu::compare::cases::cases;
-use hsr_gpu::engine::gpu::defines::Target;
+use hsr_gpu::engine::gpu::defines::ShaderTarget;
 use hsr_gpu::engine::gpu::lr_steps::suits;
 use hsr_gpu::engine::gpu::shaders::Replacement;
 use hsr_gpu::engine::{Engine, TrainingState};
@@ -20,7 +20,7 @@ fn lr_steps_is_its_twin() {
 fn the_text_for_cards_is_the_twin_too() {
     let engine = with(Options {
         checked: true,
-        target: Some(Target {
+        target: Some(ShaderTarget {
             lr_pixels: 2,
             ..engine().target()
         }),

@@ -4,7 +4,7 @@
 use std::mem::offset_of;
 
 use hsr_gpu::engine::gpu::compare::cases::{Case, cases};
-use hsr_gpu::engine::gpu::defines::{Arithmetic, Target};
+use hsr_gpu::engine::gpu::defines::{Arithmetic, ShaderTarget};
 use hsr_gpu::engine::gpu::parts::PartUniform;
 use hsr_gpu::engine::gpu::pipeline::source;
 use hsr_gpu::engine::gpu::preprocessor::Defines;
@@ -22,7 +22,7 @@ fn parsed(file: &str, defines: &Defines) -> naga::Module {
 }
 
 /// All shaders of a case.
-fn shaders(case: &Case, target: Target) -> Vec<(&'static str, Defines)> {
+fn shaders(case: &Case, target: ShaderTarget) -> Vec<(&'static str, Defines)> {
     let texts = texts(&case.problem(), case.windows, target).unwrap();
     texts
         .into_iter()
@@ -31,8 +31,8 @@ fn shaders(case: &Case, target: Target) -> Vec<(&'static str, Defines)> {
 }
 
 /// A card's text of so many pixels an invocation.
-fn card(workgroup_memory: usize, arithmetic: Arithmetic, pixels: usize) -> Target {
-    Target {
+fn card(workgroup_memory: usize, arithmetic: Arithmetic, pixels: usize) -> ShaderTarget {
+    ShaderTarget {
         software: false,
         workgroup_memory,
         memory_budget: workgroup_memory / 2,
@@ -46,8 +46,8 @@ fn card(workgroup_memory: usize, arithmetic: Arithmetic, pixels: usize) -> Targe
 }
 
 /// A software rasteriser's text.
-fn software(workgroup_memory: usize, arithmetic: Arithmetic) -> Target {
-    Target {
+fn software(workgroup_memory: usize, arithmetic: Arithmetic) -> ShaderTarget {
+    ShaderTarget {
         software: true,
         rolled: false,
         wide: false,

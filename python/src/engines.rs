@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use hsr_gpu::engine::Engine;
+use hsr_gpu::engine::failover::Failover;
 use hsr_gpu::engine::gpu::{AdapterChoice, GpuEngine, Options};
-use hsr_gpu::engine::recovery::Recovery;
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::{Error, Result};
 
@@ -65,7 +65,7 @@ fn make(backend: &str, adapter: Option<&str>) -> Result<Boxed> {
         Err(error) => return Err(error),
     };
     let again = move || gpu()?.ok_or_else(|| Error::device("GPU", "is gone"));
-    let recovery = Recovery::new(engine, again, Some(cpu()?), |line| eprintln!("hsr_gpu: {line}"));
+    let recovery = Failover::new(engine, again, Some(cpu()?), |line| eprintln!("hsr_gpu: {line}"));
     Ok(Box::new(match auto {
         true => recovery.or(cpu),
         false => recovery,

@@ -52,10 +52,10 @@ impl Align {
     /// # Errors
     /// [`crate::Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
-        let mut room = self.scratch.room(Some(&self.out))?;
+        let mut budget = self.scratch.budget(Some(&self.out))?;
         let mut stages = Stages::new(output);
         let pair = stages.run("read", |_| {
-            self.pair.read(output, OnGrid::Hsi, &mut room, pair_bytes)
+            self.pair.read(output, OnGrid::Hsi, &mut budget, pair_bytes)
         })?;
         let scene = &pair.placed.scene;
         let shape = scene.hr_msi.dim();

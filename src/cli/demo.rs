@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::Output;
 use super::engine_options::EngineOptions;
-use super::opening::Opening;
 use super::options::{ConfigOptions, RefineOptions};
 use super::page::{Images, PAGE, page_path, write_page};
+use super::pending_engine::PendingEngine;
 use super::progress::Stages;
 use super::summary::{DEGRADATION, compare, make_folder, save_degradation};
 use crate::coordination::scene::Scene;
@@ -82,7 +82,7 @@ impl Demo {
         }
         make_folder(&self.out)?;
         let page = page_path(self.report.as_deref().unwrap_or(&self.out))?;
-        let device = Opening::begin(&self.engine, output)?;
+        let device = PendingEngine::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let DemoPair {
             reference,

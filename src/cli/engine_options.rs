@@ -182,7 +182,7 @@ impl EngineOptions {
         }
     }
 
-    /// Opens the device and nothing around it, for measurements; a run has an [`Opening`](super::opening::Opening).
+    /// Opens the device and nothing around it, for measurements; a run has an [`PendingEngine`](super::pending_engine::PendingEngine).
     ///
     /// # Errors
     /// [`Error::Input`] for options that do not go together, where the adapter does not exist, or where the build has no

@@ -49,12 +49,12 @@ impl Estimate {
     /// # Errors
     /// [`crate::Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
-        let mut room = self.scratch.room(None)?;
+        let mut budget = self.scratch.budget(None)?;
         let mut stages = Stages::new(output);
         let Pair {
             placed, msi_bands, ..
         } = stages.run("read", |_| {
-            self.pair.read(output, OnGrid::Msi, &mut room, pair_bytes)
+            self.pair.read(output, OnGrid::Msi, &mut budget, pair_bytes)
         })?;
         let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;
         let mut config = Config::load("single-scene", None)?;

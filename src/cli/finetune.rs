@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::Output;
 use super::engine_options::EngineOptions;
-use super::opening::Opening;
 use super::options::{PairOptions, ScratchOptions};
+use super::pending_engine::PendingEngine;
 use super::progress::Stages;
 use crate::coordination::checkpoint;
 use crate::coordination::config::FineTunePsf;
@@ -104,13 +104,13 @@ impl FineTune {
     /// # Errors
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
-        let mut room = self.scratch.room(Some(&self.out))?;
-        let device = Opening::begin(&self.engine, output)?;
+        let mut budget = self.scratch.budget(Some(&self.out))?;
+        let device = PendingEngine::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let mut model = checkpoint::load(&self.model)?;
         let pair = stages.run("read", |_| {
-            self.pair.read(output, OnGrid::Msi, &mut room, pair_bytes)
+            self.pair.read(output, OnGrid::Msi, &mut budget, pair_bytes)
         })?;
         let mut scene = pair.placed.scene;
         check_fits(&model, &name, &scene)?;

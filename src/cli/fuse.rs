@@ -9,9 +9,9 @@ use super::Output;
 use super::checkpoint::CheckpointOptions;
 use super::engine_options::EngineOptions;
 use super::log::Log;
-use super::opening::Opening;
 use super::options::{ConfigOptions, Pair, PairOptions, RefineOptions, ScratchOptions, SensorOptions};
 use super::page::{Images, PAGE, page_path, write_page};
+use super::pending_engine::PendingEngine;
 use super::progress::Stages;
 use super::summary::{DEGRADATION, compare, save_degradation};
 use crate::coordination::config::Config;
@@ -98,7 +98,7 @@ struct Request {
 impl Request {
     fn compute<'e>(
         self,
-        device: &'e Opening,
+        device: &'e PendingEngine,
         watcher: &mut dyn Watcher,
         keeper: &mut Keeper,
     ) -> Result<Fused<'e>> {
@@ -263,7 +263,7 @@ impl Fuse {
             .ok_or_else(|| Error::input("--out FILE is missing"))?;
         let mut keeper = self.checkpoint.keeper(self.resume)?;
         let mut stages = Stages::new(output);
-        let device = Opening::begin(&self.engine, output)?;
+        let device = PendingEngine::begin(&self.engine, output)?;
         let (request, delivery) = self.prepare(out, config, &mut stages, output)?;
         // A run that is refused for its device leaves no event file.
         match self.log {
@@ -303,13 +303,13 @@ impl Fuse {
         output: &Output,
     ) -> Result<(Request, Delivery<'a>)> {
         let page = self.report.as_deref().map(page_path).transpose()?;
-        let mut room = self.scratch.room(Some(out))?;
+        let mut budget = self.scratch.budget(Some(out))?;
         let Pair {
             placed,
             msi_bands,
             hsi: original,
         } = stages.run("read", |_| {
-            self.pair.read(output, self.grid, &mut room, fusion_bytes)
+            self.pair.read(output, self.grid, &mut budget, fusion_bytes)
         })?;
         let known = self.sensors.known(&placed.hsi, &msi_bands, &placed.scene)?;
         let Placed {

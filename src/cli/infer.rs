@@ -9,8 +9,8 @@ use ndarray::{Array2, Array3};
 use super::Output;
 use super::arrays::MsiArrayOptions;
 use super::engine_options::EngineOptions;
-use super::opening::Opening;
 use super::options::MemoryOptions;
+use super::pending_engine::PendingEngine;
 use super::progress::Stages;
 use crate::coordination::checkpoint;
 use crate::coordination::model::Model;
@@ -133,7 +133,7 @@ impl Infer {
     /// # Errors
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
-        let device = Opening::begin(&self.engine, output)?;
+        let device = PendingEngine::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
         let name = self.model.display().to_string();
         let model = checkpoint::load(&self.model)?;

@@ -11,7 +11,7 @@ use super::input::open_matching;
 use crate::align::files::Named;
 use crate::align::register::Align;
 use crate::coordination::config::{Config, Refine, Robust};
-use crate::coordination::memory::{Dim, Room};
+use crate::coordination::memory::{Dim, MemoryBudget};
 use crate::coordination::placement::{Ground, OnGrid, Placed, Placing};
 use crate::coordination::response::{psf_kernel, srf_response};
 use crate::coordination::scene::Scene;
@@ -74,14 +74,14 @@ pub struct PlacementOptions {
 
 impl PlacementOptions {
     /// Reads two images, the HSI and the MSI, into a scene of what they share, for a result on `grid`; what is unusual about them is added to
-    /// `unusual`, one line each. `need` says how many bytes a scene of images of these sizes takes of `room`.
+    /// `unusual`, one line each. `need` says how many bytes a scene of images of these sizes takes of `budget`.
     ///
     /// # Errors
     /// [`Error::Input`] where the images do not fit each other, [`Error::Failed`] where there is no room for them.
     pub fn read(
         self,
         ([hsi, msi], grid): ([&Image; 2], OnGrid),
-        room: &mut Room,
+        budget: &mut MemoryBudget,
         need: impl Fn(Dim, Dim) -> usize,
         unusual: &mut Vec<String>,
     ) -> Result<Placed> {
@@ -95,7 +95,7 @@ impl PlacementOptions {
             grid,
         };
         let ground = Ground::new(named(hsi), named(msi), placing)?;
-        let store = room.place(ground.bytes(need))?;
+        let store = budget.place(ground.bytes(need))?;
         if let Some(folder) = store.path() {
             let line = format!(
                 "note: more than fits --max-memory; what does not lies on disk, in {}",
@@ -166,7 +166,7 @@ impl ScratchOptions {
     ///
     /// # Errors
     /// [`Error::Input`] where the folder that is named takes no files.
-    pub fn room(&self, out: Option<&Path>) -> Result<Room> {
+    pub fn budget(&self, out: Option<&Path>) -> Result<MemoryBudget> {
         let folder = match (&self.scratch, out) {
             (Some(folder), _) => {
                 // Said now and not after long work.
@@ -176,7 +176,7 @@ impl ScratchOptions {
             (None, Some(out)) => io::folder_of(out).to_owned(),
             (None, None) => std::env::temp_dir(),
         };
-        Ok(Room::new(self.memory.max_memory, folder))
+        Ok(MemoryBudget::new(self.memory.max_memory, folder))
     }
 }
 
@@ -216,7 +216,7 @@ impl PairOptions {
     }
 
     /// Reads and checks both images, and says what is unusual about them. `need` says how many bytes a scene of images of
-    /// these sizes takes of `room`.
+    /// these sizes takes of `budget`.
     ///
     /// # Errors
     /// As [`PlacementOptions::read`].
@@ -224,7 +224,7 @@ impl PairOptions {
         &self,
         output: &Output,
         grid: OnGrid,
-        room: &mut Room,
+        budget: &mut MemoryBudget,
         need: impl Fn(Dim, Dim) -> usize,
     ) -> Result<Pair> {
         let (hsi, msi) = (self.open_hsi()?, self.open_msi()?);
@@ -233,7 +233,7 @@ impl PairOptions {
         let mut unusual = Vec::new();
         let placed = self
             .placement
-            .read(([&hsi, &msi], grid), room, need, &mut unusual)?;
+            .read(([&hsi, &msi], grid), budget, need, &mut unusual)?;
         unusual.iter().for_each(|line| output.say(line));
         Ok(Pair {
             placed,

@@ -8,14 +8,14 @@ use super::Output;
 use super::checkpoint::CheckpointOptions;
 use super::engine_options::EngineOptions;
 use super::log::Log;
-use super::opening::Opening;
 use super::options::{BandOptions, ConfigOptions, PlacementOptions, ScratchOptions, SensorOptions};
+use super::pending_engine::PendingEngine;
 use super::progress::Stages;
 use crate::coordination::checkpoint;
 use crate::coordination::config::Config;
 use crate::coordination::keeper::Identity;
 use crate::coordination::manifest;
-use crate::coordination::memory::{Room, pair_bytes};
+use crate::coordination::memory::{MemoryBudget, pair_bytes};
 use crate::coordination::model::Model;
 use crate::coordination::placement::{OnGrid, Placed};
 use crate::coordination::run::Run;
@@ -174,10 +174,10 @@ impl Train {
             .ok_or_else(|| missing("--scenes MANIFEST"))?;
         let out = self.out.as_deref().ok_or_else(|| missing("--out MODEL"))?;
         let mut keeper = self.checkpoint.keeper(self.resume.is_some())?;
-        let mut room = self.scratch.room(Some(out))?;
-        let device = Opening::begin(&self.engine, output)?;
+        let mut budget = self.scratch.budget(Some(out))?;
+        let device = PendingEngine::begin(&self.engine, output)?;
         let mut stages = Stages::new(output);
-        let (mut scenes, first) = stages.run("read", |_| self.read(list, &mut room, output))?;
+        let (mut scenes, first) = stages.run("read", |_| self.read(list, &mut budget, output))?;
 
         let from = match from {
             Some(path) => Some(self.go_on(&path, &scenes[0])?),
@@ -299,7 +299,7 @@ impl Train {
     fn read(
         &self,
         list: &std::path::Path,
-        room: &mut Room,
+        budget: &mut MemoryBudget,
         output: &Output,
     ) -> Result<(Vec<Scene>, Metadata)> {
         let mut scenes: Vec<Scene> = Vec::new();
@@ -327,7 +327,7 @@ impl Train {
             output.notes(&[&hsi, &msi]);
             let placed = self
                 .placement
-                .read(([&hsi, &msi], OnGrid::Msi), room, pair_bytes, &mut unusual);
+                .read(([&hsi, &msi], OnGrid::Msi), budget, pair_bytes, &mut unusual);
             let Placed {
                 hsi: metadata, scene, ..
             } = placed.map_err(at)?;

@@ -55,16 +55,16 @@ pub fn fits(scene: &Scene, memory: usize) -> bool {
 
 /// Memory for scenes, and the folder for what does not fit.
 #[derive(Debug)]
-pub struct Room {
+pub struct MemoryBudget {
     left: usize,
     folder: PathBuf,
     scratch: Option<Store>,
 }
 
-impl Room {
+impl MemoryBudget {
     /// Of `memory` bytes, of which the program itself needs a part; `folder` is not looked at before it is needed.
-    pub fn new(memory: usize, folder: PathBuf) -> Room {
-        Room {
+    pub fn new(memory: usize, folder: PathBuf) -> MemoryBudget {
+        MemoryBudget {
             left: memory.saturating_sub(BASE_BYTES),
             folder,
             scratch: None,
@@ -97,11 +97,11 @@ mod tests {
     #[test]
     fn scenes_take_memory_until_it_is_used_up() {
         let folder = tempfile::tempdir().unwrap();
-        let mut room = Room::new(BASE_BYTES + 100, folder.path().to_owned());
-        let mut place = |bytes| matches!(room.place(bytes).unwrap(), Store::Memory);
+        let mut budget = MemoryBudget::new(BASE_BYTES + 100, folder.path().to_owned());
+        let mut place = |bytes| matches!(budget.place(bytes).unwrap(), Store::Memory);
         assert_eq!([60, 50, 40, 1].map(&mut place), [true, false, true, false]);
         // Little memory is none, and a folder that is not there is seen when it is needed.
-        let mut none = Room::new(BASE_BYTES / 2, folder.path().join("none"));
+        let mut none = MemoryBudget::new(BASE_BYTES / 2, folder.path().join("none"));
         assert!(matches!(none.place(0).unwrap(), Store::Memory));
         assert_eq!(none.place(1).unwrap_err().exit_code(), 2);
         assert_eq!(

@@ -20,7 +20,7 @@ pub struct TrainingData {
     /// The order in which steps take them.
     pub batches: Batches,
     /// Where each window of `set` lies.
-    pub places: Vec<Place>,
+    pub places: Vec<SceneWindow>,
     /// Usable LR pixels of all scenes; more than `set` holds where not all fit.
     pub usable: usize,
 }
@@ -78,16 +78,16 @@ pub fn training_data(
 }
 
 /// An LR pixel: number of its scene, row and column.
-pub type Place = (usize, (usize, usize));
+pub type SceneWindow = (usize, (usize, usize));
 
 /// As many randomly chosen patches as have at most `room` windows, and their LR pixels, renumbered. At least one
 /// patch. Random, because the first rows need not look like the whole scene.
 fn random_part(
-    places: &[Place],
+    places: &[SceneWindow],
     patches: &[Vec<u32>],
     room: usize,
     seed: u64,
-) -> (Vec<Place>, Vec<Vec<u32>>) {
+) -> (Vec<SceneWindow>, Vec<Vec<u32>>) {
     let mut order = Batches::new((0..patches.len() as u32).map(|p| vec![p]).collect(), 1, seed);
     let mut numbers = BTreeMap::new();
     let mut chosen: Vec<&Vec<u32>> = Vec::new();

@@ -6,11 +6,11 @@
 //! block. `engine/cpu` holds the twins that define each kernel, `engine/gpu` the same kernels in WGSL.
 
 pub mod cpu;
+pub mod failover;
 pub mod geometry;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod profile;
-pub mod recovery;
 pub mod refinement;
 pub mod self_test;
 pub mod simd;

@@ -28,7 +28,7 @@ pub enum Kernel {
 
 /// How an engine makes the LR pass of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LrPass {
+pub enum LrKernels {
     /// [`Kernel::LrNetwork`] and [`Kernel::NetworkUpdate`].
     Spread,
     /// [`Kernel::LrSteps`].
@@ -43,7 +43,7 @@ pub struct StepParts {
     /// Whether (Y∗C)↓ of the LR batch has to be made.
     pub observations: bool,
     /// The LR pass; `None` where only what precedes it is wanted.
-    pub lr: Option<LrPass>,
+    pub lr: Option<LrKernels>,
     /// Whether θ is updated, which takes the HR pass.
     pub theta: bool,
     /// Whether the HR pass is in 16 bits.
@@ -55,12 +55,12 @@ pub struct StepParts {
 const ORDER: [(Kernel, fn(&StepParts) -> bool); Kernel::COUNT] = [
     (Kernel::Degradation, |s| s.degradation),
     (Kernel::PsfBlur, |s| s.observations),
-    (Kernel::LrNetwork, |s| s.lr == Some(LrPass::Spread)),
+    (Kernel::LrNetwork, |s| s.lr == Some(LrKernels::Spread)),
     (Kernel::HalfWeights, |s| s.theta && s.half),
     (Kernel::HrNetwork, |s| s.theta),
     (Kernel::HrWindow, |s| s.theta),
-    (Kernel::NetworkUpdate, |s| s.lr == Some(LrPass::Spread)),
-    (Kernel::LrSteps, |s| s.lr == Some(LrPass::Merged)),
+    (Kernel::NetworkUpdate, |s| s.lr == Some(LrKernels::Spread)),
+    (Kernel::LrSteps, |s| s.lr == Some(LrKernels::Merged)),
     (Kernel::DegradationSums, |s| s.theta),
     (Kernel::DegradationUpdate, |s| s.theta),
 ];

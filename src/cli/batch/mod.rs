@@ -17,7 +17,7 @@ use clap::{Args, Parser};
 use serde::Serialize;
 
 use self::contents::Contents;
-use self::plan::{Files, Record, Scene, Shard, Specification, scenes};
+use self::plan::{BatchScene, Files, Record, Shard, Specification, scenes};
 use super::Output;
 use super::fuse::Fuse;
 use super::summary::make_folder;
@@ -113,7 +113,7 @@ impl Batch {
         let program = std::env::current_exe()
             .map_err(|e| Error::failed(format!("cannot find this program to run it again: {e}")))?;
         let own = |place: usize| self.shard.is_none_or(|shard| shard.takes(place));
-        let mine: Vec<Scene> = all
+        let mine: Vec<BatchScene> = all
             .into_iter()
             .enumerate()
             .filter_map(|(k, s)| own(k).then_some(s))
@@ -154,7 +154,7 @@ impl Batch {
     }
 
     /// How a scene is fused.
-    fn specification(&self, scene: &Scene) -> Specification {
+    fn specification(&self, scene: &BatchScene) -> Specification {
         Specification {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             fields: scene.fields.clone(),
@@ -163,7 +163,7 @@ impl Batch {
     }
 
     /// The words that `fuse` is called with.
-    fn words(&self, scene: &Scene) -> Result<Vec<String>> {
+    fn words(&self, scene: &BatchScene) -> Result<Vec<String>> {
         let text = |path: PathBuf| {
             let name = path.into_os_string().into_string();
             name.map_err(|name| {
@@ -191,7 +191,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`Error::Input`] where `fuse` would not take the options.
-    fn scene_files(&self, scene: &Scene, set: &mut OutputSet) -> Result<()> {
+    fn scene_files(&self, scene: &BatchScene, set: &mut OutputSet) -> Result<()> {
         set.scene(&scene.name);
         let words = std::iter::once("fuse".to_owned()).chain(self.words(scene)?);
         let FuseAlone { fuse } = FuseAlone::try_parse_from(words).map_err(|e| {
@@ -226,7 +226,7 @@ impl Batch {
     fn work(
         &self,
         program: &Path,
-        scenes: &[Scene],
+        scenes: &[BatchScene],
         adapters: &[Option<String>],
         output: &Output,
     ) -> Result<Vec<Line>> {
@@ -259,7 +259,7 @@ impl Batch {
     }
 
     /// Fuses one scene, if that is not done.
-    fn one(&self, program: &Path, scene: &Scene, adapter: Option<&str>, output: &Output) -> Line {
+    fn one(&self, program: &Path, scene: &BatchScene, adapter: Option<&str>, output: &Output) -> Line {
         match self.fused(program, scene, adapter, output) {
             Ok((status, record)) => Line::new(scene, status, Some(&record)),
             Err(e) => Line::new(scene, Status::Failed(e.to_string()), None),
@@ -269,7 +269,7 @@ impl Batch {
     fn fused(
         &self,
         program: &Path,
-        scene: &Scene,
+        scene: &BatchScene,
         adapter: Option<&str>,
         output: &Output,
     ) -> Result<(Status, Record)> {
@@ -334,7 +334,7 @@ fn all_adapters() -> Result<Vec<Option<String>>> {
 }
 
 impl Line {
-    fn new(scene: &Scene, status: Status, record: Option<&Record>) -> Self {
+    fn new(scene: &BatchScene, status: Status, record: Option<&Record>) -> Self {
         let summary = record.map(|record| &record.summary);
         Line {
             name: scene.name.clone(),

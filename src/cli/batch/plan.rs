@@ -25,7 +25,7 @@ const ARRAYS: [[&str; 4]; 2] = [
 
 /// A scene of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scene {
+pub struct BatchScene {
     /// Its name: results are called so.
     pub name: String,
     /// Options of `fuse` that read it.
@@ -38,7 +38,7 @@ pub struct Scene {
 ///
 /// # Errors
 /// [`Error::Input`] naming the line whose fields or name are wrong, or the two that have one name.
-pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
+pub fn scenes(manifest: &Path) -> Result<Vec<BatchScene>> {
     let mut numbers = BTreeMap::new();
     let mut scenes = Vec::new();
     let expected = format!("HSI,MSI[,name=NAME][,reference=FILE]{SCENE_FIELDS}");
@@ -84,7 +84,7 @@ pub fn scenes(manifest: &Path) -> Result<Vec<Scene>> {
                 "a second scene called {name} after line {first}; tell them apart with name=NAME"
             )));
         }
-        scenes.push(Scene {
+        scenes.push(BatchScene {
             name,
             options,
             fields,
@@ -221,7 +221,7 @@ impl Files {
 mod tests {
     use super::*;
 
-    fn manifest(text: &str) -> Result<Vec<Scene>> {
+    fn manifest(text: &str) -> Result<Vec<BatchScene>> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scenes.txt");
         std::fs::write(&path, text).unwrap();

@@ -6,7 +6,7 @@ mod supplement;
 
 use clap::{Args, Subcommand};
 
-use self::run::{Place, Run};
+use self::run::{ExperimentFiles, PlannedExperiment};
 use self::supplement::{Network, Plain, Table2, Tuned};
 use super::Output;
 use super::engine_options::EngineOptions;
@@ -79,7 +79,7 @@ enum Name {
 #[derive(Debug, Args)]
 struct Common {
     #[command(flatten)]
-    place: Place,
+    place: ExperimentFiles,
     /// Number of seeds, from --seed on [default: 1; robustness: 10, for its factor "seed"]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: Option<u64>,
@@ -144,7 +144,7 @@ impl Experiment {
             "scenes" => scenes::plan(&references, model, seed, seeds)?,
             _ => robustness::plan(&references, model, seed, seeds)?,
         };
-        Run {
+        PlannedExperiment {
             name,
             place: &common.place,
             engine: &common.engine,

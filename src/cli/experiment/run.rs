@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::cli::Output;
 use crate::cli::engine_options::EngineOptions;
-use crate::cli::opening::Opening;
 use crate::cli::page::{PAGE, page_path};
+use crate::cli::pending_engine::PendingEngine;
 use crate::cli::progress::Cells;
 use crate::cli::summary::make_folder;
 use crate::coordination::config::Config;
@@ -31,7 +31,7 @@ pub(super) const NETWORK: &str = "network";
 
 /// Where an experiment takes its scenes from and puts its results.
 #[derive(Debug, Args)]
-pub(super) struct Place {
+pub(super) struct ExperimentFiles {
     /// Manifest of the scenes [default: the built-in scene]
     #[arg(long, value_name = "MANIFEST")]
     pub(super) scenes: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub(super) struct Place {
     pub(super) report: Option<PathBuf>,
 }
 
-impl Place {
+impl ExperimentFiles {
     /// What the experiment of this name reads and writes.
     ///
     /// # Errors
@@ -98,11 +98,11 @@ pub(super) fn delivered(name: &str, out: &Path, report: Option<&Path>, set: &mut
 }
 
 /// An experiment that is planned.
-pub(super) struct Run<'a> {
+pub(super) struct PlannedExperiment<'a> {
     /// Its name.
     pub(super) name: &'static str,
     /// Scenes and results.
-    pub(super) place: &'a Place,
+    pub(super) place: &'a ExperimentFiles,
     /// The device.
     pub(super) engine: &'a EngineOptions,
     /// The configuration of fusions.
@@ -121,7 +121,7 @@ pub(super) struct Run<'a> {
     pub(super) figures: fn(&Results) -> Vec<Figure>,
 }
 
-impl Run<'_> {
+impl PlannedExperiment<'_> {
     /// Works the plan off and writes everything.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Run<'_> {
         }
         let delivery = Delivery::open(out, self.place.report.as_deref())?;
         let folder = cells_folder(out)?;
-        let device = Opening::begin(self.engine, output)?;
+        let device = PendingEngine::begin(self.engine, output)?;
         let engine = device.engine()?;
         let runner = Runner {
             engine,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::run::{Delivery, NETWORK, Place, Run, delivered};
+use super::run::{Delivery, ExperimentFiles, NETWORK, PlannedExperiment, delivered};
 use crate::cli::Output;
 use crate::cli::engine_options::EngineOptions;
 use crate::cli::options::load_config;
@@ -27,7 +27,7 @@ use crate::sensor::catalogue::PsfSpec;
 #[derive(Debug, Args)]
 pub struct Protocol {
     #[command(flatten)]
-    place: Place,
+    place: ExperimentFiles,
     /// Number of seeds, from --seed on
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
@@ -120,7 +120,7 @@ impl Plain {
     /// What the experiment of this name reads and writes.
     ///
     /// # Errors
-    /// As [`Place::files`].
+    /// As [`ExperimentFiles::files`].
     pub fn files(&self, name: &str, set: &mut OutputSet) -> Result<()> {
         self.protocol.files(name, set)
     }
@@ -186,7 +186,7 @@ impl Tuned {
     /// What it reads and writes.
     ///
     /// # Errors
-    /// As [`Place::files`].
+    /// As [`ExperimentFiles::files`].
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
         self.protocol.files("finetune", set)
     }
@@ -212,7 +212,7 @@ impl Table2 {
     /// What it reads and writes.
     ///
     /// # Errors
-    /// As [`Place::files`].
+    /// As [`ExperimentFiles::files`].
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
         self.protocol.files("table2", set)
     }
@@ -299,7 +299,7 @@ impl Protocol {
             paper.network.members,
             p = t.patch
         );
-        Run {
+        PlannedExperiment {
             name,
             place: &self.place,
             engine: &self.engine,
@@ -319,7 +319,7 @@ impl Network {
     /// What it writes.
     ///
     /// # Errors
-    /// As [`Place::files`].
+    /// As [`ExperimentFiles::files`].
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
         delivered(NETWORK, &self.out, self.report.as_deref(), set)
     }

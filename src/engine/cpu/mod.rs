@@ -27,7 +27,7 @@ pub(crate) use trainer::CpuTrainer;
 use ndarray::{ArrayView3, ArrayViewMut3};
 
 use crate::engine::refinement::{Guide, PlaneShape, RefinementGrid, Refiner, Strip};
-use crate::engine::step::LrPass;
+use crate::engine::step::LrKernels;
 use crate::engine::{Engine, Output, Precision, Problem, Trainer, TrainingSet, TrainingState};
 use crate::error::Result;
 use crate::network::Architecture;
@@ -61,7 +61,7 @@ impl<T: Real> Engine<T> for CpuEngine {
             data,
             state,
             Precision::F32,
-            LrPass::Spread,
+            LrKernels::Spread,
         )))
     }
 

@@ -28,7 +28,7 @@ pub struct CpuTrainer<T> {
     layout: Layout,
     data: TrainingSet<T>,
     precision: Precision,
-    lr_pass: step::LrPass,
+    lr_pass: step::LrKernels,
     /// Parameters and moments.
     pub(crate) state: TrainingState<T>,
     /// PSF and SRF.
@@ -62,7 +62,7 @@ impl<T: Real> CpuTrainer<T> {
         data: &TrainingSet<T>,
         state: TrainingState<T>,
         precision: Precision,
-        lr_pass: step::LrPass,
+        lr_pass: step::LrKernels,
     ) -> Self {
         let architecture = &problem.architecture;
         let (bands, b) = (architecture.bands, architecture.msi_bands);
@@ -121,7 +121,7 @@ impl<T: Real> CpuTrainer<T> {
     }
 
     /// Runs the kernels that `plan` needs, with this LR pass or none.
-    fn play(&mut self, plan: &StepPlan, lr: Option<step::LrPass>) {
+    fn play(&mut self, plan: &StepPlan, lr: Option<step::LrKernels>) {
         let stale = !self.observed || plan.lr_batch != self.lr_batch;
         let parts = StepParts {
             degradation: stale,

@@ -6,8 +6,8 @@ use bytemuck::Pod;
 use rayon::prelude::*;
 
 use crate::engine::gpu::context::Context;
-use crate::engine::gpu::landing::Landing;
 use crate::engine::gpu::memory::Lease;
+use crate::engine::gpu::readback::Readback;
 use crate::error::{Error, Result};
 
 /// Bytes of guard on either side; as much as any adapter wants a binding's offset aligned to.
@@ -155,12 +155,12 @@ impl GpuBuffer {
         let mut under_way = VecDeque::with_capacity(2);
         let mut offset = self.offset;
         // The host copies one piece while the next is on its way.
-        let mut arrive = |(landing, submission, out): (Landing, wgpu::SubmissionIndex, &mut [f32])| {
-            if !landing.has_come() {
+        let mut arrive = |(readback, submission, out): (Readback, wgpu::SubmissionIndex, &mut [f32])| {
+            if !readback.has_come() {
                 context.wait_for(submission)?;
             }
-            landing.take(context, bytes(out), |bytes| copy_rows(bytes, row, pitch, out))?;
-            context.keep_landing(landing);
+            readback.take(context, bytes(out), |bytes| copy_rows(bytes, row, pitch, out))?;
+            context.keep_readback(readback);
             Ok::<(), Error>(())
         };
         for piece in out.chunks_mut(rows * row) {
@@ -170,12 +170,12 @@ impl GpuBuffer {
                 arrive(first)?;
             }
             let count = bytes(piece);
-            let landing = context.landing(count)?;
+            let readback = context.readback(count)?;
             let mut encoder = context.device.create_command_encoder(&Default::default());
-            landing.copy(&mut encoder, (&self.buffer, offset), 0, count);
+            readback.copy(&mut encoder, (&self.buffer, offset), 0, count);
             let submission = context.queue.submit([encoder.finish()]);
-            landing.request(count);
-            under_way.push_back((landing, submission, piece));
+            readback.request(count);
+            under_way.push_back((readback, submission, piece));
             offset += count;
         }
         under_way.into_iter().try_for_each(&mut arrive)?;

@@ -1,7 +1,7 @@
 //! Host side of `shaders/consistency_residual.wgsl`: X − (Z∗C)↓, some HR rows after the other.
 
 use crate::engine::cpu;
-use crate::engine::gpu::defines::Target;
+use crate::engine::gpu::defines::ShaderTarget;
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::parts::{Buffers, PartUniform, rows_of_part};
 use crate::engine::gpu::preprocessor::Defines;
@@ -15,7 +15,7 @@ pub const FILE: &str = "consistency_residual.wgsl";
 const WORKGROUP: usize = 64;
 
 /// What its text depends on.
-pub fn defines(grid: &RefinementGrid, target: Target) -> Defines {
+pub fn defines(grid: &RefinementGrid, target: ShaderTarget) -> Defines {
     let mut d = Defines::default();
     d.number("WG", WORKGROUP)
         .number("BANDS", grid.bands)

@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::engine::Precision;
 use crate::engine::gpu::adapters::{AdapterChoice, best_hardware, enumerate, has_matrices, select};
-use crate::engine::gpu::defines::{Arithmetic, Target};
+use crate::engine::gpu::defines::{Arithmetic, ShaderTarget};
 use crate::engine::gpu::device::Device;
-use crate::engine::gpu::landing::Landing;
 use crate::engine::gpu::lr_steps;
 use crate::engine::gpu::options::Options;
+use crate::engine::gpu::readback::Readback;
 use crate::engine::gpu::timing::Timing;
 use crate::engine::gpu::upload::Upload;
 use crate::engine::gpu::verified::is_noted;
@@ -39,7 +39,7 @@ pub struct Context {
     opened: Device,
     pub(super) timing: Timing,
     /// Buffers that read-backs go through, kept for the next.
-    landings: Mutex<Vec<Landing>>,
+    landings: Mutex<Vec<Readback>>,
     /// The buffer that large writes go through.
     upload: Mutex<Option<Upload>>,
     /// Whether cooperative matrices are switched on.
@@ -135,10 +135,10 @@ impl Context {
     }
 
     /// What shaders' texts take from this adapter.
-    pub fn target(&self, precision: Precision) -> Target {
+    pub fn target(&self, precision: Precision) -> ShaderTarget {
         let software = self.info.device_type == wgpu::DeviceType::Cpu;
         let known = [AMD, NVIDIA].contains(&self.info.vendor);
-        Target {
+        ShaderTarget {
             software,
             workgroup_memory: self.limits.max_compute_workgroup_storage_size as usize,
             arithmetic: match precision {
@@ -201,32 +201,32 @@ impl Context {
         self.timing.take(self.queue.get_timestamp_period())
     }
 
-    /// A buffer to read back `bytes` through, one that was kept or a new one; see [`Context::keep_landing`].
+    /// A buffer to read back `bytes` through, one that was kept or a new one; see [`Context::keep_readback`].
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] where there is no room for it.
-    pub(super) fn landing(&self, bytes: u64) -> Result<Landing> {
+    pub(super) fn readback(&self, bytes: u64) -> Result<Readback> {
         let mut kept = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
         // The smallest that is large enough; where none is, the smallest goes, and a new one comes in its place.
-        kept.sort_by_key(Landing::bytes);
-        match kept.iter().position(|landing| landing.bytes() >= bytes) {
+        kept.sort_by_key(Readback::bytes);
+        match kept.iter().position(|readback| readback.bytes() >= bytes) {
             Some(at) => Ok(kept.remove(at)),
             None => {
                 if kept.len() >= MOST_LANDINGS {
                     kept.remove(0);
                 }
                 drop(kept);
-                Landing::new(self, bytes.max(LEAST_STAGING))
+                Readback::new(self, bytes.max(LEAST_STAGING))
             }
         }
     }
 
     /// Keeps a buffer for the next that reads back.
-    pub(super) fn keep_landing(&self, landing: Landing) {
+    pub(super) fn keep_readback(&self, readback: Readback) {
         let mut kept = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push(landing);
+        kept.push(readback);
         if kept.len() > MOST_LANDINGS {
-            kept.sort_by_key(Landing::bytes);
+            kept.sort_by_key(Readback::bytes);
             kept.remove(0);
         }
     }
@@ -270,14 +270,14 @@ impl Context {
         if bytes == 0 {
             return Ok(look(&[]));
         }
-        let landing = self.landing(bytes)?;
+        let readback = self.readback(bytes)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
-        landing.copy(&mut encoder, (buffer, offset), 0, bytes);
+        readback.copy(&mut encoder, (buffer, offset), 0, bytes);
         self.queue.submit([encoder.finish()]);
-        landing.request(bytes);
+        readback.request(bytes);
         self.wait()?;
-        let looked = landing.take(self, bytes, look)?;
-        self.keep_landing(landing);
+        let looked = readback.take(self, bytes, look)?;
+        self.keep_readback(readback);
         Ok(looked)
     }
 

@@ -18,7 +18,7 @@ const MOST_OF_ALL: usize = 24;
 
 /// What a shader's text takes from the adapter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
+pub struct ShaderTarget {
     /// Whether it is a software rasteriser: its compiler wants little text and no unrolled loops.
     pub software: bool,
     /// Workgroup memory in bytes.
@@ -40,7 +40,7 @@ pub struct Target {
     pub lr_pixels: usize,
 }
 
-impl Target {
+impl ShaderTarget {
     /// Quads of outputs of a pixel that a layer of `pixels` pixels computes at once.
     pub fn accumulators(&self, pixels: usize) -> usize {
         if self.software {
@@ -221,7 +221,7 @@ pub fn network(
     architecture: &Architecture,
     layout: &Layout,
     band_tile: usize,
-    target: Target,
+    target: ShaderTarget,
 ) -> Result<Defines> {
     let place = |branch| {
         last(layout, branch)

@@ -3,7 +3,7 @@
 use crate::engine::Precision;
 use crate::engine::gpu::adapters::AdapterChoice;
 use crate::engine::gpu::context::Context;
-use crate::engine::gpu::defines::Target;
+use crate::engine::gpu::defines::ShaderTarget;
 use crate::engine::gpu::kept::Kept;
 use crate::engine::gpu::options::Options;
 use crate::engine::gpu::pace::Pace;
@@ -62,7 +62,7 @@ impl GpuEngine {
 
 impl GpuEngine {
     /// What shaders' texts take from the adapter and the options.
-    pub fn target(&self) -> Target {
+    pub fn target(&self) -> ShaderTarget {
         let options = self.pipelines.options();
         options
             .target

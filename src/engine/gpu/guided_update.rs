@@ -3,7 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::engine::cpu;
-use crate::engine::gpu::defines::{Target, quads};
+use crate::engine::gpu::defines::{ShaderTarget, quads};
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::parts::{Buffers, PartUniform, rows_of_part};
 use crate::engine::gpu::preprocessor::Defines;
@@ -29,7 +29,7 @@ struct Place {
 }
 
 /// What its text depends on.
-pub fn defines(grid: &RefinementGrid, target: Target) -> Defines {
+pub fn defines(grid: &RefinementGrid, target: ShaderTarget) -> Defines {
     let width = quads(grid.bands).min(WIDTH);
     // Weights, colour and place of an LR pixel.
     let bytes = 16 * width + 4 * grid.msi_bands + 8;

@@ -1,7 +1,7 @@
 //! Host side of `shaders/hr_network.wgsl`: the fused HR pass, a workgroup a part of a window.
 
 use crate::engine::cpu::half_weights::BLOCK;
-use crate::engine::gpu::defines::{self, Arithmetic, Shape, Target, Tiles, quads};
+use crate::engine::gpu::defines::{self, Arithmetic, ShaderTarget, Shape, Tiles, quads};
 use crate::engine::gpu::half_weights;
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
@@ -37,7 +37,7 @@ fn chunk_memory(msi: usize, pixels: usize, quads: usize) -> usize {
 
 /// Cuts `bands` for the target's workgroup memory. All bands at once are worth fewer pixels an invocation and half a
 /// workgroup: they halve the work of the last layers. So is memory beyond the budget, up to twice as much.
-fn tiling(msi: usize, bands: usize, target: Target) -> Result<Tiling> {
+fn tiling(msi: usize, bands: usize, target: ShaderTarget) -> Result<Tiling> {
     let quads = quads(bands);
     let (memory, budget) = (target.workgroup_memory, target.memory_budget);
     let tile = |pixels: usize| {
@@ -99,7 +99,7 @@ fn half_tiling(msi: usize, bands: usize, layout: &Layout, memory: usize) -> Resu
     })
 }
 
-fn tiling_for(layout: &Layout, shape: &Shape, target: Target) -> Result<Tiling> {
+fn tiling_for(layout: &Layout, shape: &Shape, target: ShaderTarget) -> Result<Tiling> {
     match target.arithmetic {
         Arithmetic::Single => tiling(shape.msi, shape.bands, target),
         _ => half_tiling(shape.msi, shape.bands, layout, target.workgroup_memory),
@@ -110,7 +110,7 @@ fn tiling_for(layout: &Layout, shape: &Shape, target: Target) -> Result<Tiling> 
 ///
 /// # Errors
 /// As [`defines()`].
-pub fn parts(layout: &Layout, shape: &Shape, target: Target) -> Result<usize> {
+pub fn parts(layout: &Layout, shape: &Shape, target: ShaderTarget) -> Result<usize> {
     let tiling = tiling_for(layout, shape, target)?;
     Ok((shape.side * shape.side).div_ceil(tiling.workgroup * tiling.pixels))
 }
@@ -124,10 +124,15 @@ pub fn part_record(shape: &Shape) -> usize {
 ///
 /// # Errors
 /// [`Error::Failed`] if the columns of one part do not fit the workgroup memory.
-pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: Target) -> Result<Defines> {
+pub fn defines(
+    problem: &Problem<f32>,
+    layout: &Layout,
+    shape: &Shape,
+    target: ShaderTarget,
+) -> Result<Defines> {
     let tiling = tiling_for(layout, shape, target)?;
     let mut d = shape.defines(problem.geometry);
-    let text = Target {
+    let text = ShaderTarget {
         pixels: tiling.pixels,
         ..target
     };

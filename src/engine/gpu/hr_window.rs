@@ -1,7 +1,7 @@
 //! Host side of `shaders/hr_window.wgsl`: the parts of a window added up, and term 1.
 
 use crate::engine::Problem;
-use crate::engine::gpu::defines::{Shape, Target};
+use crate::engine::gpu::defines::{ShaderTarget, Shape};
 use crate::engine::gpu::hr_network;
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
@@ -12,7 +12,12 @@ use crate::network::Layout;
 ///
 /// # Errors
 /// As [`hr_network::parts`].
-pub fn defines(problem: &Problem<f32>, layout: &Layout, shape: &Shape, target: Target) -> Result<Defines> {
+pub fn defines(
+    problem: &Problem<f32>,
+    layout: &Layout,
+    shape: &Shape,
+    target: ShaderTarget,
+) -> Result<Defines> {
     let mut d = shape.defines(problem.geometry);
     d.extend(&shape.window_defines())
         .number("WG", 64)

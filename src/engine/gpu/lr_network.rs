@@ -1,7 +1,7 @@
 //! Host side of `shaders/lr_network.wgsl`: the LR pass of every member, forward and backward.
 
 use crate::engine::Problem;
-use crate::engine::gpu::defines::{self, Shape, Target};
+use crate::engine::gpu::defines::{self, ShaderTarget, Shape};
 use crate::engine::gpu::preprocessor::Defines;
 use crate::error::Result;
 use crate::network::Layout;
@@ -35,7 +35,7 @@ pub(super) fn pass(
     shape: &Shape,
     windows: usize,
     [workgroup, tile, sharing, local]: [usize; 4],
-    target: Target,
+    target: ShaderTarget,
 ) -> Result<Defines> {
     let mut d = shape.defines(problem.geometry);
     d.extend(&defines::network(&problem.architecture, layout, 1, target)?)
@@ -63,7 +63,7 @@ pub fn defines(
     layout: &Layout,
     shape: &Shape,
     windows: usize,
-    target: Target,
+    target: ShaderTarget,
 ) -> Result<Defines> {
     let (pixels, local) = chunk(shape);
     let mut d = pass(

@@ -6,7 +6,7 @@
 //! `lr_network` and `network_update` do in a fraction of that.
 
 use crate::engine::gpu::blocks;
-use crate::engine::gpu::defines::{Shape, Target};
+use crate::engine::gpu::defines::{ShaderTarget, Shape};
 use crate::engine::gpu::lr_network;
 use crate::engine::gpu::preprocessor::Defines;
 use crate::engine::{Noise, Problem};
@@ -34,7 +34,7 @@ pub fn bindings(noise: Noise, frozen_encoder: bool) -> u32 {
 
 /// Whether steps on `lr_count` LR pixels are taken here. A matter of the adapter and of sizes alone: the bits of a run do
 /// not depend on how its steps are queued.
-pub fn suits(layout: &Layout, frozen_encoder: bool, lr_count: usize, target: Target) -> bool {
+pub fn suits(layout: &Layout, frozen_encoder: bool, lr_count: usize, target: ShaderTarget) -> bool {
     let learned = layout
         .layers
         .iter()
@@ -53,7 +53,7 @@ pub fn defines(
     layout: &Layout,
     shape: &Shape,
     (windows, pitch): (usize, usize),
-    target: Target,
+    target: ShaderTarget,
 ) -> Result<Defines> {
     let tile = target.lr_pixels;
     let mut d = lr_network::pass(

@@ -1,7 +1,7 @@
 //! Host side of `shaders/network_update.wgsl`: the gradient of φ over the LR batch, and Adam.
 
 use crate::engine::gpu::blocks::{self, blocks};
-use crate::engine::gpu::defines::{Shape, Target};
+use crate::engine::gpu::defines::{ShaderTarget, Shape};
 use crate::engine::gpu::preprocessor::Defines;
 use crate::network::Layout;
 
@@ -14,7 +14,7 @@ pub fn defines(
     shape: &Shape,
     members: usize,
     frozen_encoder: bool,
-    target: Target,
+    target: ShaderTarget,
 ) -> Defines {
     let blocks = blocks(layout, shape, frozen_encoder).len();
     let mut d = shape.pixel_defines();

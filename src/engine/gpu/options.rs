@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::engine::Precision;
-use crate::engine::gpu::defines::Target;
+use crate::engine::gpu::defines::ShaderTarget;
 use crate::engine::gpu::shaders::Replacement;
 
 /// How shaders are compiled.
@@ -21,7 +21,7 @@ pub struct Options {
     /// [`verified`](crate::engine::gpu::verified).
     pub unverified_matrices: bool,
     /// What the texts take in place of the adapter's own properties, for tests of another adapter's texts.
-    pub target: Option<Target>,
+    pub target: Option<ShaderTarget>,
     /// Bytes of buffers that may be held at once; as many as the device has where it is left out.
     pub memory: Option<u64>,
     /// Bytes of the parts that refinement cuts images into, for tests of images larger than that.

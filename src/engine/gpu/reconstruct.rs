@@ -9,12 +9,12 @@ use ndarray::{ArrayView3, ArrayViewMut3};
 use crate::engine::cpu;
 use crate::engine::cpu::half_weights::{BLOCK, half_weights as half_weights_of};
 use crate::engine::gpu::buffers::{GpuBuffer, copy_rows};
-use crate::engine::gpu::defines::{self, Arithmetic, Shape, Target, quads};
+use crate::engine::gpu::defines::{self, Arithmetic, ShaderTarget, Shape, quads};
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::half_weights;
-use crate::engine::gpu::landing::Landing;
 use crate::engine::gpu::pipeline::spread;
 use crate::engine::gpu::preprocessor::Defines;
+use crate::engine::gpu::readback::Readback;
 use crate::engine::gpu::step::TileUniform;
 use crate::engine::{Geometry, Noise, Output, TrainingState};
 use crate::error::{Error, Result};
@@ -34,9 +34,9 @@ const FLIGHTS: usize = 2;
 /// Pixels of a tile that is not cut further where memory is short.
 const LEAST_TILE: usize = 1024;
 /// Abundances are f32 always: fine-tuning freezes them.
-fn adapted(output: Output, target: Target) -> Target {
+fn adapted(output: Output, target: ShaderTarget) -> ShaderTarget {
     match output {
-        Output::Abundance { .. } => Target {
+        Output::Abundance { .. } => ShaderTarget {
             arithmetic: Arithmetic::Single,
             ..target
         },
@@ -44,7 +44,7 @@ fn adapted(output: Output, target: Target) -> Target {
     }
 }
 
-fn workgroup(target: Target) -> usize {
+fn workgroup(target: ShaderTarget) -> usize {
     match target.arithmetic {
         Arithmetic::Single => WORKGROUP,
         _ => half_weights::SUBGROUP,
@@ -59,7 +59,7 @@ pub fn defines(
     architecture: &Architecture,
     layout: &Layout,
     output: Output,
-    target: Target,
+    target: ShaderTarget,
 ) -> Result<Defines> {
     let target = adapted(output, target);
     if target.arithmetic != Arithmetic::Single {
@@ -149,7 +149,7 @@ pub fn reconstruct(
             ];
             Ok(Flight {
                 group: pipeline.bind(context, &buffers, size_of::<TileUniform>() as u64)?,
-                landing: context.landing(4 * (tile * padded) as u64)?,
+                readback: context.readback(4 * (tile * padded) as u64)?,
                 uniform,
                 hr_msi,
                 image,
@@ -211,9 +211,9 @@ pub fn reconstruct(
             }
             let bytes = 4 * (count * padded) as u64;
             let from = (&flight.image.buffer, flight.image.offset);
-            flight.landing.copy(&mut encoder, from, 0, bytes);
+            flight.readback.copy(&mut encoder, from, 0, bytes);
             let submission = context.submit(encoder)?;
-            flight.landing.request(bytes);
+            flight.readback.request(bytes);
             under_way.push_back((flight, submission, count));
             at += count;
             continue;
@@ -221,20 +221,20 @@ pub fn reconstruct(
         let Some((flight, submission, count)) = under_way.pop_front() else {
             break;
         };
-        if !flight.landing.has_come() {
+        if !flight.readback.has_come() {
             context.wait_for(submission)?;
         }
         let (rows, after) = rest.split_at_mut(count * channels);
         rest = after;
         let bytes = 4 * (count * padded) as u64;
         flight
-            .landing
+            .readback
             .take(context, bytes, |bytes| copy_rows(bytes, channels, padded, rows))?;
         flight.image.check_guards(context)?;
         flights.push_back(flight);
     }
     for flight in flights {
-        context.keep_landing(flight.landing);
+        context.keep_readback(flight.readback);
     }
     Ok(())
 }
@@ -245,7 +245,7 @@ struct Flight {
     hr_msi: GpuBuffer,
     image: GpuBuffer,
     group: wgpu::BindGroup,
-    landing: Landing,
+    readback: Readback,
 }
 
 fn contiguous<T>(samples: Option<T>) -> Result<T> {

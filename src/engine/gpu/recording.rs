@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::engine::cpu::half_weights;
 use crate::engine::gpu::blocks::blocks;
 use crate::engine::gpu::buffers::GpuBuffer;
-use crate::engine::gpu::defines::{Shape, Target};
+use crate::engine::gpu::defines::{ShaderTarget, Shape};
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::pipeline::Pipeline;
 use crate::engine::gpu::preprocessor::Defines;
@@ -25,7 +25,7 @@ use crate::sensor::psf;
 /// Steps of a submit at most.
 pub(super) const STEPS: usize = 64;
 /// Submits under way at most: one that the device works on, and two for the host to be late by.
-pub(super) const FLIGHTS: usize = 3;
+pub(super) const IN_FLIGHT: usize = 3;
 
 /// A kernel ready to be dispatched.
 pub(super) struct Recorded {
@@ -51,7 +51,7 @@ pub struct Texts<'a> {
     /// Distance of two uniforms in bytes.
     pub pitch: usize,
     /// The adapter.
-    pub target: Target,
+    pub target: ShaderTarget,
 }
 
 impl Texts<'_> {
@@ -199,7 +199,7 @@ impl Buffers {
                 smaller_hr,
             )?,
             windows: zeroed("windows", hr * 4 * shape.window_record, smaller_hr)?,
-            losses: zeroed("losses", FLIGHTS * STEPS * (3 + members), smaller_network)?,
+            losses: zeroed("losses", IN_FLIGHT * STEPS * (3 + members), smaller_network)?,
             lr_noise: zeroed(
                 "noise",
                 if given { members * lr * band_floats } else { 0 },

@@ -2,10 +2,10 @@
 //!
 //! `kernels` has what is bound on the device and the calls that make a step. Steps are queued on the host (`queue`) and
 //! submitted many at a time (`submits`). What differs between them stands in one uniform buffer with dynamic offsets and one
-//! buffer of batch indices. Losses come to the host behind every submit (`flights`), copies of the state where one is asked
+//! buffer of batch indices. Losses come to the host behind every submit (`in_flight`), copies of the state where one is asked
 //! for (`snapshot`).
 
-mod flights;
+mod in_flight;
 mod kernels;
 mod queue;
 mod snapshot;
@@ -20,7 +20,7 @@ use crate::engine::cpu::{self, network_update::Adam};
 use crate::engine::gpu::defines::Shape;
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::reconstruct;
-use crate::engine::gpu::recording::{FLIGHTS, STEPS, padded, unpadded};
+use crate::engine::gpu::recording::{IN_FLIGHT, STEPS, padded, unpadded};
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::gpu::trainer::kernels::BoundKernels;
 use crate::engine::gpu::trainer::queue::Queued;
@@ -289,7 +289,7 @@ impl Trainer<f32> for GpuTrainer<'_> {
     }
 
     fn arrived_losses(&mut self) -> Result<Vec<StepLosses>> {
-        self.submits.land(FLIGHTS)?;
+        self.submits.land(IN_FLIGHT)?;
         Ok(std::mem::take(&mut self.submits.losses))
     }
 

@@ -22,7 +22,7 @@ use crate::engine::cpu::degradation_update::DegradationGradient;
 use crate::engine::cpu::network_update::Adam;
 use crate::engine::cpu::{self, degradation::Degradation};
 use crate::engine::profile::Recorder;
-use crate::engine::step::{Kernel, LrPass, StepParts, step_kernels};
+use crate::engine::step::{Kernel, LrKernels, StepParts, step_kernels};
 use crate::engine::work::Work;
 use crate::engine::{
     Noise, Problem, StepLosses, StepPlan, StepTensors, Trainer, TrainingSet, TrainingState, check_length,
@@ -63,7 +63,7 @@ pub(super) struct SimdTrainer {
     /// φ before and after the last update, in turn.
     phi: [Vec<f32>; 2],
     current: usize,
-    theta: Observed,
+    theta: ThetaSide,
     pack: Pack,
     /// Frozen abundances of all windows, members × windows × P.
     abundance: Option<Vec<f32>>,
@@ -83,7 +83,7 @@ pub(super) struct SimdTrainer {
 }
 
 /// What follows from θ.
-struct Observed {
+struct ThetaSide {
     degradation: Degradation<f32>,
     maps: Maps,
     /// The SRF as a map of B inputs to b outputs, padded to a multiple of four, and a bias of zero.
@@ -140,7 +140,7 @@ impl SimdTrainer {
             network_gradient: vec![0.0; network.len()],
             phi: [network.clone(), network],
             current: 0,
-            theta: Observed {
+            theta: ThetaSide {
                 degradation: Degradation {
                     bank: vec![0.0; (1 + psf::PARAMETERS) * kernel],
                     srf: vec![0.0; bands * b],
@@ -213,7 +213,7 @@ impl SimdTrainer {
                 observations: !(self.theta.fresh
                     && self.pack.valid
                     && same(&first.lr_batch, &self.pack.batch)),
-                lr: Some(LrPass::Merged),
+                lr: Some(LrKernels::Merged),
                 theta: first.degradation_rate.is_some(),
                 half: false,
             };

@@ -6,7 +6,7 @@ use crate::engine::gpu::compare::rows::{FORWARD, GRADIENT, Row, Rows};
 use crate::engine::gpu::compare::step::{add_adam, add_change};
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::trainer::GpuTrainer;
-use crate::engine::step::LrPass;
+use crate::engine::step::LrKernels;
 use crate::engine::{Noise, Precision, StepLosses, StepPlan, Trainer};
 use crate::error::Result;
 
@@ -31,7 +31,7 @@ pub fn compare_lr_steps(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
         return Ok(Vec::new());
     }
     trainer.set_persistent(true)?;
-    let mut twin = CpuTrainer::new(&problem, &data, case.state(), Precision::F32, LrPass::Merged);
+    let mut twin = CpuTrainer::new(&problem, &data, case.state(), Precision::F32, LrKernels::Merged);
     if case.noise == Noise::Given {
         let (hr_noise, lr_noise) = case.noise();
         twin.give_noise(&hr_noise, &lr_noise)?;

@@ -6,7 +6,7 @@ use crate::engine::gpu::compare::rows::{FORWARD, GRADIENT, Row, Rows, limits};
 use crate::engine::gpu::defines::Shape;
 use crate::engine::gpu::engine::GpuEngine;
 use crate::engine::gpu::trainer::{GpuTrainer, Records};
-use crate::engine::step::{Kernel, LrPass, StepParts, step_kernels};
+use crate::engine::step::{Kernel, LrKernels, StepParts, step_kernels};
 use crate::engine::{Noise, Precision, StepLosses, StepTensors, Trainer, TrainingState};
 use crate::error::Result;
 use crate::network::{Branch, Layout};
@@ -22,7 +22,7 @@ pub(super) const CHANGE: f64 = 1e-5;
 pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
     let (plan, precision) = (case.plan(1), engine.precision());
     let (problem, data) = (case.problem(), case.data());
-    let mut twin = CpuTrainer::new(&problem, &data, case.state(), precision, LrPass::Spread);
+    let mut twin = CpuTrainer::new(&problem, &data, case.state(), precision, LrKernels::Spread);
     let mut trainer = GpuTrainer::new(engine, &problem, &data, case.state())?;
     if case.noise == Noise::Given {
         let (hr, lr) = case.noise();
@@ -46,7 +46,7 @@ pub fn compare_step(engine: &GpuEngine, case: &Case) -> Result<Vec<Row>> {
     let parts = StepParts {
         degradation: true,
         observations: true,
-        lr: Some(LrPass::Spread),
+        lr: Some(LrKernels::Spread),
         theta: plan.degradation_rate.is_some(),
         half: precision == Precision::F16,
     };

@@ -12,7 +12,7 @@ use crate::engine::gpu::{
     degradation, degradation_sums, degradation_update, half_weights, hr_network, hr_window, lr_network,
     lr_steps, network_update, psf_blur,
 };
-use crate::engine::step::{Kernel, LrPass, StepParts, step_kernels};
+use crate::engine::step::{Kernel, LrKernels, StepParts, step_kernels};
 use crate::engine::work::Work;
 use crate::engine::{Noise, Precision, Problem, TrainingSet, TrainingState};
 use crate::error::{Error, Result};
@@ -110,9 +110,9 @@ impl<'a> BoundKernels<'a> {
                 && (self.problem.fixed_psf.is_none() || self.problem.fixed_srf.is_none()),
             observations: step.observe,
             lr: Some(if step.persistent {
-                LrPass::Merged
+                LrKernels::Merged
             } else {
-                LrPass::Spread
+                LrKernels::Spread
             }),
             theta: step.update_degradation,
             half: self.engine.precision() == Precision::F16,

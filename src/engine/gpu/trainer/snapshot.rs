@@ -3,12 +3,12 @@
 use super::kernels::BoundKernels;
 use crate::engine::TrainingState;
 use crate::engine::gpu::context::Context;
-use crate::engine::gpu::landing::Landing;
+use crate::engine::gpu::readback::Readback;
 use crate::error::Result;
 
 /// A copy of φ, its moments, and θ with its moments.
 pub(super) struct Snapshot {
-    landing: Landing,
+    readback: Readback,
     bytes: u64,
     /// Updates of φ and θ when it was begun; none while there is none under way.
     updates: Option<[u64; 2]>,
@@ -20,7 +20,7 @@ impl Snapshot {
         let bytes = size_of_val(&state.network[..]) + size_of_val(&state.degradation[..]);
         let bytes = 3 * bytes as u64;
         Ok(Snapshot {
-            landing: Landing::new(context, bytes)?,
+            readback: Readback::new(context, bytes)?,
             bytes,
             updates: None,
         })
@@ -31,7 +31,7 @@ impl Snapshot {
     }
 
     pub(super) fn has_come(&self) -> bool {
-        self.landing.has_come()
+        self.readback.has_come()
     }
 
     /// Begins a copy of the state as the submitted steps leave it, in the place of one that is under way. `updates` are
@@ -52,11 +52,11 @@ impl Snapshot {
             (&run.buffers.theta, 3 * theta),
         ] {
             let from = (&buffer.buffer, buffer.offset);
-            self.landing.copy(&mut encoder, from, at, bytes);
+            self.readback.copy(&mut encoder, from, at, bytes);
             at += bytes;
         }
         context.submit(encoder)?;
-        self.landing.request(self.bytes);
+        self.readback.request(self.bytes);
         self.updates = Some(updates);
         Ok(())
     }
@@ -65,7 +65,7 @@ impl Snapshot {
     pub(super) fn take(&mut self, run: &BoundKernels) -> Result<TrainingState<f32>> {
         let [network_updates, degradation_updates] = self.updates.take().unwrap_or_default();
         let take = |bytes: &[u8]| bytemuck::pod_collect_to_vec::<u8, f32>(bytes);
-        let values = self.landing.take(&run.engine.context, self.bytes, take)?;
+        let values = self.readback.take(&run.engine.context, self.bytes, take)?;
         let size = run.layout.parameters * run.problem.architecture.members;
         let mut rest = &values[..];
         let mut next = |count: usize| {

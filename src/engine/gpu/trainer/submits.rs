@@ -7,13 +7,13 @@
 use std::mem::offset_of;
 use std::time::Instant;
 
-use super::flights::Flights;
+use super::in_flight::InFlight;
 use super::kernels::{BoundKernels, Call};
 use super::queue::{Load, Queue, Queued};
 use crate::engine::cpu;
 use crate::engine::gpu::pace::TARGET;
 use crate::engine::gpu::pipeline::ROW;
-use crate::engine::gpu::recording::{FLIGHTS, STEPS};
+use crate::engine::gpu::recording::{IN_FLIGHT, STEPS};
 use crate::engine::gpu::step::StepUniform;
 use crate::engine::step::Kernel;
 use crate::engine::{StepLosses, StepPlan};
@@ -50,7 +50,7 @@ impl Segment {
 pub(super) struct Submits<'a> {
     pub(super) kernels: BoundKernels<'a>,
     pub(super) queue: Queue,
-    flights: Flights,
+    in_flight: InFlight,
     /// Losses that are on the host and were not asked for yet.
     pub(super) losses: Vec<StepLosses>,
     batch_capacity: usize,
@@ -61,7 +61,7 @@ impl<'a> Submits<'a> {
     pub(super) fn new(kernels: BoundKernels<'a>, batch_capacity: usize) -> Result<Self> {
         let losses = 3 + kernels.problem.architecture.members;
         Ok(Submits {
-            flights: Flights::new(&kernels.engine.context, losses)?,
+            in_flight: InFlight::new(&kernels.engine.context, losses)?,
             kernels,
             queue: Queue::default(),
             losses: Vec::new(),
@@ -73,7 +73,7 @@ impl<'a> Submits<'a> {
     pub(super) fn land(&mut self, left: usize) -> Result<()> {
         let kernels = &self.kernels;
         let bands = kernels.shape.bands;
-        self.flights.land(kernels.engine, left, bands, &mut self.losses)
+        self.in_flight.land(kernels.engine, left, bands, &mut self.losses)
     }
 
     /// Operations of a step's LR and HR pass, roughly: enough to tell how long they take.
@@ -212,14 +212,14 @@ impl<'a> Submits<'a> {
         if measure {
             self.land(0)?;
         }
-        self.land(FLIGHTS - 1)?;
-        let flight = self.flights.free()?;
+        self.land(IN_FLIGHT - 1)?;
+        let submit = self.in_flight.free()?;
         let runs = self.runs();
         for (i, &run) in runs.iter().enumerate() {
             for (field, value) in [
                 (offset_of!(StepUniform, index), i),
                 (offset_of!(StepUniform, run), run),
-                (offset_of!(StepUniform, slot), flight.first_row() + i),
+                (offset_of!(StepUniform, slot), submit.first_row() + i),
             ] {
                 let at = i * self.kernels.pitch + field;
                 self.queue.uniforms[at..at + 4].copy_from_slice(bytemuck::bytes_of(&(value as u32)));
@@ -280,11 +280,11 @@ impl<'a> Submits<'a> {
         }
         let Segment { encoder, load } = segment;
         let kernels = &self.kernels;
-        self.flights.depart(
+        self.in_flight.depart(
             kernels.engine,
             &kernels.buffers.losses,
             &mut self.queue,
-            (flight, encoder, load),
+            (submit, encoder, load),
         )?;
         if measure {
             self.land(0)?;

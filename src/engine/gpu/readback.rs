@@ -14,13 +14,13 @@ const FAILED: u8 = 2;
 
 /// A buffer of the host's memory that the device copies to.
 #[derive(Debug)]
-pub struct Landing {
+pub struct Readback {
     buffer: wgpu::Buffer,
     mapping: Arc<AtomicU8>,
     lease: Lease,
 }
 
-impl Landing {
+impl Readback {
     /// Of `bytes`, a multiple of four.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Landing {
                 mapped_at_creation: false,
             })
         })?;
-        Ok(Landing {
+        Ok(Readback {
             buffer,
             mapping: Arc::default(),
             lease: device.made.buffer(bytes),

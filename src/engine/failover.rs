@@ -35,7 +35,7 @@ struct Candidate {
 }
 
 /// Engines in the order in which they are tried.
-pub struct Recovery {
+pub struct Failover {
     candidates: Vec<Candidate>,
     current: AtomicUsize,
     /// What the self-test compares with; none: no self-test.
@@ -70,7 +70,7 @@ fn locked<T>(list: &Mutex<T>) -> MutexGuard<'_, T> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Recovery {
+impl Failover {
     /// Of an engine that is open and how to open it again; `reference` is what the self-test compares it with, `warn` is
     /// told of everything that went wrong.
     pub fn new(
@@ -85,7 +85,7 @@ impl Recovery {
             device: 0,
             tested: true,
         };
-        Recovery {
+        Failover {
             candidates: vec![candidate(OnceLock::from(engine)), candidate(OnceLock::new())],
             current: AtomicUsize::new(0),
             reference,
@@ -224,7 +224,7 @@ fn copied(samples: &[f32]) -> Vec<f32> {
     samples.par_iter().with_min_len(1 << 16).copied().collect()
 }
 
-impl Engine<f32> for Recovery {
+impl Engine<f32> for Failover {
     fn name(&self) -> String {
         self.engine().name()
     }
@@ -296,7 +296,7 @@ impl Engine<f32> for Recovery {
     }
 }
 
-impl Refiner<f32> for Recovery {
+impl Refiner<f32> for Failover {
     fn consistency_residual(
         &self,
         grid: &RefinementGrid,
@@ -402,7 +402,7 @@ enum Asked {
 }
 
 struct RecoveringTrainer<'a> {
-    owner: &'a Recovery,
+    owner: &'a Failover,
     problem: Problem<f32>,
     data: TrainingSet<f32>,
     inner: Option<Box<dyn Trainer<f32> + 'a>>,

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use super::Output;
 use super::engine_options::{Backend, Bare, EngineOptions};
 use crate::engine::Engine;
-use crate::engine::recovery::Recovery;
+use crate::engine::failover::Failover;
 use crate::engine::simd::SimdEngine;
 use crate::error::Result;
 
@@ -14,7 +14,7 @@ use crate::error::Result;
 type Gpu = Result<Option<Bare>>;
 
 /// The device of a run, begun on and perhaps not open yet. What befell it is told where its engine is asked for.
-pub struct Opening {
+pub struct PendingEngine {
     options: EngineOptions,
     output: Output,
     /// None once it was waited for, and where the system had no thread to give.
@@ -22,7 +22,7 @@ pub struct Opening {
     engine: OnceCell<Box<dyn Engine<f32>>>,
 }
 
-impl Opening {
+impl PendingEngine {
     /// Begins to open the device; `output` is told what goes wrong with it in the run.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Opening {
                 .spawn(move || theirs.open_gpu())
                 .ok(),
         };
-        Ok(Opening {
+        Ok(PendingEngine {
             options: options.clone(),
             output: output.clone(),
             thread: RefCell::new(thread),
@@ -69,7 +69,7 @@ impl Opening {
     /// Tells of a device that cannot be opened, where that is known by now.
     ///
     /// # Errors
-    /// As [`Opening::engine`].
+    /// As [`PendingEngine::engine`].
     pub fn look(&self) -> Result<()> {
         let known = self.thread.borrow().as_ref().is_some_and(JoinHandle::is_finished);
         if known {
@@ -101,12 +101,12 @@ impl Opening {
         };
         let again = self.options.clone();
         let open = move || -> Result<Box<dyn Engine<f32>>> { Ok(again.open_alone()?) };
-        let recovery = Recovery::new(engine, open, reference, warn);
+        let recovery = Failover::new(engine, open, reference, warn);
         Ok(Box::new(if auto { recovery.or(cpu) } else { recovery }))
     }
 }
 
-impl Drop for Opening {
+impl Drop for PendingEngine {
     /// Waits: a process must not end while a driver starts.
     fn drop(&mut self) {
         if let Some(thread) = self.thread.get_mut().take() {

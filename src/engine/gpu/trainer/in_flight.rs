@@ -9,15 +9,15 @@ use crate::engine::StepLosses;
 use crate::engine::gpu::buffers::GpuBuffer;
 use crate::engine::gpu::context::Context;
 use crate::engine::gpu::engine::GpuEngine;
-use crate::engine::gpu::landing::Landing;
-use crate::engine::gpu::recording::{FLIGHTS, STEPS};
+use crate::engine::gpu::readback::Readback;
+use crate::engine::gpu::recording::{IN_FLIGHT, STEPS};
 use crate::error::{Error, Result};
 
 /// A submit, or a place for one.
-pub(super) struct Flight {
+pub(super) struct Submit {
     /// Which of the places it is: it has [`STEPS`] rows of the device's losses.
     place: usize,
-    landing: Landing,
+    readback: Readback,
     steps: Vec<Queued>,
     submission: Option<wgpu::SubmissionIndex>,
     load: Load,
@@ -27,24 +27,24 @@ pub(super) struct Flight {
 }
 
 /// The places, taken and free.
-pub(super) struct Flights {
-    free: Vec<Flight>,
+pub(super) struct InFlight {
+    free: Vec<Submit>,
     /// The oldest first.
-    under_way: VecDeque<Flight>,
+    under_way: VecDeque<Submit>,
     /// When the last one ended, where that was seen.
     ended: Option<Instant>,
     /// Bytes of a step's row.
     row: u64,
 }
 
-impl Flights {
+impl InFlight {
     /// Of steps that have so many losses.
     pub(super) fn new(context: &Context, losses: usize) -> Result<Self> {
         let row = 4 * losses as u64;
-        let free = (0..FLIGHTS).map(|place| {
-            Ok(Flight {
+        let free = (0..IN_FLIGHT).map(|place| {
+            Ok(Submit {
                 place,
-                landing: Landing::new(context, row * STEPS as u64)?,
+                readback: Readback::new(context, row * STEPS as u64)?,
                 steps: Vec::with_capacity(STEPS),
                 submission: None,
                 load: Load::new(),
@@ -52,29 +52,29 @@ impl Flights {
                 alone: true,
             })
         });
-        Ok(Flights {
+        Ok(InFlight {
             free: free.collect::<Result<_>>()?,
-            under_way: VecDeque::with_capacity(FLIGHTS),
+            under_way: VecDeque::with_capacity(IN_FLIGHT),
             ended: None,
             row,
         })
     }
 }
 
-impl Flight {
+impl Submit {
     /// First row of the device's losses that its steps have.
     pub(super) fn first_row(&self) -> usize {
         self.place * STEPS
     }
 
     fn has_come(&self) -> bool {
-        self.landing.has_come()
+        self.readback.has_come()
     }
 }
 
-impl Flights {
-    /// A free place for the next submit; there is one where fewer than [`FLIGHTS`] are under way.
-    pub(super) fn free(&mut self) -> Result<Flight> {
+impl InFlight {
+    /// A free place for the next submit; there is one where fewer than [`IN_FLIGHT`] are under way.
+    pub(super) fn free(&mut self) -> Result<Submit> {
         let free = self.free.pop();
         free.ok_or_else(|| Error::failed("a training run whose device has failed"))
     }
@@ -85,19 +85,19 @@ impl Flights {
         engine: &GpuEngine,
         losses: &GpuBuffer,
         queue: &mut Queue,
-        (mut flight, mut encoder, load): (Flight, wgpu::CommandEncoder, Load),
+        (mut submit, mut encoder, load): (Submit, wgpu::CommandEncoder, Load),
     ) -> Result<()> {
-        queue.hand_over(&mut flight.steps);
-        let first = flight.first_row() as u64 * self.row;
-        let bytes = flight.steps.len() as u64 * self.row;
+        queue.hand_over(&mut submit.steps);
+        let first = submit.first_row() as u64 * self.row;
+        let bytes = submit.steps.len() as u64 * self.row;
         let from = (&losses.buffer, losses.offset + first);
-        flight.landing.copy(&mut encoder, from, 0, bytes);
-        flight.alone = self.under_way.is_empty();
-        flight.load = load;
-        flight.submitted = Instant::now();
-        flight.submission = Some(engine.context.submit(encoder)?);
-        flight.landing.request(bytes);
-        self.under_way.push_back(flight);
+        submit.readback.copy(&mut encoder, from, 0, bytes);
+        submit.alone = self.under_way.is_empty();
+        submit.load = load;
+        submit.submitted = Instant::now();
+        submit.submission = Some(engine.context.submit(encoder)?);
+        submit.readback.request(bytes);
+        self.under_way.push_back(submit);
         Ok(())
     }
 
@@ -114,19 +114,19 @@ impl Flights {
             return Ok(());
         }
         context.poll()?;
-        while self.under_way.len() > left || self.under_way.front().is_some_and(Flight::has_come) {
-            let Some(flight) = self.under_way.pop_front() else {
+        while self.under_way.len() > left || self.under_way.front().is_some_and(Submit::has_come) {
+            let Some(submit) = self.under_way.pop_front() else {
                 break;
             };
             let mut ended = None;
-            if !flight.has_come() {
-                flight
+            if !submit.has_come() {
+                submit
                     .submission
                     .clone()
                     .map_or(Ok(()), |s| context.wait_for(s))?;
                 ended = Some(Instant::now());
             }
-            self.arrive(engine, bands, flight, ended, losses)?;
+            self.arrive(engine, bands, submit, ended, losses)?;
         }
         Ok(())
     }
@@ -136,15 +136,15 @@ impl Flights {
         &mut self,
         engine: &GpuEngine,
         bands: usize,
-        mut flight: Flight,
+        mut submit: Submit,
         ended: Option<Instant>,
         losses: &mut Vec<StepLosses>,
     ) -> Result<()> {
-        let bytes = flight.steps.len() as u64 * self.row;
+        let bytes = submit.steps.len() as u64 * self.row;
         let numbers = self.row as usize / 4;
-        flight.landing.take(&engine.context, bytes, |bytes| {
+        submit.readback.take(&engine.context, bytes, |bytes| {
             let values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
-            for (step, values) in flight.steps.iter().zip(values.chunks_exact(numbers)) {
+            for (step, values) in submit.steps.iter().zip(values.chunks_exact(numbers)) {
                 let mean = |&sum: &f32| f64::from(sum) / (step.lr_count * bands) as f64;
                 losses.push(StepLosses {
                     step: step.number,
@@ -156,17 +156,17 @@ impl Flights {
             }
         })?;
         // The device works on one submit after the other.
-        let before = self.ended.filter(|_| !flight.alone);
-        let began = before.map_or(flight.submitted, |before| before.max(flight.submitted));
-        let exact = ended.is_some() && (flight.alone || before.is_some());
+        let before = self.ended.filter(|_| !submit.alone);
+        let began = before.map_or(submit.submitted, |before| before.max(submit.submitted));
+        let exact = ended.is_some() && (submit.alone || before.is_some());
         let seconds = ended
             .unwrap_or_else(Instant::now)
             .duration_since(began)
             .as_secs_f64();
-        engine.pace.measured_together(&flight.load, seconds, exact);
+        engine.pace.measured_together(&submit.load, seconds, exact);
         self.ended = ended;
-        flight.steps.clear();
-        self.free.push(flight);
+        submit.steps.clear();
+        self.free.push(submit);
         Ok(())
     }
 }
