@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import rasterio
+import rasterio.shutil
 import scipy.io
 import spectral.io.envi as envi
 from PIL import Image
@@ -110,12 +111,50 @@ def jpeg2000(folder, kind, a):
                 check(f"system of JPEG 2000 {kind} {options}", np.array(f.crs.to_epsg()), np.array(32633))
 
 
+def virtual(folder):
+    """VRTs of GDAL's making, and mosaics and stacks in its words, through GDAL and through us."""
+    names = []
+    for number in range(3):
+        name = folder / f"part{number}.tif"
+        with rasterio.open(name, "w", driver="GTiff", height=7, width=6, count=2, dtype="uint16", nodata=9, **UTM) as f:
+            f.write(random.integers(0, 20, size=(2, 7, 6)).astype("u2"))
+        names.append(name.name)
+    rasterio.shutil.copy(folder / names[0], folder / "copy.vrt", driver="VRT")
+
+    def source(name, band, rectangles, kind="SimpleSource", more=""):
+        places = "".join(f'<{n} xOff="{x}" yOff="{y}" xSize="{w}" ySize="{h}" />' for n, (y, x, h, w) in zip(["SrcRect", "DstRect"], rectangles))
+        return (f'<{kind}><SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>{band}</SourceBand>{places}{more}</{kind}>')
+
+    def image(name, rows, columns, bands):
+        inside = "".join(f'<VRTRasterBand dataType="UInt16" band="{k + 1}"><NoDataValue>9</NoDataValue>{band}</VRTRasterBand>' for k, band in enumerate(bands))
+        place = "<GeoTransform> 5.0e+05, 3.0e+01, 0, 5.2e+06, 0, -3.0e+01</GeoTransform><SRS>EPSG:32633</SRS>"
+        (folder / name).write_text(f'<VRTDataset rasterXSize="{columns}" rasterYSize="{rows}">{place}{inside}</VRTDataset>')
+
+    # Overlapping, with gaps, the later over the earlier where that is no data or not.
+    mosaic = [
+        source(names[0], band, [(0, 0, 7, 6), (0, 0, 7, 6)])
+        + source(names[1], band, [(0, 0, 7, 6), (5, 4, 7, 6)], "ComplexSource", "<NODATA>9</NODATA>")
+        + source(names[2], band, [(1, 2, 4, 3), (8, 0, 4, 3)])
+        for band in (1, 2)
+    ]
+    image("mosaic.vrt", 12, 11, mosaic)
+    image("stack.vrt", 7, 6, [source(name, band, [(0, 0, 7, 6), (0, 0, 7, 6)]) for name in names for band in (2, 1)])
+    for name in ["copy.vrt", "mosaic.vrt", "stack.vrt"]:
+        convert(folder / name, folder / "back.tif")
+        with rasterio.open(folder / name) as theirs, rasterio.open(folder / "back.tif") as ours:
+            # A pixel without data in one band has none.
+            expected = np.where((theirs.read() == 9).any(axis=0), np.uint16(9), theirs.read())
+            check(f"GDAL's {name} -> ours", ours.read(), expected, "u2")
+            check(f"place of {name}", np.array(ours.transform), np.array(theirs.transform))
+            check(f"no data of {name}", np.array(ours.nodata), np.array(theirs.nodata))
+
+
 def coordinate_systems(folder):
     """Systems of the world by code, by text and by keys: what GDAL writes as ENVI and what it writes as GeoTIFF is one system."""
     codes = [25832, 2056, 3035, 3857, 27700, 2154, 31467, 5514, 28992, 26915, 3031, 2193, 4258, 3005, 5070, 6933, 3995, 3413, 2263]
     for code in codes:
         crs = rasterio.CRS.from_epsg(code)
-        size, (x, y) = (3e-4, (11.0, 48.0)) if code == 4258 else (30.0, (1e6, 1e6))
+        size, (x, y) = {4258: (3e-4, (11.0, 48.0)), 5514: (30.0, (-7e5, -1.05e6))}.get(code, (30.0, (1e6, 1e6)))
         for coarse, fine in [("c.img", "f.tif"), ("c.tif", "f.img")]:
             for name, pixels, step, bands in [(coarse, 8, size, 3), (fine, 32, size / 4, 2)]:
                 driver = "ENVI" if name.endswith("img") else "GTiff"
@@ -249,6 +288,7 @@ def main(folder):
 
     tiff_metadata(folder)
     coordinate_systems(folder)
+    virtual(folder)
     wavelengths = [0.4, 0.5, 0.6, 0.7, 2.5]
     metadata = {
         "wavelength": wavelengths, "wavelength units": "Micrometers", "fwhm": [0.01] * 5, "bbl": [1, 1, 0, 1, 1],

@@ -22,8 +22,11 @@ seeds jp2 $fixtures/*.jp2 $fixtures/*.SAFE/GRANULE/*/IMG_DATA/*/*.jp2
 seeds png $fixtures/*.png assets/*.png
 seeds text assets/srf/*.csv assets/psf/*.csv
 seeds config assets/presets/*.toml
-mkdir -p fuzz/corpus/envi fuzz/corpus/manifest fuzz/corpus/model fuzz/corpus/beside
+mkdir -p fuzz/corpus/envi fuzz/corpus/manifest fuzz/corpus/model fuzz/corpus/beside fuzz/corpus/vrt
 printf '\0' | cat - $fixtures/mask_beside.tif.msk >fuzz/corpus/beside/mask
+printf '<VRTDataset rasterXSize="4" rasterYSize="3"><GeoTransform>1,2,0,3,0,-2</GeoTransform><VRTRasterBand dataType="UInt16" band="1">%s</VRTRasterBand></VRTDataset>' \
+  '<NoDataValue>7</NoDataValue><ComplexSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename><SourceBand>1</SourceBand><SrcRect xOff="0" yOff="1" xSize="2" ySize="2"/><DstRect xOff="1" yOff="0" xSize="2" ySize="2"/><NODATA>3</NODATA></ComplexSource>' \
+  >fuzz/corpus/vrt/one
 printf '<PAMDataset><SRS>EPSG:32633</SRS><GeoTransform>1,2,0,3,0,-2</GeoTransform><PAMRasterBand band="1"><NoDataValue>7</NoDataValue>%s</PAMRasterBand></PAMDataset>' \
   '<Description>a</Description><Scale>2</Scale><Metadata><MDI key="wavelength">500</MDI></Metadata>' >fuzz/corpus/beside/xml
 for header in "$fixtures"/*.hdr; do

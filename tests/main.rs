@@ -31,3 +31,4 @@ mod scratch;
 mod sensors_cli;
 mod supplement_cli;
 mod trust_cli;
+mod vrt;

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::path::ending;
-use super::{enmap, envi, envi_header, envi_map, file, hdf5, jp2, npy, npz, png_image, safe, tiff};
+use super::{enmap, envi, envi_header, envi_map, file, hdf5, jp2, npy, npz, png_image, safe, tiff, vrt};
 use crate::cube::Metadata;
 use crate::error::{Error, Result};
 
@@ -33,6 +33,8 @@ pub enum Format {
     Tiff,
     /// EnMAP product: XML and GeoTIFF.
     Enmap,
+    /// Virtual image of GDAL's.
+    Vrt,
     /// JPEG 2000.
     Jp2,
     /// Sentinel-2 product: XML and JPEG 2000.
@@ -55,6 +57,7 @@ impl Format {
             Format::Envi => "ENVI",
             Format::Tiff => "GeoTIFF",
             Format::Enmap => "EnMAP product",
+            Format::Vrt => "VRT",
             Format::Jp2 => "JPEG 2000",
             Format::Safe => "Sentinel-2 product",
             Format::Text => "text",
@@ -139,6 +142,9 @@ pub(super) fn detect(path: &Path) -> Result<Format> {
     }
     if start.starts_with(png_image::MAGIC) {
         return Ok(Format::Png);
+    }
+    if vrt::begins(&start) {
+        return Ok(Format::Vrt);
     }
     if jp2::MAGICS.iter().any(|magic| start.starts_with(magic)) {
         return Ok(Format::Jp2);

@@ -36,6 +36,7 @@ mod samples;
 mod strip_file;
 mod text;
 mod tiff;
+mod vrt;
 mod wavelength;
 mod wavelength_file;
 mod writer;

@@ -10,7 +10,7 @@ use super::format::{Format, Spec, detect};
 use super::named::{Asked, NamedFile};
 use super::text::ResponseTable;
 use super::{
-    array, band_folder, enmap, envi, hdf5, jp2, npy, png_image, prisma, safe, text, wavelength_file,
+    array, band_folder, enmap, envi, hdf5, jp2, npy, png_image, prisma, safe, text, vrt, wavelength_file,
 };
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
@@ -148,6 +148,17 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
             }
         }
         Format::Png => Box::new(png_image::read_cube(spec.whole_file()?, memory)?),
+        Format::Vrt => {
+            let path = spec.whole_file()?;
+            let open = move |file: &Path| match detect(file)? {
+                Format::Vrt => Err(Error::input(format!(
+                    "{}: is a VRT in another; write one of them as GeoTIFF with gdal_translate",
+                    file.display()
+                ))),
+                _ => open_samples(&file.to_string_lossy(), &Arrangement::default(), memory),
+            };
+            Box::new(vrt::open_cube(path, Box::new(open))?)
+        }
         Format::Jp2 => Box::new(jp2::read_cube(spec.whole_file()?, memory)?),
         Format::Safe => Box::new(safe::open_cube(&spec.path, array, memory)?),
         Format::Folder => {
@@ -212,6 +223,7 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
         | Format::Tiff
         | Format::Enmap
         | Format::Png
+        | Format::Vrt
         | Format::Jp2
         | Format::Safe
         | Format::Folder => Err(Error::input(format!(

@@ -11,7 +11,7 @@ use super::file::{check_name, check_takes_files, companions, lock_of, temporary_
 use super::format::{Format, Spec, cube_output_format, detect};
 use super::identity::{Known, resolved};
 use super::path::folder_of;
-use super::{band_folder, enmap, envi, safe};
+use super::{band_folder, enmap, envi, safe, vrt};
 use crate::error::{Error, Result};
 
 /// What becomes of a file.
@@ -79,6 +79,7 @@ pub fn files_of(spec: &str) -> Vec<PathBuf> {
         Ok(Format::Folder) => band_folder::files_of(&path),
         Ok(Format::Enmap) => enmap::files_of(&path),
         Ok(Format::Safe) => safe::files_of(&path),
+        Ok(Format::Vrt) => vrt::files_of(&path),
         _ => vec![path.clone()],
     };
     let mut beside: Vec<PathBuf> = files.iter().flat_map(|file| companions(file)).collect();

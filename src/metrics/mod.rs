@@ -3,31 +3,31 @@
 //! The literature disagrees about nearly every index, so a set of definitions has a name, a
 //! [`Convention`], and travels with the numbers in [`Scores`]. [`evaluate`] is the only entry, and reads both images
 //! in strips, so that neither need fit in memory; its numbers do not depend on the strips to the last bit.
-//! `pixel` holds the sums that treat pixels one by one, `window` the indices over sliding windows.
+//! `pair` reads, `pixel` holds the sums that treat pixels one by one, `window` the indices over sliding windows, `slide` their sums.
 
 pub mod no_reference;
 mod pair;
 mod pixel;
+mod slide;
 mod window;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 
+use pulp::Arch;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cube::SampleType;
 use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
-use crate::interrupt;
 
-use pair::Pair;
+use pair::{Images, Pair};
 pub use pixel::PSNR_CAP_DB;
 use pixel::{BandSums, Sums};
-use window::{Mean, Planes, Weighting, Windows};
-
-/// Fewest rows of windows that are looked at together: a strip reads up to 31 rows more than it has windows.
-const LEAST_WINDOW_ROWS: usize = 96;
+use slide::Weighting;
+use window::{IndexSums, Indices, OfTile, TILE_ROWS, Tile, Windows};
 
 /// A named set of definitions of the six indices.
 ///
@@ -115,18 +115,18 @@ pub fn evaluate(
     convention: Convention,
 ) -> Result<Scores> {
     let (_, columns, bands) = reference.dim();
-    let rows = strips::strip_rows(columns, bands);
-    let steps = (rows, rows.max(LEAST_WINDOW_ROWS));
-    scores(reference, estimate, scale, convention, steps)
+    // Smaller strips than others take: some rows of windows' height are held beside the one that is read.
+    let step = (strips::strip_rows(columns, bands) / 4).max(1);
+    scores(reference, estimate, scale, convention, step)
 }
 
-/// [`evaluate`] with as many rows at once for sums over pixels, and as many rows of windows.
+/// [`evaluate`] with as many rows read at once.
 fn scores(
     reference: &dyn Strips,
     estimate: &dyn Strips,
     scale: usize,
     convention: Convention,
-    (pixel_rows, window_rows): (usize, usize),
+    step: usize,
 ) -> Result<Scores> {
     if reference.dim() != estimate.dim() {
         let text = |image: &dyn Strips| {
@@ -153,15 +153,17 @@ fn scores(
         Convention::Daem => 1e-6,
     };
     let (rows, columns, bands) = reference.dim();
+    let images = Images {
+        reference,
+        estimate,
+        zeros_count: convention == Convention::Daem,
+    };
     let mut sums = Sums::new(bands);
     let mut pixels = 0;
-    for first in (0..rows).step_by(pixel_rows) {
-        interrupt::check()?;
-        let range = first..(first + pixel_rows).min(rows);
-        let pair = Pair::read(reference, estimate, range, convention == Convention::Daem)?;
-        pixels += pair.counted.iter().filter(|&&ok| ok).count();
-        sums.add(&pair, gain, norm_offset)?;
-    }
+    images.for_each(step, |pair| {
+        pixels += pair.pixels();
+        sums.add(&pair, gain, norm_offset)
+    })?;
     let masked = rows * columns - pixels;
     if pixels == 0 {
         return Err(Error::input(format!(
@@ -172,7 +174,7 @@ fn scores(
         Convention::Strict => scale as f64,
         Convention::Daem => 32.0,
     };
-    let (uiqi, ssim) = windowed(reference, estimate, gain, &sums.bands, convention, window_rows)?;
+    let (uiqi, ssim) = windowed(&images, convention, gain, &sums.bands, step)?;
     Ok(Scores {
         convention,
         psnr_db: mean_of(
@@ -226,28 +228,25 @@ fn mean_of(values: impl Iterator<Item = f64>, why_none: &str) -> Result<f64> {
 
 /// UIQI and SSIM, means over bands.
 ///
-/// Windows are gone through in strips of the rows that they begin in; a strip reads as many rows more as a window has.
+/// Windows are gone through where at least [`TILE_ROWS`] rows of them lie in what has been read.
 fn windowed(
-    reference: &dyn Strips,
-    estimate: &dyn Strips,
+    images: &Images,
+    convention: Convention,
     gain: f64,
     bands: &[BandSums],
-    convention: Convention,
     step: usize,
 ) -> Result<(f64, f64)> {
-    let (rows, columns, count) = reference.dim();
+    let (rows, columns, _) = images.reference.dim();
+    let windows = |weighting, dropped| Windows::new(weighting, (rows, columns), dropped);
     // sewar crops its map by 4 on every side and so drops the last window of each axis.
     let (uiqi, ssim) = match convention {
         Convention::Strict => (
-            Windows::new(Weighting::Box(32), (rows, columns), 0),
-            Windows::new(Weighting::gaussian(1.5, 5), (rows, columns), 0),
+            windows(Weighting::Box(32), 0),
+            windows(Weighting::gaussian(1.5, 5), 0),
         ),
-        Convention::Daem => (
-            Windows::new(Weighting::Box(8), (rows, columns), 1),
-            Windows::new(Weighting::Box(7), (rows, columns), 0),
-        ),
+        Convention::Daem => (windows(Weighting::Box(8), 1), windows(Weighting::Box(7), 0)),
     };
-    let ranges = |band: &BandSums| match convention {
+    let range = |band: &BandSums| match convention {
         Convention::Strict => band.peak,
         Convention::Daem => match band.estimate_range() {
             // A constant estimate: the published definition divides zero by zero.
@@ -255,41 +254,97 @@ fn windowed(
             range => range,
         },
     };
+    let ranges: Vec<f64> = bands.iter().map(range).collect();
+    let indices = Indices {
+        uiqi: &uiqi,
+        ssim: &ssim,
+        as_published: convention == Convention::Daem,
+        gain,
+        ranges: &ranges,
+    };
     let more = uiqi.side().max(ssim.side()) - 1;
-    let mut means = vec![(Mean::default(), Mean::default()); count];
-    for first in (0..rows - (uiqi.side().min(ssim.side()) - 1)).step_by(step) {
-        interrupt::check()?;
-        let read = first..(first + step + more).min(rows);
-        let pair = Pair::read(reference, estimate, read, convention == Convention::Daem)?;
-        let size = pair.counted.dim();
-        let (uiqi, ssim) = (
-            uiqi.support(first..first + step, &pair.counted),
-            ssim.support(first..first + step, &pair.counted),
-        );
-        means.par_iter_mut().enumerate().for_each_init(
-            || Planes::new(size.0, size.1),
-            |planes, (band, (uiqi_mean, ssim_mean))| {
-                planes.fill(&pair.reference, &pair.estimate, &pair.counted, band, gain);
-                let range = ranges(&bands[band]);
-                let sample = convention == Convention::Daem;
-                let uiqi_of = match convention {
-                    Convention::Strict => window::uiqi,
-                    Convention::Daem => window::sewar_uqi,
-                };
-                uiqi.add(planes, uiqi_of, uiqi_mean);
-                if range > 0.0 {
-                    ssim.add(planes, |m| window::ssim(m, range, sample), ssim_mean);
-                }
-            },
-        );
-    }
-    let uiqi = means.iter().map(|m| m.0.value()).sum::<f64>() / count as f64;
-    let with_range = means.iter().zip(bands).filter(|(_, band)| ranges(band) > 0.0);
+    let mut held: VecDeque<Pair> = VecDeque::new();
+    let mut next = 0;
+    let mut means = vec![[Mean::new(bands.len()), Mean::new(bands.len())]; Tile::columns(columns)];
+    images.for_each(step, |pair| {
+        let read = pair.rows.end;
+        held.push_back(pair);
+        let complete = if read == rows {
+            rows
+        } else {
+            read.saturating_sub(more)
+        };
+        if complete < next + TILE_ROWS && read < rows {
+            return Ok(());
+        }
+        let tiles = Tile::over(next..complete, columns);
+        let row = |r: usize| held[held.partition_point(|pair| pair.rows.end <= r)].row(r);
+        let of_tiles: Vec<[IndexSums; 2]> = tiles
+            .par_iter()
+            .map(|tile| {
+                Arch::new().dispatch(OfTile {
+                    indices: &indices,
+                    tile,
+                    row,
+                })
+            })
+            .collect();
+        for (tile, sums) in tiles.iter().zip(&of_tiles) {
+            for (mean, sums) in means[tile.column()].iter_mut().zip(sums) {
+                mean.add(sums);
+            }
+        }
+        next = complete;
+        held.retain(|pair| pair.rows.end > next);
+        Ok(())
+    })?;
+    let [uiqi, ssim] = [0, 1].map(|index| Mean::values(means.iter().map(|of_column| &of_column[index])));
+    let with_range = ssim.iter().zip(&ranges).filter(|&(_, &range)| range > 0.0);
     let ssim = mean_of(
-        with_range.map(|(m, _)| m.1.value()),
+        with_range.map(|(&value, _)| value),
         "SSIM: no band of the reference has a positive sample",
     )?;
-    Ok((uiqi, ssim))
+    Ok((uiqi.iter().sum::<f64>() / bands.len() as f64, ssim))
+}
+
+/// Weighted mean of an index over windows of one column of tiles, as far as they have been seen.
+#[derive(Debug, Clone)]
+struct Mean {
+    /// Of every band.
+    sums: Vec<f64>,
+    weight: f64,
+}
+
+impl Mean {
+    fn new(bands: usize) -> Self {
+        Mean {
+            sums: vec![0.0; bands],
+            weight: 0.0,
+        }
+    }
+
+    /// Adds rows of windows one after the other, so that it makes no difference how many come together.
+    fn add(&mut self, rows: &IndexSums) {
+        for (row, weight) in rows.sums.chunks_exact(self.sums.len()).zip(&rows.weights) {
+            self.sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            self.weight += weight;
+        }
+    }
+
+    /// The means of all bands. Every counted pixel lies in some window, but the dropped ones may have held them all: then 1.
+    fn values<'a>(columns: impl Iterator<Item = &'a Mean>) -> Vec<f64> {
+        let all = columns.cloned().reduce(|mut all, column| {
+            all.sums
+                .iter_mut()
+                .zip(&column.sums)
+                .for_each(|(sum, x)| *sum += x);
+            all.weight += column.weight;
+            all
+        });
+        let Some(all) = all else { return Vec::new() };
+        let value = |sum: &f64| if all.weight > 0.0 { sum / all.weight } else { 1.0 };
+        all.sums.iter().map(value).collect()
+    }
 }
 
 #[cfg(test)]

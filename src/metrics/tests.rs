@@ -2,6 +2,8 @@
 
 use ndarray::{Array2, Array3, s};
 
+use super::pair::Row;
+use super::slide::Rows;
 use super::*;
 use crate::cube::Cube;
 
@@ -208,32 +210,109 @@ fn images_smaller_than_the_windows() {
     }
 }
 
+// In whole numbers, whose sums are exact.
 #[test]
-fn box_sums_of_every_side_are_plain_sums() {
-    let (x, _) = pair();
-    let all = Array2::from_elem((40, 48), true);
+fn window_sums_of_every_side_are_plain_sums() {
+    let image = |r: usize, c: usize| ((r * 37 + c * 91 + (r * c) % 17 * 29) % 256) as f64;
     for side in 1..=40 {
-        let mut planes = Planes::new(40, 48);
-        planes.fill(&x, &x, &all, 0, 1.0);
-        let windows = Windows::new(Weighting::Box(side), (40, 48), 0);
-        let mut mean = Mean::default();
-        windows.support(0..40, &all).add(&mut planes, |m| m.x, &mut mean);
-        let mean = mean.value();
-        let mut sum = 0.0;
-        let mut n = 0.0;
-        for r in 0..=40 - side {
-            for c in 0..=48 - side {
-                for &v in x.samples.slice(s![r..r + side, c..c + side, 0]) {
-                    sum += f64::from(v);
-                    n += 1.0;
+        let taps = (0..side).map(|k| (k % 5 + 1) as f64).collect();
+        for (weighting, weight) in [
+            (Weighting::Box(side), (|_| 1.0) as fn(usize) -> f64),
+            (Weighting::Taps(taps), |k| (k % 5 + 1) as f64),
+        ] {
+            let windows = 48 - side + 1;
+            // One that begins at a block's first row and one that does not.
+            for first in [0, 3] {
+                let mut rows = Rows::<1>::new(side, windows);
+                let mut ends = vec![[0.0]; 48];
+                for r in first..43 {
+                    let row: Vec<[f64; 1]> = (0..48).map(|c| [image(r, c)]).collect();
+                    weighting.along_row(1, &row, &mut ends, rows.row(r, windows));
+                    let sums = rows.complete(&weighting, r, windows);
+                    if r + 1 < first + side {
+                        continue;
+                    }
+                    let top = r + 1 - side;
+                    for c in 0..windows {
+                        let expected: f64 = (0..side * side)
+                            .map(|k| (k / side, k % side))
+                            .map(|(i, j)| weight(i) * weight(j) * image(top + i, c + j))
+                            .sum();
+                        assert_eq!(sums[c], [expected], "side {side}, row {r}, column {c}");
+                    }
                 }
             }
         }
-        assert!(
-            (mean - sum / n).abs() < 1e-12,
-            "side {side}: {mean} is not {}",
-            sum / n
-        );
+    }
+}
+
+// A wide image has several columns of tiles, and more bands than go side by side.
+#[test]
+fn tiles_leave_no_seam() {
+    let x = cube(70, 150, 11, |r, c, b| {
+        ((r * 37 + c * 91 + b * 53 + (r * c) % 17 * 29) % 256) as f64
+    });
+    let y = cube(70, 150, 11, |r, c, b| {
+        ((r * 31 + c * 90 + b * 53 + (r * c) % 19 * 29) % 256) as f64
+    });
+    let all = vec![true; 150];
+    let windows = |weighting| Windows::new(weighting, (70, 150), 0);
+    let (uiqi, ssim) = (windows(Weighting::Box(32)), windows(Weighting::Box(9)));
+    let ranges = [255.0; 11];
+    let indices = Indices {
+        uiqi: &uiqi,
+        ssim: &ssim,
+        as_published: false,
+        gain: 1.0,
+        ranges: &ranges,
+    };
+    let (x, y) = (x.samples.as_slice().unwrap(), y.samples.as_slice().unwrap());
+    let row = |r: usize| Row {
+        reference: &x[r * 150 * 11..(r + 1) * 150 * 11],
+        estimate: &y[r * 150 * 11..(r + 1) * 150 * 11],
+        counted: &all,
+    };
+    let mut found = [vec![0.0; 11], vec![0.0; 11]];
+    for tile in Tile::over(0..70, 150) {
+        let of_tile = OfTile {
+            indices: &indices,
+            tile: &tile,
+            row,
+        };
+        for (found, sums) in found.iter_mut().zip(Arch::new().dispatch(of_tile)) {
+            for row in sums.sums.chunks_exact(11) {
+                found.iter_mut().zip(row).for_each(|(f, s)| *f += s);
+            }
+        }
+    }
+    // By the formulas, window by window.
+    let at = |image: &[f32], r: usize, c: usize, b: usize| f64::from(image[(r * 150 + c) * 11 + b]);
+    for b in [0, 7, 8, 10] {
+        for (side, index, found) in [(32, 0, found[0][b]), (9, 1, found[1][b])] {
+            let mut expected = 0.0;
+            for (r, c) in (0..=70 - side).flat_map(|r| (0..=150 - side).map(move |c| (r, c))) {
+                let n = (side * side) as f64;
+                let mut m = [0.0; 5];
+                for (i, j) in (0..side).flat_map(|i| (0..side).map(move |j| (r + i, c + j))) {
+                    let (x, y) = (at(x, i, j, b), at(y, i, j, b));
+                    for (m, v) in m.iter_mut().zip([x, y, x * x, y * y, x * y]) {
+                        *m += v / n;
+                    }
+                }
+                let (vx, vy, cov) = (m[2] - m[0] * m[0], m[3] - m[1] * m[1], m[4] - m[0] * m[1]);
+                let (c1, c2) = (2.55f64.powi(2), 7.65f64.powi(2));
+                expected += n * if index == 0 {
+                    4.0 * cov * m[0] * m[1] / ((vx + vy) * (m[0] * m[0] + m[1] * m[1]))
+                } else {
+                    (2.0 * m[0] * m[1] + c1) * (2.0 * cov + c2)
+                        / ((m[0] * m[0] + m[1] * m[1] + c1) * (vx + vy + c2))
+                };
+            }
+            assert!(
+                (found - expected).abs() < 1e-9 * expected.abs(),
+                "band {b}, side {side}: {found} is not {expected}"
+            );
+        }
     }
 }
 
@@ -269,14 +348,10 @@ fn strips_leave_no_seam() {
     x.mask_value(-1.0);
     for (x, y) in [(x.clone(), y.clone()), (x.cropped(20, 48), y.cropped(20, 48))] {
         for convention in Convention::ALL {
-            let whole = scores(&x, &y, 4, convention, (1000, 1000)).unwrap();
+            let whole = scores(&x, &y, 4, convention, 1000).unwrap();
             assert_eq!(whole, evaluate(&x, &y, 4, convention).unwrap());
             for rows in [1, 7, 33] {
-                assert_eq!(
-                    whole,
-                    scores(&x, &y, 4, convention, (rows, rows)).unwrap(),
-                    "{rows}"
-                );
+                assert_eq!(whole, scores(&x, &y, 4, convention, rows).unwrap(), "{rows}");
             }
         }
     }

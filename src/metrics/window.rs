@@ -1,183 +1,37 @@
 //! The indices over sliding windows: UIQI and SSIM.
 //!
-//! Every window is described by its [`Moments`]; an index is a function of them. Window sums are built by
-//! additions alone (never as a difference of running totals), so windows of zeros stay exactly zero.
-//! Masked pixels have weight 0 and moments are normalised by the weight that remains.
+//! Every window is described by its [`Moments`]; an index is a function of them. Masked pixels have weight 0 and moments are
+//! normalised by the weight that remains. Windows are gone through in [`Tile`]s, eight bands at a time along the vector lanes.
 
 use std::ops::Range;
 
-use ndarray::{Array2, Axis};
+use pulp::{Simd, WithSimd};
 
-use crate::cube::Cube;
+use super::pair::Row;
+use super::slide::{Rows, Weighting};
 
-/// Weights of the pixels of a window, the same along rows and columns.
-#[derive(Debug, Clone)]
-pub(super) enum Weighting {
-    /// Equal weights, this many pixels a side.
-    Box(usize),
-    /// These weights along each axis.
-    Taps(Vec<f64>),
-}
+/// Bands side by side.
+const LANES: usize = 8;
+/// Moments of a pixel: x, y, x² + y², xy.
+const MOMENTS: usize = 4;
+/// Windows along a row of a tile: few enough for what is kept of 32 rows to stay in the second-level cache.
+const TILE_COLUMNS: usize = 64;
+/// Rows of windows of a tile at most, and fewest to begin with where more are to come: a tile reads up to 31 rows more than it has windows.
+pub(super) const TILE_ROWS: usize = 96;
 
-impl Weighting {
-    /// A Gaussian of standard deviation `sigma` pixels, cut `radius` pixels from its centre.
-    pub(super) fn gaussian(sigma: f64, radius: usize) -> Self {
-        let side = 2 * radius + 1;
-        Weighting::Taps(
-            (0..side)
-                .map(|i| (-0.5 * ((i as f64 - radius as f64) / sigma).powi(2)).exp())
-                .collect(),
-        )
-    }
-
-    fn side(&self) -> usize {
-        match self {
-            Weighting::Box(side) => *side,
-            Weighting::Taps(taps) => taps.len(),
-        }
-    }
-
-    /// The weighting for an axis of `length` pixels: its central part if the axis is shorter than the window.
-    fn fitted(&self, length: usize) -> Weighting {
-        let side = self.side().min(length);
-        match self {
-            Weighting::Box(_) => Weighting::Box(side),
-            Weighting::Taps(taps) => {
-                let start = (taps.len() - side) / 2;
-                Weighting::Taps(taps[start..start + side].to_vec())
-            }
-        }
-    }
-
-    /// Replaces `data[i]` with Σ_k w_k · data\[i + k·stride\] wherever that stays inside.
-    ///
-    /// Places whose window does not stay inside hold meaningless numbers afterwards.
-    fn slide(&self, data: &mut [f64], scratch: &mut [f64], stride: usize) {
-        match self {
-            Weighting::Box(side) => slide_box(data, scratch, *side, stride),
-            Weighting::Taps(taps) => slide_taps(data, scratch, taps, stride),
-        }
-    }
-}
-
-/// Moments of a plane under separable weights: every row by itself (it stays in the first-level cache), then all columns at once.
-fn slide_plane(
-    plane: &mut [f64],
-    scratch: &mut [f64],
-    columns: usize,
-    along_rows: &Weighting,
-    along_columns: &Weighting,
-) {
-    for row in plane.chunks_mut(columns) {
-        along_rows.slide(row, &mut scratch[..columns], 1);
-    }
-    along_columns.slide(plane, scratch, columns);
-}
-
-/// Sums of `side` equal weights by doubling: sums of 2^n samples from two sums of 2^(n−1).
-fn slide_box(data: &mut [f64], scratch: &mut [f64], side: usize, stride: usize) {
-    let n = data.len();
-    let mut gathered = 0; // samples already in scratch[i]
-    let mut power = 1;
-    loop {
-        if side & power != 0 {
-            if gathered == 0 {
-                if side == power {
-                    return;
-                }
-                scratch.copy_from_slice(data);
-            } else {
-                // data[i] holds the first `power` samples, scratch the `gathered` ones after them.
-                let shift = power * stride;
-                for i in 0..n.saturating_sub(shift) {
-                    scratch[i] = data[i] + scratch[i + shift];
-                }
-            }
-            gathered += power;
-            if gathered == side {
-                data.copy_from_slice(scratch);
-                return;
-            }
-        }
-        let shift = power * stride;
-        for i in 0..n.saturating_sub(shift) {
-            data[i] += data[i + shift];
-        }
-        power *= 2;
-    }
-}
-
-fn slide_taps(data: &mut [f64], scratch: &mut [f64], taps: &[f64], stride: usize) {
-    // Short enough to stay in the first-level cache for all taps.
-    const CHUNK: usize = 512;
-    let n = data.len() - (taps.len() - 1) * stride;
-    for start in (0..n).step_by(CHUNK) {
-        let end = (start + CHUNK).min(n);
-        let out = &mut scratch[start..end];
-        out.fill(0.0);
-        for (k, &w) in taps.iter().enumerate() {
-            for (o, &x) in out.iter_mut().zip(&data[start + k * stride..end + k * stride]) {
-                *o += w * x;
-            }
-        }
-    }
-    data[..n].copy_from_slice(&scratch[..n]);
-}
+/// A number of each of the bands side by side.
+type Lanes = [f64; LANES];
 
 /// Weighted first and second moments of one window.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moments {
+struct Moments {
     /// Sum of the weights: for equal weights the number of counted pixels.
-    pub(super) weight: f64,
-    pub(super) x: f64,
-    pub(super) y: f64,
-    pub(super) xx: f64,
-    pub(super) yy: f64,
-    pub(super) xy: f64,
-}
-
-/// Products of one band of both images, 0 where a pixel does not count: x, y, x², y², xy.
-pub(super) struct Planes {
-    products: [Vec<f64>; 5],
-    moments: [Vec<f64>; 5],
-    scratch: Vec<f64>,
-}
-
-impl Planes {
-    pub(super) fn new(rows: usize, columns: usize) -> Self {
-        let plane = || vec![0.0; rows * columns];
-        Planes {
-            products: std::array::from_fn(|_| plane()),
-            moments: std::array::from_fn(|_| plane()),
-            scratch: plane(),
-        }
-    }
-
-    /// Takes samples × `gain` of one band.
-    pub(super) fn fill(
-        &mut self,
-        reference: &Cube,
-        estimate: &Cube,
-        counted: &Array2<bool>,
-        band: usize,
-        gain: f64,
-    ) {
-        let [px, py, pxx, pyy, pxy] = &mut self.products;
-        let reference = reference.samples.index_axis(Axis(2), band);
-        let estimate = estimate.samples.index_axis(Axis(2), band);
-        for (i, ((&x, &y), &ok)) in reference.iter().zip(estimate).zip(counted).enumerate() {
-            let (x, y) = if ok {
-                (f64::from(x) * gain, f64::from(y) * gain)
-            } else {
-                (0.0, 0.0)
-            };
-            px[i] = x;
-            py[i] = y;
-            pxx[i] = x * x;
-            pyy[i] = y * y;
-            pxy[i] = x * y;
-        }
-    }
+    weight: f64,
+    x: Lanes,
+    y: Lanes,
+    /// Of x² + y².
+    squares: Lanes,
+    xy: Lanes,
 }
 
 /// The windows of an image under a weighting.
@@ -186,24 +40,6 @@ pub(super) struct Windows {
     along_columns: Weighting,
     /// Rows and columns of windows that count.
     kept: (usize, usize),
-}
-
-/// Weighted mean of an index over windows, as far as they have been seen.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Mean {
-    sum: f64,
-    weight: f64,
-}
-
-impl Mean {
-    /// The mean. Every counted pixel lies in some window, but the dropped ones may have held them all: then 1.
-    pub(super) fn value(&self) -> f64 {
-        if self.weight > 0.0 {
-            self.sum / self.weight
-        } else {
-            1.0
-        }
-    }
 }
 
 impl Windows {
@@ -226,63 +62,254 @@ impl Windows {
         self.along_columns.side()
     }
 
-    /// The windows that begin in the rows `first`, over the part of the image from there on.
-    pub(super) fn support(&self, first: Range<usize>, counted: &Array2<bool>) -> Support<'_> {
-        let columns = counted.ncols();
-        let mut weights: Vec<f64> = counted.iter().map(|&ok| f64::from(u8::from(ok))).collect();
-        let mut scratch = vec![0.0; weights.len()];
-        slide_plane(
-            &mut weights,
-            &mut scratch,
-            columns,
-            &self.along_rows,
-            &self.along_columns,
-        );
-        Support {
-            rows: first.end.min(self.kept.0).saturating_sub(first.start),
-            windows: self,
-            columns,
-            weights,
-        }
+    /// Rows and columns of the windows of a tile.
+    fn of(&self, tile: &Tile) -> (Range<usize>, Range<usize>) {
+        let cut = |range: &Range<usize>, kept: usize| range.start.min(kept)..range.end.min(kept);
+        (cut(&tile.rows, self.kept.0), cut(&tile.columns, self.kept.1))
     }
 }
 
-/// Windows of a part of an image and the weight that its counted pixels leave each of them.
-pub(super) struct Support<'a> {
-    windows: &'a Windows,
-    /// Rows of windows.
-    rows: usize,
-    columns: usize,
-    weights: Vec<f64>,
+/// Windows that are gone through by one thread: those that begin in these rows and columns.
+#[derive(Debug, Clone)]
+pub(super) struct Tile {
+    rows: Range<usize>,
+    columns: Range<usize>,
 }
 
-impl Support<'_> {
-    /// Adds these windows to the weighted mean of an index, row after row.
-    pub(super) fn add(&self, planes: &mut Planes, index: impl Fn(&Moments) -> f64, mean: &mut Mean) {
-        for (moment, product) in planes.moments.iter_mut().zip(&planes.products) {
-            moment.copy_from_slice(product);
-            let (rows, columns) = (&self.windows.along_rows, &self.windows.along_columns);
-            slide_plane(moment, &mut planes.scratch, self.columns, rows, columns);
+impl Tile {
+    /// The column of tiles that this one belongs to.
+    pub(super) fn column(&self) -> usize {
+        self.columns.start / TILE_COLUMNS
+    }
+
+    /// Columns of tiles of an image.
+    pub(super) fn columns(columns: usize) -> usize {
+        columns.div_ceil(TILE_COLUMNS)
+    }
+
+    /// The tiles of all windows that begin in `rows` of an image of `columns`, row by row.
+    pub(super) fn over(rows: Range<usize>, columns: usize) -> Vec<Tile> {
+        let down = rows.clone().step_by(TILE_ROWS);
+        down.flat_map(|first| {
+            let rows = first..(first + TILE_ROWS).min(rows.end);
+            (0..columns).step_by(TILE_COLUMNS).map(move |first| Tile {
+                rows: rows.clone(),
+                columns: first..(first + TILE_COLUMNS).min(columns),
+            })
+        })
+        .collect()
+    }
+}
+
+/// Windows of a tile as rows come in, `L` numbers a cell.
+struct Slider<'a, const L: usize> {
+    windows: &'a Windows,
+    pitch: usize,
+    ends: Vec<[f64; L]>,
+    rows: Rows<L>,
+}
+
+impl<'a, const L: usize> Slider<'a, L> {
+    fn new(windows: &'a Windows, pitch: usize) -> Self {
+        let cells = TILE_COLUMNS * pitch;
+        Slider {
+            pitch,
+            ends: vec![[0.0; L]; cells + (windows.along_rows.side() - 1) * pitch],
+            rows: Rows::new(windows.side(), cells),
+            windows,
         }
-        let [x, y, xx, yy, xy] = &planes.moments;
-        for r in 0..self.rows {
-            for i in r * self.columns..r * self.columns + self.windows.kept.1 {
-                let weight = self.weights[i];
-                if weight > 0.0 {
-                    mean.sum += weight
-                        * index(&Moments {
-                            weight,
-                            x: x[i] / weight,
-                            y: y[i] / weight,
-                            xx: xx[i] / weight,
-                            yy: yy[i] / weight,
-                            xy: xy[i] / weight,
-                        });
-                    mean.weight += weight;
+    }
+
+    /// Takes the image's row `r`, whose cells begin with the tile's first column, and tells the row of the tile whose windows
+    /// are complete with it, and their sums.
+    #[inline(always)]
+    fn take(&mut self, tile: &Tile, r: usize, cells: &[[f64; L]]) -> Option<(usize, &[[f64; L]])> {
+        let (rows, columns) = self.windows.of(tile);
+        if rows.is_empty() || columns.is_empty() || r >= rows.end + self.windows.side() - 1 {
+            return None;
+        }
+        let windows = self.windows;
+        let count = columns.len() * self.pitch;
+        let along = self.rows.row(r, count);
+        windows
+            .along_rows
+            .along_row(self.pitch, cells, &mut self.ends, along);
+        let sums = self.rows.complete(&windows.along_columns, r, count);
+        let row = (r + 1).checked_sub(rows.start + windows.side())?;
+        Some((row, sums))
+    }
+}
+
+/// Sums of an index, weighted, and of the weights, over rows of windows.
+#[derive(Debug, Clone)]
+pub(super) struct IndexSums {
+    /// Rows of windows × bands.
+    pub(super) sums: Vec<f64>,
+    /// Of every row of windows.
+    pub(super) weights: Vec<f64>,
+}
+
+/// What is to be computed of all tiles.
+pub(super) struct Indices<'a> {
+    pub(super) uiqi: &'a Windows,
+    pub(super) ssim: &'a Windows,
+    /// Whether UIQI is that of `sewar` and SSIM that of sample (co)variances, as in the published code.
+    pub(super) as_published: bool,
+    /// What samples are multiplied with.
+    pub(super) gain: f64,
+    /// Dynamic range of every band, for SSIM.
+    pub(super) ranges: &'a [f64],
+}
+
+/// UIQI and SSIM of a tile, in the widest vectors there are.
+pub(super) struct OfTile<'a, R> {
+    pub(super) indices: &'a Indices<'a>,
+    pub(super) tile: &'a Tile,
+    /// Hands out the image's rows.
+    pub(super) row: R,
+}
+
+impl<'r, R: Fn(usize) -> Row<'r>> WithSimd for OfTile<'_, R> {
+    type Output = [IndexSums; 2];
+
+    // The compiler makes the vectors, from loops over a fixed number of lanes that are inlined here.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [IndexSums; 2] {
+        self.indices.of(self.tile, self.row)
+    }
+}
+
+impl Indices<'_> {
+    #[inline(always)]
+    fn of<'r>(&self, tile: &Tile, row: impl Fn(usize) -> Row<'r>) -> [IndexSums; 2] {
+        let bands = self.ranges.len();
+        let rows = self.rows(tile);
+        let [uiqi, ssim] = [self.uiqi, self.ssim].map(|windows| weights(windows, tile, &row));
+        let mut sums = [&uiqi, &ssim].map(|weights| IndexSums {
+            sums: vec![0.0; weights.len() * bands],
+            weights: weights.iter().map(|row| row.iter().sum()).collect(),
+        });
+        let mut cells = Vec::new();
+        let mut sliders = [self.uiqi, self.ssim].map(|windows| Slider::<LANES>::new(windows, MOMENTS));
+        for first in (0..bands).step_by(LANES) {
+            let lanes = first..(first + LANES).min(bands);
+            let mut ranges = [0.0; LANES];
+            ranges[..lanes.len()].copy_from_slice(&self.ranges[lanes.clone()]);
+            let structure = Structure::new(&ranges, self.as_published);
+            for r in rows.clone() {
+                self.fill(&mut cells, row(r), tile.columns.start, lanes.clone());
+                if let Some((k, moments)) = sliders[0].take(tile, r, &cells) {
+                    let row = match self.as_published {
+                        false => row_sum(&uiqi[k], moments, strict_uiqi),
+                        true => row_sum(&uiqi[k], moments, sewar_uqi),
+                    };
+                    sums[0].sums[k * bands..][lanes.clone()].copy_from_slice(&row[..lanes.len()]);
+                }
+                if let Some((k, moments)) = sliders[1].take(tile, r, &cells) {
+                    let row = row_sum(&ssim[k], moments, |m| structure.ssim(m));
+                    sums[1].sums[k * bands..][lanes.clone()].copy_from_slice(&row[..lanes.len()]);
                 }
             }
         }
+        sums
     }
+
+    /// The image's rows that the windows of a tile lie in.
+    fn rows(&self, tile: &Tile) -> Range<usize> {
+        let ends = [self.uiqi, self.ssim].map(|w| w.of(tile).0.end + w.side() - 1);
+        tile.rows.start..ends[0].max(ends[1])
+    }
+
+    /// Cells of the pixels of a row from a column on, of some bands.
+    #[inline(always)]
+    fn fill(&self, cells: &mut Vec<Lanes>, row: Row<'_>, column: usize, lanes: Range<usize>) {
+        let bands = self.ranges.len();
+        let side = self.uiqi.along_rows.side().max(self.ssim.along_rows.side());
+        let end = (column + TILE_COLUMNS + side - 1).min(row.counted.len());
+        cells.clear();
+        for c in column..end {
+            if !row.counted[c] {
+                cells.extend_from_slice(&[[0.0; LANES]; MOMENTS]);
+                continue;
+            }
+            let here = c * bands + lanes.start..c * bands + lanes.end;
+            let x = widened(&row.reference[here.clone()], self.gain);
+            let y = widened(&row.estimate[here], self.gain);
+            let (mut squares, mut xy) = ([0.0; LANES], [0.0; LANES]);
+            for l in 0..LANES {
+                squares[l] = x[l] * x[l] + y[l] * y[l];
+                xy[l] = x[l] * y[l];
+            }
+            cells.extend_from_slice(&[x, y, squares, xy]);
+        }
+    }
+}
+
+/// Weights that the counted pixels leave the windows of a tile, row by row.
+#[inline(always)]
+fn weights<'r>(windows: &Windows, tile: &Tile, row: &impl Fn(usize) -> Row<'r>) -> Vec<Vec<f64>> {
+    let (rows, _) = windows.of(tile);
+    let mut slider = Slider::<1>::new(windows, 1);
+    let mut weights = Vec::with_capacity(rows.len());
+    let mut cells = Vec::new();
+    for r in rows.start..rows.end + windows.side() - 1 {
+        let counted = row(r).counted;
+        let end = (tile.columns.start + slider.ends.len()).min(counted.len());
+        cells.clear();
+        cells.extend(
+            counted[tile.columns.start..end]
+                .iter()
+                .map(|&ok| [f64::from(u8::from(ok))]),
+        );
+        if let Some((_, sums)) = slider.take(tile, r, &cells) {
+            weights.push(sums.as_flattened().to_vec());
+        }
+    }
+    weights
+}
+
+/// Samples × `gain`, zeros behind the last band.
+#[inline(always)]
+fn widened(samples: &[f32], gain: f64) -> Lanes {
+    let mut wide = [0.0; LANES];
+    if let Some(all) = samples.first_chunk::<LANES>() {
+        for l in 0..LANES {
+            wide[l] = f64::from(all[l]) * gain;
+        }
+    } else {
+        for (w, &x) in wide.iter_mut().zip(samples) {
+            *w = f64::from(x) * gain;
+        }
+    }
+    wide
+}
+
+/// Σ weight · index over a row of windows.
+#[inline(always)]
+fn row_sum(weights: &[f64], moments: &[Lanes], index: impl Fn(&Moments) -> Lanes) -> Lanes {
+    let mut sum = [0.0; LANES];
+    for (&weight, m) in weights.iter().zip(moments.as_chunks::<MOMENTS>().0) {
+        if weight == 0.0 {
+            continue;
+        }
+        let share = 1.0 / weight;
+        let mut means = *m;
+        for x in means.as_flattened_mut() {
+            *x *= share;
+        }
+        let [x, y, squares, xy] = means;
+        let values = index(&Moments {
+            weight,
+            x,
+            y,
+            squares,
+            xy,
+        });
+        for l in 0..LANES {
+            sum[l] += weight * values[l];
+        }
+    }
+    sum
 }
 
 /// Relative size below which a variance is the rounding error of E\[x²\] − E\[x\]² and not a variance: single-precision
@@ -292,41 +319,73 @@ const VARIANCE_FLOOR: f64 = 1e-14;
 /// Universal image quality index of a window (Wang and Bovik 2002, equation 1):
 /// 4·cov·x̄·ȳ / ((var x + var y)(x̄² + ȳ²)); the luminance term alone where both are constant, 1 where
 /// both are zero.
-pub(super) fn uiqi(m: &Moments) -> f64 {
-    let squares = m.x * m.x + m.y * m.y;
-    let variances = m.xx + m.yy - squares;
-    if squares == 0.0 {
-        1.0
-    } else if variances <= VARIANCE_FLOOR * (m.xx + m.yy) {
-        2.0 * m.x * m.y / squares
-    } else {
-        4.0 * (m.xy - m.x * m.y) * m.x * m.y / (variances * squares)
+// Choices between numbers and no branches, so that lanes go through it together.
+#[inline(always)]
+fn strict_uiqi(m: &Moments) -> Lanes {
+    let mut index = [0.0; LANES];
+    for (l, index) in index.iter_mut().enumerate() {
+        let product = m.x[l] * m.y[l];
+        let means = m.x[l] * m.x[l] + m.y[l] * m.y[l];
+        let variances = m.squares[l] - means;
+        let flat = variances <= VARIANCE_FLOOR * m.squares[l];
+        let varied = 4.0 * (m.xy[l] - product) * product;
+        let numerator = if flat { 2.0 * product } else { varied };
+        let quotient = numerator / if flat { means } else { variances * means };
+        *index = if means == 0.0 { 1.0 } else { quotient };
     }
+    index
 }
 
 /// The same index as `sewar.uqi` computes it: formulas for window sums applied to window means, N = 64.
-pub(super) fn sewar_uqi(m: &Moments) -> f64 {
+#[inline(always)]
+fn sewar_uqi(m: &Moments) -> Lanes {
     const N: f64 = 64.0;
-    let product = m.x * m.y;
-    let squares = m.x * m.x + m.y * m.y;
-    let variances = N * (m.xx + m.yy) - squares;
-    if variances * squares == 0.0 {
-        1.0
-    } else {
-        4.0 * (N * m.xy - product) * product / (variances * squares)
+    let mut index = [0.0; LANES];
+    for (l, index) in index.iter_mut().enumerate() {
+        let product = m.x[l] * m.y[l];
+        let means = m.x[l] * m.x[l] + m.y[l] * m.y[l];
+        let denominator = (N * m.squares[l] - means) * means;
+        let quotient = 4.0 * (N * m.xy[l] - product) * product / denominator;
+        *index = if denominator == 0.0 { 1.0 } else { quotient };
     }
+    index
 }
 
-/// Structural similarity of a window (Wang et al. 2004, equation 13) with K₁ = 0.01, K₂ = 0.03 and the dynamic
-/// `range`; `sample` divides (co)variances by n − 1 instead of n, for equal weights.
-pub(super) fn ssim(m: &Moments, range: f64, sample: bool) -> f64 {
-    let (c1, c2) = ((0.01 * range).powi(2), (0.03 * range).powi(2));
-    let unbiased = if sample && m.weight > 1.0 {
-        m.weight / (m.weight - 1.0)
-    } else {
-        1.0
-    };
-    let variances = unbiased * (m.xx + m.yy - m.x * m.x - m.y * m.y);
-    let covariance = unbiased * (m.xy - m.x * m.y);
-    (2.0 * m.x * m.y + c1) * (2.0 * covariance + c2) / ((m.x * m.x + m.y * m.y + c1) * (variances + c2))
+/// Structural similarity of a window (Wang et al. 2004, equation 13) with K₁ = 0.01 and K₂ = 0.03.
+struct Structure {
+    c1: Lanes,
+    c2: Lanes,
+    /// (Co)variances divided by n − 1 instead of n, for equal weights.
+    sample: bool,
+}
+
+impl Structure {
+    /// For bands of these dynamic ranges.
+    fn new(ranges: &Lanes, sample: bool) -> Self {
+        Structure {
+            c1: ranges.map(|range| (0.01 * range).powi(2)),
+            c2: ranges.map(|range| (0.03 * range).powi(2)),
+            sample,
+        }
+    }
+
+    #[inline(always)]
+    fn ssim(&self, m: &Moments) -> Lanes {
+        let unbiased = if self.sample && m.weight > 1.0 {
+            m.weight / (m.weight - 1.0)
+        } else {
+            1.0
+        };
+        let mut index = [0.0; LANES];
+        for (l, index) in index.iter_mut().enumerate() {
+            let (c1, c2) = (self.c1[l], self.c2[l]);
+            let product = m.x[l] * m.y[l];
+            let means = m.x[l] * m.x[l] + m.y[l] * m.y[l];
+            let variances = unbiased * (m.squares[l] - means);
+            let covariance = unbiased * (m.xy[l] - product);
+            let alike = (2.0 * product + c1) * (2.0 * covariance + c2);
+            *index = alike / ((means + c1) * (variances + c2));
+        }
+        index
+    }
 }

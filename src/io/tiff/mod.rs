@@ -45,6 +45,7 @@ mod tag;
 mod write;
 
 pub(crate) use geo::{grid_of, lost};
+pub(crate) use pam::read as describe;
 pub(crate) use write::{TiffWriter, check};
 
 /// First bytes of TIFF and BigTIFF in both byte orders.

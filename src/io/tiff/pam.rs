@@ -12,6 +12,8 @@ use crate::cube::Metadata;
 use crate::cube::grid::{GeoTiffTags, Grid, Source, Transform};
 use crate::io::{crs, xml};
 
+/// What elements of bands are called, here and in the texts of virtual images.
+const BANDS: [&str; 2] = ["PAMRasterBand", "VRTRasterBand"];
 /// Longest file that is read.
 const LONGEST: u64 = 1 << 24;
 
@@ -41,7 +43,7 @@ fn items<'a>(node: Node<'a, 'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
 }
 
 /// Fills in what the text says of an image of `bands` bands; one that is no such XML says nothing.
-pub(super) fn read(xml: &str, bands: usize, metadata: &mut Metadata) {
+pub(crate) fn read(xml: &str, bands: usize, metadata: &mut Metadata) {
     let Ok(document) = xml::parse(xml) else {
         return;
     };
@@ -50,7 +52,7 @@ pub(super) fn read(xml: &str, bands: usize, metadata: &mut Metadata) {
     for (name, value) in items(root) {
         found.add_image(name, value.to_owned());
     }
-    for band in root.children().filter(|n| n.has_tag_name("PAMRasterBand")) {
+    for band in root.children().filter(|n| BANDS.contains(&n.tag_name().name())) {
         let number = band.attribute("band").and_then(|text| text.parse::<usize>().ok());
         let Some(number) = number.and_then(|n| n.checked_sub(1)).filter(|&n| n < bands) else {
             continue;
