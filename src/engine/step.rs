@@ -101,3 +101,54 @@ pub fn step_kernels(parts: StepParts) -> impl Iterator<Item = Kernel> {
     let needed = ORDER.into_iter().filter(move |(_, needed)| needed(&parts));
     needed.map(|(kernel, _)| kernel)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: StepParts = StepParts {
+        degradation: true,
+        observations: true,
+        lr: Some(LrKernels::Spread),
+        theta: true,
+        half: true,
+    };
+
+    fn names(parts: StepParts) -> Vec<&'static str> {
+        step_kernels(parts).map(Kernel::name).collect()
+    }
+
+    #[test]
+    fn every_kernel_has_one_place() {
+        let mut numbers: Vec<usize> = Kernel::all().map(|kernel| kernel as usize).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..Kernel::COUNT).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_step_leaves_out_what_it_does_not_need() {
+        let at = |name| names(FULL).iter().position(|n| *n == name).unwrap();
+        // Both updates start from the same φ and θ.
+        assert!(at("hr_window") < at("network_update") && at("network_update") < at("degradation_update"));
+        assert_eq!(names(FULL).len(), Kernel::COUNT - 1);
+        let alone = StepParts {
+            degradation: false,
+            observations: false,
+            theta: false,
+            ..FULL
+        };
+        assert_eq!(names(alone), ["lr_network", "network_update"]);
+        let merged = StepParts {
+            lr: Some(LrKernels::Merged),
+            ..alone
+        };
+        assert_eq!(names(merged), ["lr_steps"]);
+        let observation = StepParts {
+            lr: None,
+            theta: false,
+            ..FULL
+        };
+        assert_eq!(names(observation), ["degradation", "psf_blur"]);
+        assert!(!names(StepParts { half: false, ..FULL }).contains(&"half_weights"));
+    }
+}
