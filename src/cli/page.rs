@@ -6,7 +6,6 @@ use ndarray::Array2;
 
 use super::output::with_options;
 use super::summary::make_folder;
-use crate::coordination::prior::MixtureReport;
 use crate::coordination::product::Fused;
 use crate::coordination::summary::{ObjectiveSummary, Summary};
 use crate::coordination::training::{Epoch, History};
@@ -67,7 +66,6 @@ pub fn write_page(path: &Path, title: &str, fused: &Fused, summary: &Summary, im
     if !fused.finetuning.steps.is_empty() {
         charts.push(objective("Objective of fine-tuning", &fused.finetuning));
     }
-    charts.extend(summary.mixture.as_ref().map(mixture_chart));
     let named = |name: &str, scores: &Option<_>| scores.clone().map(|s| (name.to_owned(), s));
     let page = Page {
         title: title.to_owned(),
@@ -132,24 +130,6 @@ fn chart(title: &str, epochs: &[Epoch], length: u32) -> Chart {
     }
 }
 
-/// Weights of the predictions in the prior over the bands.
-fn mixture_chart(mixture: &MixtureReport) -> Chart {
-    let series = mixture.weights.iter().zip(&mixture.by_band);
-    Chart {
-        title: "What the prior was mixed from".to_owned(),
-        x_label: "band".to_owned(),
-        y_label: "weight".to_owned(),
-        logarithmic: false,
-        series: series
-            .map(|((name, _), weights)| Series {
-                name: name.clone(),
-                x: (0..weights.len()).map(|band| band as f64).collect(),
-                y: weights.clone(),
-            })
-            .collect(),
-    }
-}
-
 fn facts(summary: &Summary) -> Vec<(String, String)> {
     let (rows, columns, bands) = summary.shape;
     let degradation = &summary.degradation;
@@ -194,6 +174,9 @@ fn facts(summary: &Summary) -> Vec<(String, String)> {
             "{}, variances {v1:.3} and {v2:.3} pixels², angle {angle:.3} rad",
             degradation.psf
         );
+    }
+    if let Some(mixture) = &summary.mixture {
+        facts.push(("Prior", mixture.line()));
     }
     if let Some(expected) = summary.mixture.as_ref().and_then(|m| m.expected.as_ref()) {
         facts.push((

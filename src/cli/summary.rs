@@ -120,16 +120,7 @@ fn objective_text(name: &str, objective: &ObjectiveSummary) -> String {
 
 /// One line: what was mixed, the largest weight first; and what is to be expected of it.
 fn mixture_text(mixture: &MixtureReport) -> String {
-    let mut weights = mixture.weights.clone();
-    let rest = 1.0 - weights.iter().map(|(_, weight)| weight).sum::<f64>();
-    weights.push(("interpolation".to_owned(), rest));
-    weights.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let parts: Vec<String> = weights
-        .iter()
-        .filter(|(_, weight)| weight.abs() >= 0.005)
-        .map(|(name, weight)| format!("{name} {weight:.2}"))
-        .collect();
-    let mut text = format!("prior, by LR pixels held out: {}\n", parts.join(", "));
+    let mut text = format!("prior, by LR pixels held out: {}\n", mixture.line());
     if let Some(expected) = &mixture.expected {
         let _ = writeln!(
             text,

@@ -19,7 +19,7 @@ use crate::evidence::folds::{FOLDS, folds};
 use crate::network::{MOST_MEMBERS, initial_parameters};
 
 /// Lengths of training in shares of the schedule. On few LR pixels the short ones predict better what was not seen.
-const LENGTHS: [f64; 4] = [0.01, 0.06, 0.24, 1.0];
+const LENGTHS: [f64; 3] = [0.06, 0.24, 1.0];
 
 /// Cross-fitted members of a scene.
 #[derive(Debug, Clone)]

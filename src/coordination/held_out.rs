@@ -12,17 +12,18 @@ use crate::coordination::reconstruct::reconstruct_rows;
 use crate::coordination::scene::Scene;
 use crate::engine::{Engine, Output};
 use crate::error::Result;
-use crate::evidence::expectation::{ErrorField, expect};
+use crate::evidence::expectation::{Disagreement, HeldOutErrors, expect};
 use crate::evidence::folds::{FOLDS, folds};
+use crate::evidence::stacking::mix;
 use crate::interrupt;
-use crate::refine::consistency::variance;
-use crate::refine::prediction::{Mixture, Predictor, Sample};
+use crate::refine::prediction::{Sample, samples};
 use crate::refine::regression::{Blend, Regression};
-use crate::refine::spread::Lattice;
 use crate::sensor::observe::blur_samples;
 
 /// Pairs of pixels that a held-out regression is fitted to at most.
 const MOST_PAIRS: usize = 16_384;
+/// Side, in LR pixels, of the parts on which disagreement is measured.
+const DISAGREEMENT_SIDE: usize = 8;
 
 /// Weighs the predictions of a scene. `lr_msi` is (Y∗C)↓. Without cross-fitted members `model` is judged by pixels that it may have
 /// seen.
@@ -36,19 +37,11 @@ pub fn weigh(
     crossfit: Option<&CrossFit>,
 ) -> Result<MixedPrior> {
     let held_out = HeldOut::new(&model, scene, lr_msi, crossfit);
-    let colours = lr_msi.as_standard_layout();
     let (rows, columns, _) = lr_msi.dim();
     let usable: Vec<bool> = scene.usable(model.geometry).iter().copied().collect();
-    let predictor = Predictor::new(Lattice {
-        rows,
-        columns,
-        colours: colours.as_slice().unwrap_or_default(),
-        colour_variance: variance(scene.hr_msi.view()),
-        usable: &usable,
-    });
-    let mean = held_out.mean(predictor.samples());
-    let images: Vec<Vec<DMatrix<f64>>> = predictor
-        .samples()
+    let samples = samples((rows, columns), &usable);
+    let mean = held_out.mean(&samples);
+    let images: Vec<Vec<DMatrix<f64>>> = samples
         .iter()
         .map(|sample| {
             interrupt::check()?;
@@ -59,33 +52,32 @@ pub fn weigh(
             Ok(images)
         })
         .collect::<Result<_>>()?;
-    let mixture = predictor.mixture(&images);
-    let fields: Vec<ErrorField> = predictor
-        .samples()
-        .iter()
-        .zip(images.into_iter().zip(&mixture.errors))
-        .map(|(sample, (images, errors))| {
+    let mixture = mix(&images, &held_out.shares);
+    let errors: Vec<HeldOutErrors> = images
+        .into_iter()
+        .zip(mixture.errors)
+        .map(|(images, errors)| {
             let mut observed = images.into_iter().next().unwrap_or_default();
             observed
                 .row_iter_mut()
                 .for_each(|mut row| row += mean.transpose());
-            ErrorField {
-                places: sample.pixels.iter().map(|p| (p / columns, p % columns)).collect(),
-                errors: errors.clone(),
-                observed,
-            }
+            HeldOutErrors { errors, observed }
         })
         .collect();
+    let weights: Vec<(String, f64)> = held_out
+        .names
+        .iter()
+        .cloned()
+        .zip(mixture.weights.clone())
+        .collect();
+    let disagree = |folds: &[Model]| held_out.disagreement(engine, folds, &samples, &usable);
+    let (mixed, blend, folds) = held_out.mixed(&model, &mixture.weights, mean.as_slice());
     let report = MixtureReport {
-        weights: held_out.names.iter().cloned().zip(means(&mixture)).collect(),
-        by_band: (0..held_out.names.len())
-            .map(|k| mixture.weights.bands.iter().map(|w| w[k]).collect())
-            .collect(),
-        expected: expect(&fields, scene.scale, &peaks(scene, lr_msi, &usable)),
+        weights,
+        expected: expect(&errors, &disagree(&folds)?, &peaks(scene, lr_msi, &usable)),
     };
-    let (model, blend, folds) = held_out.mixed(model, &mixture, mean.as_slice());
     Ok(MixedPrior {
-        model,
+        model: mixed.unwrap_or(model),
         blend: Some(blend),
         folds,
         report: Some(report),
@@ -122,17 +114,11 @@ fn peaks(scene: &Scene, lr_msi: ArrayView3<f32>, usable: &[bool]) -> Vec<f64> {
     peaks.into_iter().map(|peak| peak * gain.max(1.0)).collect()
 }
 
-/// Mean weight of each prediction over the bands.
-fn means(mixture: &Mixture) -> Vec<f64> {
-    let bands = &mixture.weights.bands;
-    let count = bands.first().map_or(0, Vec::len);
-    (0..count)
-        .map(|k| bands.iter().map(|w| w[k]).sum::<f64>() / bands.len() as f64)
-        .collect()
-}
-
 /// Writes what a prediction makes of some HR pixels (rows × columns × b) into room for their bands.
 type Make<'a> = dyn FnMut(ArrayView3<f32>, &mut [f32]) -> Result<()> + 'a;
+
+/// HR pixels, and the LR pixels that they make.
+type Made = (Array3<f32>, Array3<f32>);
 
 /// Predictions of LR pixels that have not seen them.
 struct HeldOut<'a> {
@@ -145,6 +131,8 @@ struct HeldOut<'a> {
     quadratic: Option<(Regression, Vec<Regression>)>,
     /// What the predictions are called.
     names: Vec<String>,
+    /// The weight that each is expected to have: networks alike, nothing else.
+    shares: Vec<f64>,
 }
 
 impl<'a> HeldOut<'a> {
@@ -197,6 +185,10 @@ impl<'a> HeldOut<'a> {
                 );
             }
         }
+        let networks = crossfit.map_or(1, |fit| fit.lengths.len());
+        let mut shares = vec![0.0; names.len()];
+        let first = names.len() - networks;
+        shares[first..].fill(1.0 / networks as f64);
         HeldOut {
             scene,
             lr_msi,
@@ -204,6 +196,7 @@ impl<'a> HeldOut<'a> {
             folds,
             quadratic,
             names,
+            shares,
         }
     }
 
@@ -251,16 +244,17 @@ impl<'a> HeldOut<'a> {
         if let Some((_, without)) = &self.quadratic {
             let made = without.iter().map(|regression| {
                 let alone = Blend::alone(regression.clone());
-                self.blurred(model, sample, &mut |part, out| {
+                let (_, low) = self.blurred(model, sample, &mut |part, out| {
                     alone.apply(part.as_slice().unwrap_or_default(), out);
                     Ok(())
-                })
+                })?;
+                Ok(low)
             });
             let made: Vec<Array3<f32>> = made.collect::<Result<_>>()?;
             images.push(of(&|p| at(&made[usize::from(self.folds[p])], p)));
         }
         let Some(fit) = self.crossfit else {
-            let made = self.observed(engine, model, sample)?;
+            let (_, made) = self.observed(engine, model, sample)?;
             images.push(of(&|p| at(&made, p)));
             return Ok(images);
         };
@@ -279,23 +273,23 @@ impl<'a> HeldOut<'a> {
             let made = length
                 .folds
                 .iter()
-                .map(|fold| self.observed(engine, fold, sample));
+                .map(|fold| Ok(self.observed(engine, fold, sample)?.1));
             let made: Vec<Array3<f32>> = made.collect::<Result<_>>()?;
             images.push(of(&|p| at(&made[usize::from(self.folds[p])], p)));
         }
         Ok(images)
     }
 
-    /// (Ẑ∗C)↓ of a model on the LR rows and columns of a sample.
-    fn observed(&self, engine: &dyn Engine<f32>, model: &Model, sample: &Sample) -> Result<Array3<f32>> {
+    /// Ẑ of a model and (Ẑ∗C)↓ on the LR rows and columns of a sample.
+    fn observed(&self, engine: &dyn Engine<f32>, model: &Model, sample: &Sample) -> Result<Made> {
         self.blurred(model, sample, &mut |part, out| {
             reconstruct_rows(engine, model, part, 0..part.dim().0, Output::Mean, out)
         })
     }
 
-    /// What `make` makes of the HR pixels of a sample (and those around it that the PSF sees), as LR pixels: so it shows where
-    /// a prediction goes astray on colours that no LR pixel has.
-    fn blurred(&self, model: &Model, sample: &Sample, make: &mut Make<'_>) -> Result<Array3<f32>> {
+    /// What `make` makes of the HR pixels of a sample, and that as LR pixels (made from those around it that the PSF sees, too): so it
+    /// shows where a prediction goes astray on colours that no LR pixel has.
+    fn blurred(&self, model: &Model, sample: &Sample, make: &mut Make<'_>) -> Result<Made> {
         let (rows, columns, _) = self.lr_msi.dim();
         let geometry = model.geometry;
         let (scale, start) = (geometry.scale, geometry.window_start());
@@ -325,39 +319,77 @@ impl<'a> HeldOut<'a> {
             inner(&sample.rows, &near_rows),
             inner(&sample.columns, &near_columns),
         );
-        Ok(low.slice_move(s![r, c, ..]))
+        let fine = |part: &Range<usize>| part.start * scale..part.end * scale;
+        let high = made.slice_move(s![fine(&r), fine(&c), ..]);
+        Ok((high, low.slice_move(s![r, c, ..])))
     }
 
-    /// The mixture as a model, what stands beside it, and the model of each fold's members; `mean` is the spectrum that the rest of
-    /// the weights stands for.
-    fn mixed(self, model: Model, mixture: &Mixture, mean: &[f64]) -> (Model, Blend, Vec<Model>) {
-        let bands = &mixture.weights.bands;
-        let mut columns =
-            (0..self.names.len()).map(|k| bands.iter().map(|w| w[k] as f32).collect::<Vec<f32>>());
-        let mut take = || columns.next().unwrap_or_default();
-        let offset = bands.iter().zip(mean);
+    /// What mixtures that have not seen each fold disagree about, in the middle of every sample.
+    fn disagreement(
+        &self,
+        engine: &dyn Engine<f32>,
+        folds: &[Model],
+        samples: &[Sample],
+        usable: &[bool],
+    ) -> Result<Disagreement> {
+        let (_, columns, bands) = self.scene.lr_hsi.dim();
+        let mut found = Disagreement::none(bands);
+        for sample in samples.iter().filter(|_| folds.len() > 1) {
+            interrupt::check()?;
+            let middle = |part: &Range<usize>| {
+                let beside = part.len().saturating_sub(DISAGREEMENT_SIDE) / 2;
+                part.start + beside..(part.start + beside + DISAGREEMENT_SIDE).min(part.end)
+            };
+            let part = Sample {
+                rows: middle(&sample.rows),
+                columns: middle(&sample.columns),
+                pixels: Vec::new(),
+            };
+            let made: Vec<Made> = folds
+                .iter()
+                .map(|fold| self.observed(engine, fold, &part))
+                .collect::<Result<_>>()?;
+            for (r, row) in part.rows.clone().enumerate() {
+                for (c, column) in part.columns.clone().enumerate() {
+                    if usable[row * columns + column] {
+                        found.add(&made, (r, c), self.scene.scale);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The mixture as a model (none where that is the model as it is), what stands beside it, and the model of each fold's members;
+    /// `mean` is the spectrum that the rest of the weights stands for.
+    fn mixed(&self, model: &Model, weights: &[f64], mean: &[f64]) -> (Option<Model>, Blend, Vec<Model>) {
+        let rest = 1.0 - weights.iter().sum::<f64>();
+        let mut weights = weights.iter().map(|w| *w as f32);
+        let mut take = || weights.next().unwrap_or_default();
         let mut blend = Blend {
             regression: None,
-            shares: vec![0.0; bands.len()],
-            own: vec![1.0; bands.len()],
-            offset: offset
-                .map(|(w, m)| ((1.0 - w.iter().sum::<f64>()) * m) as f32)
-                .collect(),
+            share: 0.0,
+            own: 1.0,
+            offset: mean.iter().map(|m| (rest * m) as f32).collect(),
         };
-        if let Some((all, _)) = self.quadratic {
-            blend.shares = take();
-            blend.regression = Some(all);
+        if let Some((all, _)) = &self.quadratic {
+            blend.share = take();
+            blend.regression = Some(all.clone());
         }
         let Some(fit) = self.crossfit else {
             blend.own = take();
-            return (model, blend, Vec::new());
+            return (None, blend, Vec::new());
         };
-        let linear = model.architecture.linear_path.then(&mut take);
-        let lengths: Vec<Vec<f32>> = fit.lengths.iter().map(|_| take()).collect();
-        let weights = Shares { linear, lengths };
+        let linear = if model.architecture.linear_path {
+            take()
+        } else {
+            0.0
+        };
+        let lengths = fit.lengths.iter().map(|_| take()).collect();
+        let shares = Shares { linear, lengths };
         let folds = (0..FOLDS)
-            .map(|fold| weights.composed(&model, fit, Some(fold)))
+            .map(|fold| shares.composed(model, fit, Some(fold)))
             .collect();
-        (weights.composed(&model, fit, None), blend, folds)
+        (Some(shares.composed(model, fit, None)), blend, folds)
     }
 }

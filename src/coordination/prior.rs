@@ -1,8 +1,7 @@
-//! The prior of refinement: a mixture of predictions, weighed band by band by how well each predicts LR pixels that it has
-//! not seen.
+//! The prior of refinement: a mixture of predictions, weighed by how well each predicts LR pixels that it has not seen.
 //!
-//! The predictions are the network at several lengths of training, linear and quadratic regression, and the band's mean, which
-//! leaves the band to interpolation. Weights are at least 0, and every activation is positively homogeneous, so a member's
+//! The predictions are the network at several lengths of training, linear and quadratic regression, and the mean spectrum, which
+//! leaves the rest to interpolation. Weights are at least 0, and every activation is positively homogeneous, so a member's
 //! weight goes into its last layer and that of linear regression into the linear path: the mixture is a model like any other,
 //! and runs as one. Only the quadratic and the mean stand beside it ([`Blend`]).
 
@@ -24,12 +23,25 @@ use crate::refine::regression::Blend;
 /// What a prior is made of.
 #[derive(Debug, Clone, Serialize)]
 pub struct MixtureReport {
-    /// Predictions and their weights, mean over the bands; what is missing to 1 is left to interpolation.
+    /// Predictions and their weights; what is missing to 1 is left to interpolation.
     pub weights: Vec<(String, f64)>,
-    /// Every prediction's weight in each band, in the same order.
-    pub by_band: Vec<Vec<f64>>,
     /// What the result is expected to be off by, in the scaled image; `None` where there are no pixels to tell.
     pub expected: Option<Expectation>,
+}
+
+impl MixtureReport {
+    /// What was mixed in words, the largest weight first.
+    pub fn line(&self) -> String {
+        let mut weights = self.weights.clone();
+        let rest = 1.0 - weights.iter().map(|(_, weight)| weight).sum::<f64>();
+        weights.push(("interpolation".to_owned(), rest));
+        weights.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let parts = weights.iter().filter(|(_, weight)| weight.abs() >= 0.005);
+        let parts: Vec<String> = parts
+            .map(|(name, weight)| format!("{name} {weight:.2}"))
+            .collect();
+        parts.join(", ")
+    }
 }
 
 /// A prior of refinement: the network's mean with what stands beside it.
@@ -101,12 +113,12 @@ pub fn whole_prior(
     Ok(out)
 }
 
-/// Weights (B each) of what runs as a network.
+/// Weights of what runs as a network.
 pub(super) struct Shares {
-    /// Of linear regression, where there is one.
-    pub linear: Option<Vec<f32>>,
+    /// Of linear regression, 0 where there is none.
+    pub linear: f32,
     /// Of each length of training.
-    pub lengths: Vec<Vec<f32>>,
+    pub lengths: Vec<f32>,
 }
 
 impl Shares {
@@ -114,10 +126,9 @@ impl Shares {
     /// means of the lengths' members, each with its weights. The members of `model` count among those of the longest training.
     pub fn composed(&self, model: &Model, fit: &CrossFit, fold: Option<usize>) -> Model {
         let layout = model.architecture.layout();
-        let stride = model.architecture.band_stride();
-        // Models, the weights of their length and the number of its members.
-        let mut parts: Vec<(&Model, &[f32], usize)> = Vec::new();
-        for (number, (length, weights)) in fit.lengths.iter().zip(&self.lengths).enumerate() {
+        // Models, the weight of their length and the number of its members.
+        let mut parts: Vec<(&Model, f32, usize)> = Vec::new();
+        for (number, (length, &weight)) in fit.lengths.iter().zip(&self.lengths).enumerate() {
             let own = (fold.is_none() && number + 1 == fit.lengths.len()).then_some(model);
             let folds = length.folds.iter().enumerate();
             let folds = folds
@@ -125,27 +136,23 @@ impl Shares {
                 .map(|(_, m)| m);
             let models: Vec<&Model> = folds.chain(own).collect();
             let members = models.iter().map(|m| m.architecture.members).sum();
-            parts.extend(models.into_iter().map(|m| (m, weights.as_slice(), members)));
+            parts.extend(models.into_iter().map(|m| (m, weight, members)));
         }
         let total: usize = parts.iter().map(|(m, ..)| m.architecture.members).sum();
         let mut network = Vec::new();
-        let mut map: Vec<f32> = model.state.linear.clone();
-        for (at, x) in map.iter_mut().enumerate() {
-            let weights = self.linear.as_ref().and_then(|w| w.get(at % stride.max(1)));
-            *x *= weights.copied().unwrap_or(0.0);
-        }
-        for (part, weights, members) in parts {
-            let share = part.architecture.members as f32 / members as f32;
-            for (at, (x, &own)) in map.iter_mut().zip(&part.state.linear).enumerate() {
-                *x += share * weights.get(at % stride).copied().unwrap_or(0.0) * own;
-            }
-            let factor = total as f32 / members as f32;
+        let mut map: Vec<f32> = model.state.linear.iter().map(|x| self.linear * x).collect();
+        for (part, weight, members) in parts {
+            let share = weight * part.architecture.members as f32 / members as f32;
+            map.iter_mut()
+                .zip(&part.state.linear)
+                .for_each(|(x, own)| *x += share * own);
+            let factor = weight * total as f32 / members as f32;
             for member in part.state.network.chunks_exact(layout.parameters) {
                 let mut member = member.to_vec();
                 if let Some(last) = layout.branch(Branch::Mean).last() {
-                    for row in member[last.weight..last.bias + last.stride].chunks_exact_mut(last.stride) {
-                        row.iter_mut().zip(weights).for_each(|(x, w)| *x *= factor * w);
-                    }
+                    member[last.weight..last.bias + last.stride]
+                        .iter_mut()
+                        .for_each(|x| *x *= factor);
                 }
                 network.extend(member);
             }
@@ -236,10 +243,9 @@ mod tests {
             folds: Array2::zeros((2, 2)),
             lengths: vec![length(2, 1), length(7, 2)],
         };
-        let band = |from: f32, by: f32| (0..BANDS).map(|j| from + by * j as f32).collect::<Vec<f32>>();
         let weights = Shares {
-            linear: Some(band(0.4, -0.1)),
-            lengths: vec![band(0.0, 0.1), band(0.9, -0.2)],
+            linear: 0.4,
+            lengths: vec![0.3, 0.5],
         };
         let linear_alone = {
             let mut model = own.clone();
@@ -247,21 +253,13 @@ mod tests {
             made(&model)
         };
         let mut sum = Array3::<f32>::zeros((3, 4, BANDS));
-        let mut add = |image: &Array3<f32>, weights: &[f32], share: f32| {
-            for ((at, s), x) in sum.indexed_iter_mut().zip(image) {
-                *s += share * weights[at.2] * x;
-            }
-        };
-        add(&linear_alone, &band(0.4, -0.1), 1.0);
+        let mut add = |image: &Array3<f32>, share: f32| sum.scaled_add(share, image);
+        add(&linear_alone, 0.4);
         for fold in 0..FOLDS {
-            add(&made(&fit.lengths[0].folds[fold]), &weights.lengths[0], 0.25);
-            add(
-                &made(&fit.lengths[1].folds[fold]),
-                &weights.lengths[1],
-                2.0 / 11.0,
-            );
+            add(&made(&fit.lengths[0].folds[fold]), 0.3 * 0.25);
+            add(&made(&fit.lengths[1].folds[fold]), 0.5 * 2.0 / 11.0);
         }
-        add(&made(&own), &weights.lengths[1], 3.0 / 11.0);
+        add(&made(&own), 0.5 * 3.0 / 11.0);
         let whole = weights.composed(&own, &fit, None);
         assert_eq!(whole.architecture.members, 3 + 4 + 8);
         let worst = (&made(&whole) - &sum).iter().fold(0f32, |m, e| m.max(e.abs()));

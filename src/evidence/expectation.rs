@@ -1,27 +1,29 @@
-//! The error of a result that is to be expected, from errors of LR pixels that were predicted without themselves.
+//! The error of a result that is to be expected, from errors of held-out LR pixels.
 //!
-//! An LR pixel's error is the mean of those of its HR pixels, so those are larger. By how much is told by how fast the mean
-//! over 2×2 LR pixels falls: variance of an error field grows by one factor with each halving of the pixel where its
-//! spectrum is a power law, as those of images are (Field, J. Opt. Soc. Am. A 4, 1987).
+//! An LR pixel's error is the mean of those of its HR pixels; refinement mends it and leaves what they are off by within the LR
+//! pixel. How much that is, relative to the error of LR pixels, shows in what predictions that have seen different LR pixels
+//! disagree about: they do so on HR pixels, too, where nothing was observed.
 
 use nalgebra::DMatrix;
+use ndarray::{Array3, s};
 use serde::Serialize;
 
-/// Growth of the variance with each halving that is expected where nothing is known, and how many blocks that counts for.
-const GROWTH: f64 = 2.0;
-const BLOCKS: f64 = 16.0;
-/// White noise: the most that the variance can grow.
-const WHITE: f64 = 4.0;
-
-/// Errors on one part of the LR grid.
+/// Held-out errors on one part of the LR grid.
 #[derive(Debug, Clone)]
-pub struct ErrorField {
-    /// Row and column of every pixel.
-    pub places: Vec<(usize, usize)>,
+pub struct HeldOutErrors {
     /// Errors, pixels × B.
     pub errors: DMatrix<f64>,
     /// What was observed there, pixels × B.
     pub observed: DMatrix<f64>,
+}
+
+/// What several predictions disagree about.
+#[derive(Debug, Clone)]
+pub struct Disagreement {
+    /// Sums of the variance of an LR pixel, B.
+    coarse: Vec<f64>,
+    /// Sums of the mean variance of its HR pixels about it, B.
+    within: Vec<f64>,
 }
 
 /// What a result is expected to be off by.
@@ -36,16 +38,68 @@ pub struct Expectation {
     pub error: Vec<f64>,
 }
 
-/// From errors at LR pixels, of HR pixels `scale` times as small; `peaks` are the bands' maxima. `None` without pixels or bands.
-pub fn expect(fields: &[ErrorField], scale: usize, peaks: &[f64]) -> Option<Expectation> {
-    let pixels: usize = fields.iter().map(|f| f.errors.nrows()).sum();
+impl Disagreement {
+    /// Of no pixels yet; the errors within LR pixels then count for as large as theirs.
+    pub fn none(bands: usize) -> Self {
+        Disagreement {
+            coarse: vec![0.0; bands],
+            within: vec![0.0; bands],
+        }
+    }
+
+    /// Adds the LR pixel `at`, of `scale` × `scale` HR pixels, of predictions of an image (HR pixels and LR pixels each).
+    pub fn add(&mut self, made: &[(Array3<f32>, Array3<f32>)], at: (usize, usize), scale: usize) {
+        let count = made.len() as f64;
+        let variance = |values: &mut dyn Iterator<Item = f64>| {
+            let (sum, squares) = values.fold((0.0, 0.0), |(a, b), x| (a + x, b + x * x));
+            (squares - sum * sum / count).max(0.0)
+        };
+        let rows = at.0 * scale..(at.0 + 1) * scale;
+        let columns = at.1 * scale..(at.1 + 1) * scale;
+        let low: Vec<_> = made
+            .iter()
+            .map(|(_, low)| low.slice(s![at.0, at.1, ..]))
+            .collect();
+        let high: Vec<_> = made
+            .iter()
+            .map(|(high, _)| high.slice(s![rows.clone(), columns.clone(), ..]))
+            .collect();
+        for band in 0..self.coarse.len() {
+            self.coarse[band] += variance(&mut low.iter().map(|low| f64::from(low[band])));
+            let mut sum = 0.0;
+            for r in 0..scale {
+                for c in 0..scale {
+                    let both = high.iter().zip(&low);
+                    sum += variance(&mut both.map(|(high, low)| f64::from(high[[r, c, band]] - low[band])));
+                }
+            }
+            self.within[band] += sum / (scale * scale) as f64;
+        }
+    }
+
+    /// Variance within LR pixels relative to that of LR pixels.
+    fn growth(&self, band: usize) -> f64 {
+        match self.coarse[band] > 0.0 {
+            true => self.within[band] / self.coarse[band],
+            false => 1.0,
+        }
+    }
+}
+
+/// From errors at LR pixels and what predictions disagree about; `peaks` are the bands' maxima. `None` without pixels or bands.
+pub fn expect(parts: &[HeldOutErrors], disagreement: &Disagreement, peaks: &[f64]) -> Option<Expectation> {
+    let pixels: usize = parts.iter().map(|f| f.errors.nrows()).sum();
     if pixels == 0 || peaks.is_empty() {
         return None;
     }
-    let factor = growth(fields).powf((scale as f64).log2()).sqrt();
-    let error: Vec<f64> = (0..peaks.len())
-        .map(|band| {
-            let squares: f64 = fields.iter().map(|f| f.errors.column(band).norm_squared()).sum();
+    let factors: Vec<f64> = (0..peaks.len())
+        .map(|band| disagreement.growth(band).sqrt())
+        .collect();
+    let error: Vec<f64> = factors
+        .iter()
+        .enumerate()
+        .map(|(band, factor)| {
+            let squares: f64 = parts.iter().map(|f| f.errors.column(band).norm_squared()).sum();
             factor * (squares / pixels as f64).sqrt()
         })
         .collect();
@@ -55,15 +109,21 @@ pub fn expect(fields: &[ErrorField], scale: usize, peaks: &[f64]) -> Option<Expe
         .filter(|(peak, e)| **peak > 0.0 && **e > 0.0)
         .map(|(peak, e)| 20.0 * (peak / e).log10());
     let (sum, count) = decibels.fold((0.0, 0usize), |(s, n), db| (s + db, n + 1));
-    let angle = |f: &ErrorField, k: usize| {
-        let truth = f.observed.row(k);
-        let made = truth - f.errors.row(k) * factor;
-        let cosine = truth.dot(&made) / (truth.norm() * made.norm());
+    let angle = |f: &HeldOutErrors, k: usize| {
+        let (mut dot, mut own, mut other) = (0.0, 0.0, 0.0);
+        for (band, factor) in factors.iter().enumerate() {
+            let truth = f.observed[(k, band)];
+            let made = truth - factor * f.errors[(k, band)];
+            dot += truth * made;
+            own += truth * truth;
+            other += made * made;
+        }
+        let cosine: f64 = dot / (own * other).sqrt();
         cosine
             .is_finite()
             .then(|| cosine.clamp(-1.0, 1.0).acos().to_degrees())
     };
-    let angles = fields
+    let angles = parts
         .iter()
         .flat_map(|f| (0..f.errors.nrows()).filter_map(move |k| angle(f, k)));
     let (angles, angled) = angles.fold((0.0, 0usize), |(s, n), a| (s + a, n + 1));
@@ -74,75 +134,53 @@ pub fn expect(fields: &[ErrorField], scale: usize, peaks: &[f64]) -> Option<Expe
     })
 }
 
-/// Growth of the variance of errors with each halving of the pixel.
-fn growth(fields: &[ErrorField]) -> f64 {
-    let (mut single, mut mean, mut blocks) = (0.0, 0.0, 0.0);
-    for field in fields {
-        let at: std::collections::BTreeMap<(usize, usize), usize> = field
-            .places
-            .iter()
-            .enumerate()
-            .map(|(k, &place)| (place, k))
-            .collect();
-        for &(r, c) in field.places.iter().filter(|(r, c)| r % 2 == 0 && c % 2 == 0) {
-            let four = [(r, c), (r + 1, c), (r, c + 1), (r + 1, c + 1)].map(|place| at.get(&place).copied());
-            let [Some(a), Some(b), Some(d), Some(e)] = four else {
-                continue;
-            };
-            let rows = [a, b, d, e].map(|k| field.errors.row(k));
-            single += rows.iter().map(|row| row.norm_squared()).sum::<f64>() / 4.0;
-            mean += rows
-                .iter()
-                .fold(rows[0] * 0.0, |sum, row| sum + row)
-                .norm_squared()
-                / 16.0;
-            blocks += 1.0;
-        }
-    }
-    // Geometric mean of what was measured and what is expected, by their numbers of blocks.
-    let measured = if mean > 0.0 {
-        (single / mean).clamp(1.0, WHITE)
-    } else {
-        GROWTH
-    };
-    ((blocks * measured.ln() + BLOCKS * GROWTH.ln()) / (blocks + BLOCKS)).exp()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::random::{key, normals};
 
-    /// Errors of unit variance on 20×20 pixels in 3 bands, alike over squares of `side` pixels.
-    fn field(side: usize) -> ErrorField {
-        let places: Vec<(usize, usize)> = (0..400).map(|k| (k / 20, k % 20)).collect();
-        let errors = DMatrix::from_fn(400, 3, |k, band| {
-            let square = (k / 20 / side * 20 + k % 20 / side) as u32;
-            normals::<f64>(key(3), square, 0, 0, 0)[band]
-        });
-        ErrorField {
-            observed: DMatrix::from_element(400, 3, 10.0),
-            errors,
-            places,
+    const BANDS: usize = 3;
+
+    fn errors() -> HeldOutErrors {
+        HeldOutErrors {
+            errors: DMatrix::from_fn(400, BANDS, |k, _| if k % 2 == 0 { 1.0 } else { -1.0 }),
+            observed: DMatrix::from_element(400, BANDS, 10.0),
         }
     }
 
-    #[test]
-    fn white_errors_grow_fourfold_and_smooth_ones_do_not() {
-        let (white, smooth) = (growth(&[field(1)]), growth(&[field(2)]));
-        assert!((3.3..=4.0).contains(&white), "{white}");
-        assert!((1.0..1.2).contains(&smooth), "{smooth}");
-        assert!((growth(&[]) - GROWTH).abs() < 1e-12);
+    /// Two predictions of one LR pixel of 2 × 2 that lie `coarse` apart, and whose HR pixels lie `within` to both sides of that.
+    fn disagreement(coarse: f32, within: f32) -> Disagreement {
+        let of = |sign: f32| {
+            let low = Array3::from_elem((1, 1, BANDS), sign * coarse);
+            let detail = |(r, c, _): (usize, usize, usize)| if (r + c) % 2 == 0 { within } else { -within };
+            let high = Array3::from_shape_fn((2, 2, BANDS), |at| sign * (coarse + detail(at)));
+            (high, low)
+        };
+        let mut found = Disagreement::none(BANDS);
+        found.add(&[of(0.5), of(-0.5)], (0, 0), 2);
+        found
     }
 
     #[test]
+    fn growth_is_the_variance_within_lr_pixels_over_theirs() {
+        for (coarse, within, growth) in [(1.0, 3.0, 9.0), (2.0, 1.0, 0.25), (0.0, 1.0, 1.0)] {
+            let found = disagreement(coarse, within);
+            assert!(
+                (0..BANDS).all(|band| (found.growth(band) - growth).abs() < 1e-9),
+                "{found:?}"
+            );
+        }
+    }
+
+    // Errors of 1 with a peak of 100 are 40 dB; an error of alike sign in all bands of a grey pixel bends nothing.
+    #[test]
     fn expected_numbers_follow_from_the_errors() {
-        let found = expect(&[field(2)], 1, &[100.0; 3]).unwrap();
-        // Errors of 1 with a peak of 100; the sample's variance scatters by some 20 % (100 squares).
-        assert!((found.psnr_db - 40.0).abs() < 1.0, "{}", found.psnr_db);
-        assert!(found.sam_deg > 2.0 && found.sam_deg < 7.0, "{}", found.sam_deg);
-        let finer = expect(&[field(1)], 4, &[100.0; 3]).unwrap();
-        assert!(finer.psnr_db < found.psnr_db - 8.0);
-        assert!(expect(&[], 4, &[1.0]).is_none());
+        let found = expect(&[errors()], &disagreement(1.0, 1.0), &[100.0; BANDS]).unwrap();
+        assert!(
+            (found.psnr_db - 40.0).abs() < 1e-9 && found.sam_deg < 1e-3,
+            "{found:?}"
+        );
+        let finer = expect(&[errors()], &disagreement(1.0, 10.0), &[100.0; BANDS]).unwrap();
+        assert!((finer.psnr_db - 20.0).abs() < 1e-9, "{finer:?}");
+        assert!(expect(&[], &Disagreement::none(BANDS), &[1.0; BANDS]).is_none());
     }
 }

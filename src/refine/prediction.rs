@@ -1,5 +1,5 @@
-//! How well LR pixels are predicted from their neighbours, which is what guides of the spread are chosen by and predictions weighed
-//! by: each pixel from all others, in closed form.
+//! How well LR pixels are predicted from their neighbours, which is what guides of the spread are chosen by: each pixel from
+//! all others, in closed form.
 
 use std::ops::Range;
 
@@ -7,7 +7,6 @@ use nalgebra::DMatrix;
 use rayon::prelude::*;
 
 use crate::engine::refinement::Guide;
-use crate::evidence::stacking::{Products, Weights, stack};
 use crate::refine::spread::{Lattice, NUGGET};
 
 /// Reaches that are tried, LR pixels.
@@ -18,47 +17,46 @@ const WIDTHS: [f64; 3] = [0.5, 1.0, 2.0];
 const SAMPLE_SIDE: usize = 20;
 /// Fewest LR pixels to compare on.
 const FEWEST_PIXELS: usize = 16;
-/// Bands on which guides for mixtures are compared.
-const LOOKED_AT: usize = 12;
 /// A guide must predict better than this, relative to predicting zero.
 const WORTH: f64 = 0.98;
 /// Rows and columns from which on a matrix is inverted by parts of it.
 const BLOCK: usize = 48;
 
-impl Lattice<'_> {
-    /// Parts of the grid and their usable pixels: its middle, or where it is large, each quarter's middle.
-    fn samples(&self) -> Vec<Sample> {
-        let middles = |length: usize| {
-            let parts = if length >= 2 * SAMPLE_SIDE { 2 } else { 1 };
-            let side = (length / parts).min(SAMPLE_SIDE);
-            (0..parts).map(move |part| {
-                let first = length * (2 * part + 1) / (2 * parts) - side / 2;
-                first..first + side
-            })
-        };
-        let sample = |rows: Range<usize>, columns: Range<usize>| Sample {
-            pixels: rows
-                .clone()
-                .flat_map(|r| columns.clone().map(move |c| r * self.columns + c))
-                .filter(|&k| self.usable[k])
-                .collect(),
-            rows,
-            columns,
-        };
-        let mut samples: Vec<Sample> = middles(self.rows)
-            .flat_map(|rows| middles(self.columns).map(move |columns| sample(rows.clone(), columns)))
-            .filter(|sample| sample.pixels.len() >= FEWEST_PIXELS)
-            .collect();
-        if samples.is_empty() {
-            // Small, or masked where samples lie.
-            let mut whole = sample(0..self.rows, 0..self.columns);
-            let every = whole.pixels.len().div_ceil(SAMPLE_SIDE * SAMPLE_SIDE).max(1);
-            whole.pixels = whole.pixels.into_iter().step_by(every).collect();
-            samples.push(whole);
-        }
-        samples
+/// Parts of an LR grid and their usable pixels: its middle, or where it is large, each quarter's middle.
+pub fn samples((rows, columns): (usize, usize), usable: &[bool]) -> Vec<Sample> {
+    let middles = |length: usize| {
+        let parts = if length >= 2 * SAMPLE_SIDE { 2 } else { 1 };
+        let side = (length / parts).min(SAMPLE_SIDE);
+        (0..parts).map(move |part| {
+            let first = length * (2 * part + 1) / (2 * parts) - side / 2;
+            first..first + side
+        })
+    };
+    let sample = |part: (Range<usize>, Range<usize>)| Sample {
+        pixels: part
+            .0
+            .clone()
+            .flat_map(|r| part.1.clone().map(move |c| r * columns + c))
+            .filter(|&k| usable[k])
+            .collect(),
+        rows: part.0,
+        columns: part.1,
+    };
+    let mut samples: Vec<Sample> = middles(rows)
+        .flat_map(|rows| middles(columns).map(move |columns| sample((rows.clone(), columns))))
+        .filter(|sample| sample.pixels.len() >= FEWEST_PIXELS)
+        .collect();
+    if samples.is_empty() {
+        // Small, or masked where samples lie.
+        let mut whole = sample((0..rows, 0..columns));
+        let every = whole.pixels.len().div_ceil(SAMPLE_SIDE * SAMPLE_SIDE).max(1);
+        whole.pixels = whole.pixels.into_iter().step_by(every).collect();
+        samples.push(whole);
     }
+    samples
+}
 
+impl Lattice<'_> {
     /// Rows `sample` of images on the LR grid (each n × B), side by side.
     fn part(&self, sample: &[usize], images: &[&[f32]]) -> DMatrix<f64> {
         let bands = images.first().map_or(0, |image| image.len() / self.usable.len());
@@ -78,16 +76,6 @@ pub struct Sample {
     pub pixels: Vec<usize>,
 }
 
-/// How predictions are weighed.
-#[derive(Debug, Clone)]
-pub struct Mixture {
-    /// Weights of the predictions in every band.
-    pub weights: Weights,
-    /// What the mixture leaves where LR pixels are predicted without themselves, pixels × B for each of
-    /// [`Predictor::samples`].
-    pub errors: Vec<DMatrix<f64>>,
-}
-
 /// The guides that are tried, ready to predict LR pixels from their neighbours: made once for all residuals of a lattice.
 pub struct Predictor<'a> {
     lattice: Lattice<'a>,
@@ -99,7 +87,7 @@ pub struct Predictor<'a> {
 impl<'a> Predictor<'a> {
     /// Of a lattice.
     pub fn new(lattice: Lattice<'a>) -> Self {
-        let samples = lattice.samples();
+        let samples = samples((lattice.rows, lattice.columns), lattice.usable);
         let mut guides = Vec::new();
         let enough = samples.iter().any(|s| s.pixels.len() >= FEWEST_PIXELS);
         if enough && lattice.colour_variance > 0.0 {
@@ -174,109 +162,6 @@ impl<'a> Predictor<'a> {
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .filter(|&(_, error)| error < WORTH)
     }
-
-    /// The parts of the grid that are compared on.
-    pub fn samples(&self) -> &[Sample] {
-        &self.samples
-    }
-
-    /// Weights of K predictions of LR pixels, none of which has seen the pixel that it predicts. `images` has for each of
-    /// [`Predictor::samples`] the observed image and the predictions of it, each pixels × B.
-    ///
-    /// What counts is what a mixture leaves of the detail within LR pixels, of which LR pixels tell two things: what it leaves of
-    /// them as they are, and once the residual is predicted from their neighbours. The first speaks for a prediction that
-    /// interpolation would mend, the second for one whose residual happens to be smooth; they count alike. Both are linear in
-    /// the residuals, so the best weights are least squares for every guide; the guide is chosen with them, on some of the bands.
-    pub fn mixture(&self, images: &[Vec<DMatrix<f64>>]) -> Mixture {
-        let bands = images.first().and_then(|i| i.first()).map_or(0, DMatrix::ncols);
-        let some: Vec<usize> = (0..bands.min(LOOKED_AT))
-            .map(|j| j * bands / bands.min(LOOKED_AT))
-            .collect();
-        let all: Vec<usize> = (0..bands).collect();
-        let judge = |guide: Option<usize>| {
-            let inverses = guide.map(|k| &self.guides[k].1);
-            let (products, values) = products(&left(images, &some, inverses));
-            let weights = stack(&products, values);
-            let error: f64 = products
-                .iter()
-                .zip(&weights.left)
-                .map(|(band, left)| band.power * left)
-                .sum();
-            (guide, error)
-        };
-        let guides = (0..self.guides.len()).map(Some).collect::<Vec<_>>();
-        let judged: Vec<_> = guides.into_par_iter().map(judge).collect();
-        let best = judged.into_iter().fold(
-            judge(None),
-            |best, next| if next.1 < best.1 { next } else { best },
-        );
-        let plain = left(images, &all, None);
-        let guided = left(images, &all, best.0.map(|k| &self.guides[k].1));
-        let (plain, values) = products(&plain);
-        let (predicted, _) = products(&guided);
-        let both: Vec<Products> = plain.iter().zip(&predicted).map(|(a, b)| a.with(b)).collect();
-        let weights = stack(&both, values);
-        let errors = guided.iter().map(|images| {
-            let mut error = images[0].clone();
-            for (k, prediction) in images[1..].iter().enumerate() {
-                for (band, mut column) in error.column_iter_mut().enumerate() {
-                    column.axpy(-weights.bands[band][k], &prediction.column(band), 1.0);
-                }
-            }
-            error
-        });
-        Mixture {
-            errors: errors.collect(),
-            weights,
-        }
-    }
-}
-
-/// What is left, in these bands, of the images of every sample when each LR pixel is predicted from its neighbours by
-/// (K + νI)⁻¹ = `inverses`; the images themselves without.
-fn left(
-    images: &[Vec<DMatrix<f64>>],
-    bands: &[usize],
-    inverses: Option<&Vec<DMatrix<f64>>>,
-) -> Vec<Vec<DMatrix<f64>>> {
-    let of_sample = |(k, images): (usize, &Vec<DMatrix<f64>>)| {
-        let one = |image: &DMatrix<f64>| {
-            let image = match bands.len() == image.ncols() {
-                true => image.clone(),
-                false => image.select_columns(bands),
-            };
-            let Some(inverse) = inverses.map(|inverses| &inverses[k]) else {
-                return image;
-            };
-            let mut error = inverse * image;
-            for (i, mut row) in error.row_iter_mut().enumerate() {
-                row /= inverse[(i, i)];
-            }
-            error
-        };
-        images.iter().map(one).collect()
-    };
-    images.iter().enumerate().map(of_sample).collect()
-}
-
-/// Products of every band over all samples, and the values of a band.
-fn products(images: &[Vec<DMatrix<f64>>]) -> (Vec<Products>, usize) {
-    let first = images.first().and_then(|i| i.first());
-    let bands = first.map_or(0, DMatrix::ncols);
-    let values = images.iter().filter_map(|i| i.first()).map(DMatrix::nrows).sum();
-    let of_band = |band: usize| {
-        let count = images.first().map_or(0, Vec::len);
-        let column = |k: usize| -> Vec<f64> {
-            images
-                .iter()
-                .flat_map(|i| i[k].column(band).iter().copied().collect::<Vec<_>>())
-                .collect()
-        };
-        let columns: Vec<Vec<f64>> = (0..count).map(column).collect();
-        let predictions: Vec<&[f64]> = columns[1..].iter().map(Vec::as_slice).collect();
-        Products::of(&columns[0], &predictions)
-    };
-    ((0..bands).map(of_band).collect(), values)
 }
 
 /// The inverse of a symmetric positive definite matrix, by that of its first half and of what is left of the other: nearly

@@ -112,15 +112,15 @@ impl Regression {
     }
 }
 
-/// What another prediction becomes in a mixture with a regression: z ← own · z + share · q(Y) + offset, band by band.
+/// What another prediction becomes in a mixture with a regression: z ← own · z + share · q(Y) + offset.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Blend {
-    /// q; none where its shares are 0.
+    /// q; none where its share is 0.
     pub regression: Option<Regression>,
-    /// Weight of the regression, B.
-    pub shares: Vec<f32>,
-    /// Weight of the other prediction, B.
-    pub own: Vec<f32>,
+    /// Weight of the regression.
+    pub share: f32,
+    /// Weight of the other prediction.
+    pub own: f32,
     /// What is added, B.
     pub offset: Vec<f32>,
 }
@@ -128,21 +128,20 @@ pub struct Blend {
 impl Blend {
     /// The regression alone.
     pub fn alone(regression: Regression) -> Self {
-        let bands = regression.bands();
         Blend {
+            share: 1.0,
+            own: 0.0,
+            offset: vec![0.0; regression.bands()],
             regression: Some(regression),
-            shares: vec![1.0; bands],
-            own: vec![0.0; bands],
-            offset: vec![0.0; bands],
         }
     }
 
     /// Blends the spectra of `hsi` (pixels × B), whose colours are `msi` (pixels × b).
     pub fn apply(&self, msi: &[f32], hsi: &mut [f32]) {
-        let bands = self.own.len();
+        let bands = self.offset.len();
         let b = msi.len() / (hsi.len() / bands).max(1);
         let regression = self.regression.as_ref();
-        let regression = regression.filter(|_| self.shares.iter().any(|&share| share != 0.0));
+        let regression = regression.filter(|_| self.share != 0.0);
         hsi.par_chunks_exact_mut(bands)
             .zip(msi.par_chunks_exact(b.max(1)))
             .with_min_len(256)
@@ -153,7 +152,7 @@ impl Blend {
                         regression.predict(row, pixel, spectrum);
                     }
                     for (j, z) in out.iter_mut().enumerate() {
-                        *z = self.own[j] * *z + self.shares[j] * spectrum[j] + self.offset[j];
+                        *z = self.own * *z + self.share * spectrum[j] + self.offset[j];
                     }
                 },
             );

@@ -295,46 +295,6 @@ fn guide_is_chosen_where_colour_or_place_predict() {
     );
 }
 
-// In one band the first prediction is off by what follows the colour and the second by as much noise; in the other it is the
-// other way round. Both leave as much of the pixels as they are, so the weights go to the one whose error the colour
-// predicts; and of two that are right and wrong, all of it goes to the right one.
-#[test]
-fn predictions_are_weighed_by_what_they_leave() {
-    let (rows, columns) = (12, 12);
-    let n = rows * columns;
-    let draw = |k: usize, quad: u32| normals::<f64>(key(9), 1, 0, k as u32, quad)[0];
-    let colours: Vec<f32> = (0..n).map(|k| draw(k, 1) as f32).collect();
-    let usable = vec![true; n];
-    let predictor = Predictor::new(Lattice {
-        rows,
-        columns,
-        colours: &colours,
-        colour_variance: 1.0,
-        usable: &usable,
-    });
-    assert_eq!(predictor.samples()[0].pixels.len(), n);
-    let image = |of: &dyn Fn(usize, usize) -> f64| nalgebra::DMatrix::from_fn(n, 2, of);
-    let truth = |k: usize, band: usize| 3.0 * draw(k, 10 + band as u32);
-    let smooth = |k: usize| f64::from(colours[k]).sin();
-    let error = |k: usize, followed: bool, quad: u32| if followed { smooth(k) } else { 0.65 * draw(k, quad) };
-    let observed = image(&truth);
-    let first = image(&|k, band| truth(k, band) + error(k, band == 1, 2));
-    let second = image(&|k, band| truth(k, band) + error(k, band == 0, 3));
-    let mixture = predictor.mixture(&[vec![observed.clone(), first.clone(), second]]);
-    let weights = &mixture.weights.bands;
-    assert!(
-        weights[0][1] > weights[0][0] && weights[1][0] > weights[1][1],
-        "{weights:?}"
-    );
-    let right = predictor.mixture(&[vec![observed.clone(), first, observed.clone()]]);
-    assert!(
-        right.weights.bands.iter().all(|w| w[0] < 0.02 && w[1] > 0.97),
-        "{:?}",
-        right.weights.bands
-    );
-    assert!(right.errors[0].amax() < 0.1 * observed.amax());
-}
-
 // (K + νI) α = r to the stated 1e-4 of the squared norm, with a hole in the lattice.
 #[test]
 fn weights_solve_the_system() {
