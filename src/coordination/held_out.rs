@@ -16,12 +16,18 @@ use crate::evidence::expectation::{Disagreement, HeldOutErrors, expect};
 use crate::evidence::folds::{FOLDS, folds};
 use crate::evidence::stacking::mix;
 use crate::interrupt;
-use crate::refine::prediction::{Sample, samples};
+use crate::refine::consistency::variance;
+use crate::refine::prediction::{Predictor, Sample, samples};
 use crate::refine::regression::{Blend, Regression};
+use crate::refine::spread::Lattice;
 use crate::sensor::observe::blur_samples;
 
 /// Pairs of pixels that a held-out regression is fitted to at most.
 const MOST_PAIRS: usize = 16_384;
+/// Weight that a regression is expected to have in a mixture.
+const REGRESSION: f64 = 0.1;
+/// Weight of the shortest training relative to the others.
+const FIRST: f64 = 2.0 / 3.0;
 /// Side, in LR pixels, of the parts on which disagreement is measured.
 const DISAGREEMENT_SIDE: usize = 8;
 
@@ -52,7 +58,23 @@ pub fn weigh(
             Ok(images)
         })
         .collect::<Result<_>>()?;
-    let mixture = mix(&images, &held_out.shares);
+    let residuals: Vec<DMatrix<f64>> = images
+        .iter()
+        .map(|images| {
+            let parts = images[1..].iter().zip(&held_out.shares);
+            parts.fold(images[0].clone(), |left, (image, share)| left - image * *share)
+        })
+        .collect();
+    let colours = lr_msi.as_standard_layout();
+    let asked = Predictor::new(Lattice {
+        rows,
+        columns,
+        colours: colours.as_slice().unwrap_or_default(),
+        colour_variance: variance(scene.hr_msi.view()),
+        usable: &usable,
+    })
+    .asked(&residuals, &images);
+    let mixture = mix(&images, asked.as_deref(), &held_out.shares);
     let errors: Vec<HeldOutErrors> = images
         .into_iter()
         .zip(mixture.errors)
@@ -131,7 +153,7 @@ struct HeldOut<'a> {
     quadratic: Option<(Regression, Vec<Regression>)>,
     /// What the predictions are called.
     names: Vec<String>,
-    /// The weight that each is expected to have: networks alike, nothing else.
+    /// The weight that each is expected to have.
     shares: Vec<f64>,
 }
 
@@ -185,10 +207,16 @@ impl<'a> HeldOut<'a> {
                 );
             }
         }
-        let networks = crossfit.map_or(1, |fit| fit.lengths.len());
-        let mut shares = vec![0.0; names.len()];
-        let first = names.len() - networks;
-        shares[first..].fill(1.0 / networks as f64);
+        // What each may be expected to be worth: the longer trainings most.
+        let networks = match crossfit {
+            Some(fit) => fit.lengths.len(),
+            None => 1,
+        };
+        let others = names.len() - networks;
+        let mut shares = vec![REGRESSION; others];
+        let rest = 1.0 - REGRESSION * others as f64;
+        let unit = rest / (networks as f64 - 1.0 + FIRST);
+        shares.extend((0..networks).map(|k| if k == 0 { FIRST * unit } else { unit }));
         HeldOut {
             scene,
             lr_msi,

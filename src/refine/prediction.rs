@@ -135,16 +135,29 @@ impl<'a> Predictor<'a> {
         judge: impl Fn(&[DMatrix<f64>]) -> R + Sync,
     ) -> Vec<(Guide, R)> {
         let judged = self.guides.par_iter().map(|(guide, inverses)| {
-            let errors = inverses.iter().zip(predicted).map(|(inverse, right)| {
-                let mut error = inverse * right;
-                for (k, mut row) in error.row_iter_mut().enumerate() {
-                    row /= inverse[(k, k)];
-                }
-                error
-            });
+            let errors = inverses
+                .iter()
+                .zip(predicted)
+                .map(|(inverse, right)| left(inverse, right));
             (*guide, judge(&errors.collect::<Vec<_>>()))
         });
         judged.collect()
+    }
+
+    /// What is left of images when each LR pixel is predicted from its neighbours with the guide that suits the residuals: each pixels × B,
+    /// and in [`samples`]. `None` where there is no guide.
+    pub fn asked(
+        &self,
+        residuals: &[DMatrix<f64>],
+        images: &[Vec<DMatrix<f64>>],
+    ) -> Option<Vec<Vec<DMatrix<f64>>>> {
+        let square = |parts: &[DMatrix<f64>]| parts.iter().map(DMatrix::norm_squared).sum::<f64>();
+        let errors = self.errors(residuals, square).into_iter().enumerate();
+        let (best, _) = errors.min_by(|a, b| a.1.1.total_cmp(&b.1.1))?;
+        let parts = images.iter().zip(&self.guides[best].1);
+        let left =
+            parts.map(|(images, inverse)| images.par_iter().map(|image| left(inverse, image)).collect());
+        Some(left.collect())
     }
 
     /// The guide that predicts LR pixels of `residuals` (n × B, row-major) best from their neighbours, and the error
@@ -162,6 +175,15 @@ impl<'a> Predictor<'a> {
             .min_by(|a, b| a.1.total_cmp(&b.1))
             .filter(|&(_, error)| error < WORTH)
     }
+}
+
+/// What is left of an image (n × B) when each row is predicted from all others by `inverse` = (K + νI)⁻¹.
+fn left(inverse: &DMatrix<f64>, image: &DMatrix<f64>) -> DMatrix<f64> {
+    let mut error = inverse * image;
+    for (k, mut row) in error.row_iter_mut().enumerate() {
+        row /= inverse[(k, k)];
+    }
+    error
 }
 
 /// The inverse of a symmetric positive definite matrix, by that of its first half and of what is left of the other: nearly
