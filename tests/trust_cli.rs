@@ -62,7 +62,7 @@ fn a_good_pair_has_a_good_verdict_a_mixture_and_an_expectation() {
     let found = summary(&folder.good(&format!("{FUSE} --strict --save-suspect s.npy --save-std d.npy")));
     assert_eq!(found["verdict"]["verdict"], "good", "{}", found["verdict"]);
     let weights = found["mixture"]["weights"].as_array().unwrap();
-    assert_eq!(weights.len(), 6);
+    assert_eq!(weights.len(), 5);
     assert!(weights.iter().all(|w| w[1].as_f64().unwrap() >= 0.0));
     assert!(found["mixture"]["expected"]["psnr_db"].as_f64().unwrap() > 15.0);
     assert_eq!(found["suspect_share"], 0.0);
