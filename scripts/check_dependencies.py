@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Holds licences and sources of all dependencies against deny.toml, without a network.
+"""Holds licences and sources of all dependencies against deny.toml, and the advisories that stand there against Cargo.lock,
+without a network.
 
 The part of cargo-deny that needs no database: CI runs it everywhere, and cargo-deny itself where that is installed.
 """
@@ -60,5 +61,10 @@ for package in packages:
         wrong.append(f"{name}: names no licence")
     elif not permitted(package["license"]):
         wrong.append(f"{name}: {package['license']}")
+known = {(package["name"], package["version"]) for package in packages}
+for advisory in rules["advisories"]["ignore"]:
+    crate = tuple(advisory["reason"].split(":")[0].split())
+    if crate not in known:
+        wrong.append(f"{advisory['id']}: {' '.join(crate)} is no dependency any more; take it out of deny.toml")
 print("\n".join(wrong + [f"{len(packages)} packages, {len(wrong)} against deny.toml"]))
 sys.exit(bool(wrong))

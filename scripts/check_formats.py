@@ -92,6 +92,34 @@ def tiff(folder, kind, a):
     check(f"tifffile {kind} pages -> ours", np.load(folder / "back.npy"), a, kind)
 
 
+def tiff_whole(folder, kind, a):
+    """TIFFs by GDAL whose strips and tiles are LERC (lossless) or JPEG (to two of 255, as decoders differ)."""
+    large = np.tile(a, (9, 11, 1))
+    options = dict(driver="GTiff", height=63, width=66, count=5, dtype=a.dtype)
+    if kind not in ["u8", "i8", "f2"]:
+        for compress in ["LERC", "LERC_DEFLATE", "LERC_ZSTD"]:
+            for more in [dict(interleave="pixel"), dict(interleave="band"), dict(tiled=True, blockxsize=32, blockysize=16), dict(blockysize=5)]:
+                with rasterio.open(folder / "in.tif", "w", compress=compress, **options, **more) as f:
+                    f.write(large.transpose(2, 0, 1))
+                convert(folder / "in.tif", folder / "back.npy")
+                check(f"rasterio {kind} {compress} {more} -> ours", np.load(folder / "back.npy"), large, kind)
+    if kind == "u1":
+        smooth = 120 + 50 * np.sin(np.arange(63)[:, None, None] / 9) + 50 * np.cos(np.arange(66)[None, :, None] / 7 + np.arange(4) / 3)
+        smooth = smooth.astype("u1")
+        for more in [dict(photometric="YCBCR"), dict(photometric="RGB"), dict(photometric="MINISBLACK", interleave="band"),
+                     dict(photometric="MINISBLACK", interleave="pixel")]:
+            bands = 3 if more["photometric"] in ["YCBCR", "RGB"] else 4
+            for blocks in [dict(tiled=True, blockxsize=32, blockysize=16), dict(blockysize=16)]:
+                with rasterio.open(folder / "in.tif", "w", compress="JPEG", **{**options, "count": bands}, **more, **blocks) as f:
+                    f.write(smooth[..., :bands].transpose(2, 0, 1))
+                convert(folder / "in.tif", folder / "back.npy")
+                with rasterio.open(folder / "in.tif") as f:
+                    theirs = f.read().transpose(1, 2, 0)
+                ours = np.load(folder / "back.npy")
+                near = ours.shape == theirs.shape and int(np.abs(ours.astype(int) - theirs).max()) <= 2
+                check(f"rasterio JPEG {more} {blocks} -> ours", np.array(near), np.array(True))
+
+
 def jpeg2000(folder, kind, a):
     """Lossless JPEG 2000 by GDAL, one tile and many."""
     if kind not in ["u1", "u2", "i2"]:
@@ -284,6 +312,7 @@ def main(folder):
         check(f"ours {kind} named", np.load(folder / "same.npy"), a, kind)
 
         tiff(folder, kind, a)
+        tiff_whole(folder, kind, a)
         jpeg2000(folder, kind, a)
 
     tiff_metadata(folder)

@@ -259,6 +259,28 @@ def prisma():
             f.attrs[f"L2Scale{name}Max"] = np.float32(0.65535)
 
 
+def tiff_whole():
+    """TIFFs whose chunks are decoded whole: LERC in its three dresses, JPEG of bands and of colours."""
+    def write(name, image, **options):
+        bands, rows, columns = image.shape
+        with rasterio.open(FOLDER / name, "w", driver="GTiff", height=rows, width=columns, count=bands, dtype=image.dtype, **options) as f:
+            f.write(image)
+
+    cube = CUBE.transpose(2, 0, 1)
+    write("lerc.tif", cube, compress="LERC", blockysize=2)
+    hole = cube.astype("f4")
+    hole[:, 1, 2] = np.nan
+    write("lerc_deflate.tif", hole, compress="LERC_DEFLATE", interleave="band")
+    write("lerc_zstd.tif", cube.astype("i4"), compress="LERC_ZSTD", tiled=True, blockxsize=16, blockysize=16, endianness="big")
+    # Smooth, so that a sample changes by little.
+    rows, columns = np.ogrid[:40, :40]
+    colours = np.stack([2 * rows + 3 * columns, 200 - 3 * rows + 0 * columns, 100 + 0 * rows + columns]).astype("u1")
+    tiles = dict(compress="JPEG", tiled=True, blockxsize=16, blockysize=16, jpeg_quality=95)
+    write("jpeg_colours.tif", colours, photometric="YCBCR", **tiles)
+    write("jpeg_pixels.tif", colours, photometric="RGB", **tiles)
+    write("jpeg_bands.tif", colours, photometric="MINISBLACK", interleave="band", compress="JPEG", blockysize=8, jpeg_quality=95)
+
+
 def jpeg2000():
     """A cube with a place, one of signed numbers, and a made-up Sentinel-2 product whose elements are called as ESA's are."""
     place = dict(crs="EPSG:32633", transform=rasterio.Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 5200000.0))
@@ -325,4 +347,5 @@ if __name__ == "__main__":
     png_folder()
     netcdf()
     tiff_masks()
+    tiff_whole()
     jpeg2000()

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::refusal;
+use crate::common::{fixture_samples, refusal};
 use hsr_gpu::cube::grid::{GeoTiffTags, Grid, Source, Transform};
 use hsr_gpu::cube::strips::Strips;
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
@@ -533,4 +533,53 @@ fn a_fusion_lies_where_both_images_do() {
     assert_eq!(result.samples.dim(), (36, 32, 6));
     let grid = result.metadata.grid.unwrap();
     assert_eq!(grid.transform.unwrap().0, [500.0, 10.0, 0.0, 4000.0, 0.0, -10.0]);
+}
+
+#[test]
+fn chunks_that_are_decoded_whole() {
+    for name in ["lerc", "lerc_zstd"] {
+        let cube = io::read_cube(&fixture(name)).unwrap();
+        assert_eq!(cube.samples, fixture_samples(), "{name}");
+    }
+    let hole = io::open_cube(&fixture("lerc_deflate"), 0).unwrap();
+    let cube = hole.rows(0..3).unwrap();
+    for ((r, c, b), x) in cube.samples.indexed_iter() {
+        let expected = fixture_samples()[[r, c, b]];
+        assert!(
+            if (r, c) == (1, 2) {
+                x.is_nan()
+            } else {
+                *x == expected
+            },
+            "{r} {c} {b}"
+        );
+    }
+    // JPEG is near what was written, and strips are the rows of the whole to the bit.
+    for name in ["jpeg_colours", "jpeg_pixels", "jpeg_bands"] {
+        let image = io::open_cube(&fixture(name), 0).unwrap();
+        let whole = image.rows(0..40).unwrap();
+        assert_eq!(whole.samples.dim(), (40, 40, 3));
+        for ((r, c, b), x) in whole.samples.indexed_iter() {
+            let (r, c) = (r as f32, c as f32);
+            let written = [2.0 * r + 3.0 * c, 200.0 - 3.0 * r, 100.0 + c][b];
+            assert!((x - written).abs() <= 8.0, "{name} {r} {c} {b}: {x} of {written}");
+        }
+        for rows in [3..9, 9..10, 10..33, 33..40] {
+            let strip = image.rows(rows.clone()).unwrap();
+            assert_eq!(strip.samples, whole.samples.slice(ndarray::s![rows, .., ..]));
+        }
+    }
+    // A stream that is cut or of another size is damage, and no image.
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["lerc", "jpeg_bands"] {
+        let mut bytes = fs::read(fixture(name)).unwrap();
+        let end = bytes.len();
+        bytes[end - 60..].fill(0xff);
+        let path = folder.path().join(format!("{name}.tif"));
+        fs::write(&path, bytes).unwrap();
+        let path = path.to_string_lossy().into_owned();
+        if let Err(error) = io::read_cube(&path) {
+            assert_eq!(error.exit_code(), 2, "{error}");
+        }
+    }
 }

@@ -17,6 +17,8 @@ pub(super) enum Compression {
     Deflate,
     PackBits,
     Zstd,
+    /// JPEG or LERC: a chunk is decoded at once.
+    Whole,
 }
 
 impl Compression {
@@ -35,7 +37,7 @@ impl Compression {
 
     /// Most bytes that one compressed byte can stand for: a deflate match of 258 bytes in two bits; an LZW code of
     /// twelve bits for a string of at most 4096 bytes; a PackBits run of 128 in two bytes; a Zstandard block of 128 KiB of one
-    /// value in four bytes.
+    /// value in four bytes; of JPEG and LERC there is no such number.
     pub(super) fn expansion(self) -> u64 {
         match self {
             Compression::None => 1,
@@ -43,6 +45,8 @@ impl Compression {
             Compression::Deflate => 1032,
             Compression::PackBits => 64,
             Compression::Zstd => 32768,
+            // No rule, but images whose every tile holds one value take no less.
+            Compression::Whole => 32768,
         }
     }
 }
@@ -200,6 +204,8 @@ struct Stream<'a> {
 
 enum Codec {
     Stored,
+    /// A chunk that was decoded at once.
+    Held(Vec<u8>),
     Deflate(Box<Decompress>),
     Lzw(Box<weezl::decode::Decoder>),
     PackBits(PackBits),
@@ -245,11 +251,27 @@ fn damaged(what: impl ToString) -> io::Error {
 }
 
 impl ChunkReader {
+    /// The compressed bytes of a chunk that is decoded at once.
+    pub(super) fn compressed(file: &mut File, at: u64, length: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(at))?;
+        file.take(length).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Of a chunk that was.
+    pub(super) fn held(bytes: Vec<u8>) -> Self {
+        ChunkReader {
+            codec: Codec::Held(bytes),
+            ..ChunkReader::new(Compression::None, 0, 0)
+        }
+    }
+
     /// Of a chunk that takes `length` bytes from `at` on.
     pub(super) fn new(compression: Compression, at: u64, length: u64) -> Self {
         ChunkReader {
             codec: match compression {
-                Compression::None => Codec::Stored,
+                Compression::None | Compression::Whole => Codec::Stored,
                 Compression::Deflate => Codec::Deflate(Box::new(Decompress::new(true))),
                 Compression::Lzw => Codec::Lzw(Box::new(
                     weezl::decode::Configuration::with_tiff_size_switch(weezl::BitOrder::Msb, 8)
@@ -287,6 +309,9 @@ impl ChunkReader {
             self.input.left = self.input.left.saturating_sub(bytes);
             self.rows = to;
         }
+        if matches!(self.codec, Codec::Held(_)) {
+            self.rows = to;
+        }
         scratch.resize(size, 0);
         while self.rows < to {
             self.row(file, scratch)?;
@@ -300,6 +325,11 @@ impl ChunkReader {
     /// `UnexpectedEof` where the chunk ends before, `InvalidData` where it is no stream of its kind.
     pub(super) fn row(&mut self, file: &mut File, row: &mut [u8]) -> io::Result<()> {
         self.rows += 1;
+        if let Codec::Held(bytes) = &self.codec {
+            let own = bytes.chunks_exact(row.len().max(1)).nth(self.rows - 1);
+            row.copy_from_slice(own.ok_or(ErrorKind::UnexpectedEof)?);
+            return Ok(());
+        }
         let input = &mut self.input;
         if matches!(self.codec, Codec::Stored) {
             if input.left < row.len() as u64 {
@@ -389,7 +419,7 @@ impl Codec {
     /// Bytes consumed and produced, and whether the stream has ended.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> io::Result<(usize, usize, bool)> {
         match self {
-            Codec::Stored | Codec::Zstd(..) => Ok((0, 0, true)),
+            Codec::Stored | Codec::Held(_) | Codec::Zstd(..) => Ok((0, 0, true)),
             Codec::Deflate(stream) => {
                 let before = (stream.total_in(), stream.total_out());
                 let status = stream

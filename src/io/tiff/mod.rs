@@ -22,13 +22,13 @@ use std::sync::Mutex;
 
 use ndarray::{Array3, Axis, s};
 
-use chunk::{ChunkReader, Compression};
 use directory::{Fault, Source};
 use page::{Page, tags};
+use read::{Buffers, Reading, Target, read_page};
 
 use super::array::shape_text;
 use super::file::{State, open, read_error};
-use super::samples::{Float, decode, sample_type_name, width};
+use super::samples::{Float, sample_type_name};
 use super::wavelength;
 use crate::cube::exact::Exact;
 use crate::cube::strips::Strips;
@@ -41,7 +41,9 @@ mod gdal;
 mod geo;
 mod page;
 mod pam;
+mod read;
 mod tag;
+mod whole;
 mod write;
 
 pub(crate) use geo::{grid_of, lost};
@@ -53,9 +55,6 @@ pub(crate) const MAGICS: [&[u8]; 4] = [b"II\x2a\0", b"MM\0\x2a", b"II\x2b\0", b"
 
 /// Name endings.
 pub(crate) const ENDINGS: [&str; 2] = ["tif", "tiff"];
-
-/// Chunks that stay open between strips.
-const KEPT: usize = 2048;
 
 /// A TIFF image that is read strip by strip.
 pub(crate) struct TiffFile {
@@ -74,12 +73,6 @@ pub(crate) struct TiffFile {
     /// Images of one band are rows, their columns bands.
     pages_are_rows: bool,
     notes: Vec<String>,
-}
-
-struct Reading {
-    source: Source,
-    /// By image and number within it.
-    open: HashMap<(usize, u64), ChunkReader>,
 }
 
 /// An error of reading or of the file's contents as one line.
@@ -273,33 +266,6 @@ fn read_pages(file: File, length: u64, part: Part) -> directory::Outcome<Content
     }
 }
 
-/// Buffers that rows go through.
-struct Buffers<T> {
-    row: Vec<u8>,
-    scratch: Vec<u8>,
-    samples: Vec<T>,
-}
-
-/// Rows that are read, and the image that they go into.
-struct Target<'a, T> {
-    rows: Range<usize>,
-    columns: usize,
-    bands: usize,
-    /// What stands where a chunk was never written.
-    empty: T,
-    out: &'a mut [T],
-}
-
-/// Which chunk, and where its first sample belongs.
-struct ChunkPlace {
-    /// Image, and chunk within it.
-    number: (usize, u64),
-    /// Row and column of chunks.
-    row: usize,
-    column: usize,
-    band: usize,
-}
-
 /// Bytes of rows that are looked at to tell what a band of transparency is.
 const LOOKED_AT: usize = 64 << 20;
 
@@ -442,107 +408,6 @@ impl TiffFile {
         }
         Ok(())
     }
-}
-
-/// Reads rows of one image of the file, whose first band is number `band` of the target.
-fn read_page<T: Float>(
-    reading: &mut Reading,
-    (number, page): (usize, &Page),
-    band: usize,
-    buffers: &mut Buffers<T>,
-    to: &mut Target<T>,
-) -> directory::Outcome<()> {
-    let (down, across) = page.chunks();
-    let planes = page.bands / page.stride();
-    for row in to.rows.start / page.chunk.0..to.rows.end.div_ceil(page.chunk.0) {
-        for plane in 0..planes {
-            for column in 0..across {
-                let chunk = ((plane * down + row) * across + column) as u64;
-                let place = ChunkPlace {
-                    number: (number, chunk),
-                    row,
-                    column,
-                    band: band + plane * page.stride(),
-                };
-                read_chunk(reading, page, &place, buffers, to)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Reads the part of a chunk that lies in the rows wanted.
-fn read_chunk<T: Float>(
-    reading: &mut Reading,
-    page: &Page,
-    place: &ChunkPlace,
-    buffers: &mut Buffers<T>,
-    to: &mut Target<T>,
-) -> directory::Outcome<()> {
-    let (columns, bands) = (to.columns, to.bands);
-    let top = place.row * page.chunk.0;
-    let left = place.column * page.chunk.1;
-    let stored = page.stored_rows(place.row);
-    let wanted = to.rows.start.max(top)..to.rows.end.min(top + stored);
-    let (stride, width) = (page.stride(), width(page.kind));
-    let in_image = page.chunk.1.min(columns - left) * stride;
-    // Held against the file's length when it was opened.
-    let size = page.row_bytes().unwrap_or(0);
-    let first = to.rows.start;
-    let to_of_row = |r: usize| ((r - first) * columns + left) * bands + place.band;
-
-    let open = reading.open.remove(&place.number);
-    let mut reader = match open.filter(|reader| reader.rows <= wanted.start - top) {
-        Some(reader) => reader,
-        None => {
-            let (at, length) = page.place(&mut reading.source, place.number.1)?;
-            if length == 0 {
-                for r in wanted {
-                    let out = &mut to.out[to_of_row(r)..];
-                    (0..in_image).for_each(|k| out[k / stride * bands + k % stride] = to.empty);
-                }
-                return Ok(());
-            }
-            ChunkReader::new(page.compression, at, length)
-        }
-    };
-    let file = &mut reading.source.file;
-    reader.skip(file, wanted.start - top, size, &mut buffers.scratch)?;
-    buffers.row.resize(size, 0);
-    for r in wanted.clone() {
-        reader.row(file, &mut buffers.row)?;
-        let order = page.predictor.undo(
-            &mut buffers.row,
-            &mut buffers.scratch,
-            (width, stride),
-            reading.source.order,
-        );
-        buffers.samples.clear();
-        if page.packed {
-            let bit = |k: usize| T::from_f64(f64::from(buffers.row[k / 8] >> (7 - k % 8) & 1));
-            buffers.samples.extend((0..in_image).map(bit));
-        } else {
-            decode(
-                page.kind,
-                order,
-                &buffers.row[..in_image * width],
-                &mut buffers.samples,
-            );
-        }
-        let out = &mut to.out[to_of_row(r)..];
-        if stride == bands {
-            out[..in_image].copy_from_slice(&buffers.samples);
-        } else {
-            for (pixel, samples) in buffers.samples.chunks_exact(stride).enumerate() {
-                out[pixel * bands..pixel * bands + stride].copy_from_slice(samples);
-            }
-        }
-    }
-    let more = wanted.end < page.rows.min(top + stored);
-    if more && page.compression != Compression::None && reading.open.len() < KEPT {
-        reading.open.insert(place.number, reader);
-    }
-    Ok(())
 }
 
 impl Strips for TiffFile {

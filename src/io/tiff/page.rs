@@ -1,8 +1,11 @@
 //! One image of a TIFF file: what its directory says of rows, columns, bands, and of the chunks (strips or tiles) that
 //! hold them.
 
+use std::sync::Arc;
+
 use super::chunk::{Compression, Predictor};
 use super::directory::{Directory, Fault, Outcome, Source, Values};
+use super::whole::{Codec, Shape};
 use crate::cube::SampleType;
 use crate::io::samples::width;
 
@@ -38,6 +41,8 @@ pub(super) struct Page {
     pub bands: usize,
     pub kind: SampleType,
     pub compression: Compression,
+    /// Of chunks that are decoded whole.
+    pub whole: Option<Arc<Codec>>,
     pub predictor: Predictor,
     /// Every band has chunks of its own.
     pub planar: bool,
@@ -93,7 +98,12 @@ impl Page {
         let packed = mask && bits == 1 && bands == 1;
         let kind = sample_type(if packed { 8 } else { bits }, format)?;
         let code = source.one(directory, tags::COMPRESSION)?.unwrap_or(1);
-        let compression = Compression::from_code(code).ok_or_else(|| {
+        let whole = Codec::read(source, directory, code)?.map(Arc::new);
+        let compression = match whole {
+            Some(_) => Some(Compression::Whole),
+            None => Compression::from_code(code),
+        };
+        let compression = compression.ok_or_else(|| {
             Fault::Damage(format!(
                 "its compression (number {code}) is not read; rewrite it with gdal_translate -co COMPRESS=DEFLATE"
             ))
@@ -101,7 +111,7 @@ impl Page {
         let code = source.one(directory, tags::PREDICTOR)?.unwrap_or(1);
         let predictor = match Predictor::from_code(code) {
             // libtiff, too, heeds predictors only where there is a compression.
-            Some(_) if compression == Compression::None => Predictor::None,
+            Some(_) if compression == Compression::None || whole.is_some() => Predictor::None,
             Some(predictor) => predictor,
             None => return Err(Fault::Damage(format!("its predictor {code} is unknown"))),
         };
@@ -136,6 +146,7 @@ impl Page {
             bands,
             kind,
             compression,
+            whole,
             predictor,
             planar,
             chunk,
@@ -207,6 +218,16 @@ impl Page {
         match self.tiled {
             true => self.chunk.0,
             false => self.chunk.0.min(self.rows - down * self.chunk.0),
+        }
+    }
+
+    /// What a chunk of chunk row `down` holds.
+    pub(super) fn shape(&self, down: usize) -> Shape {
+        Shape {
+            rows: self.stored_rows(down),
+            columns: self.chunk.1,
+            bands: self.stride(),
+            kind: self.kind,
         }
     }
 
