@@ -76,7 +76,7 @@ impl<'a> Deviation<'a> {
                 scale: None,
                 room: RefCell::default(),
             };
-            deviation.scale = Some(deviation.scaled(&expected.error)?);
+            deviation.scale = Some(deviation.scaled(&expected.deviation)?);
             return Ok(deviation);
         }
         let model = &fused.model;

@@ -8,6 +8,9 @@ use nalgebra::DMatrix;
 use ndarray::{Array3, s};
 use serde::Serialize;
 
+/// Share of normal errors within one standard deviation.
+const WITHIN_ONE: f64 = 0.683;
+
 /// Held-out errors on one part of the LR grid.
 #[derive(Debug, Clone)]
 pub struct HeldOutErrors {
@@ -33,9 +36,10 @@ pub struct Expectation {
     pub psnr_db: f64,
     /// Mean spectral angle, degrees.
     pub sam_deg: f64,
-    /// Root mean square error of every band, in the unit of the errors.
+    /// What 68.3 % of the errors of every band are expected to stay below, in the unit of the errors: their standard deviation
+    /// where they are normal, and less where a few are large.
     #[serde(skip)]
-    pub error: Vec<f64>,
+    pub deviation: Vec<f64>,
 }
 
 impl Disagreement {
@@ -103,6 +107,16 @@ pub fn expect(parts: &[HeldOutErrors], disagreement: &Disagreement, peaks: &[f64
             factor * (squares / pixels as f64).sqrt()
         })
         .collect();
+    let column = |band: usize| -> Vec<f64> {
+        let columns = parts
+            .iter()
+            .flat_map(|f| f.errors.column(band).iter().copied().collect::<Vec<_>>());
+        columns.collect()
+    };
+    let deviation = factors.iter().enumerate();
+    let deviation = deviation
+        .map(|(band, factor)| factor * quantile(column(band)))
+        .collect();
     let decibels = peaks
         .iter()
         .zip(&error)
@@ -130,8 +144,16 @@ pub fn expect(parts: &[HeldOutErrors], disagreement: &Disagreement, peaks: &[f64
     Some(Expectation {
         psnr_db: sum / count.max(1) as f64,
         sam_deg: angles / angled.max(1) as f64,
-        error,
+        deviation,
     })
+}
+
+/// What 68.3 % of values stay below in size.
+fn quantile(values: Vec<f64>) -> f64 {
+    let mut sizes: Vec<f64> = values.into_iter().map(f64::abs).collect();
+    sizes.sort_by(f64::total_cmp);
+    let at = (WITHIN_ONE * sizes.len() as f64).ceil() as usize;
+    sizes.get(at.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -171,12 +193,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_quantile_leaves_a_third_above() {
+        assert_eq!(
+            quantile(
+                (1..=1000)
+                    .map(|k| if k % 2 == 0 { 1.0 } else { -1.0 } * f64::from(k))
+                    .collect()
+            ),
+            683.0
+        );
+        assert_eq!(quantile(Vec::new()), 0.0);
+    }
+
     // Errors of 1 with a peak of 100 are 40 dB; an error of alike sign in all bands of a grey pixel bends nothing.
     #[test]
     fn expected_numbers_follow_from_the_errors() {
         let found = expect(&[errors()], &disagreement(1.0, 1.0), &[100.0; BANDS]).unwrap();
         assert!(
             (found.psnr_db - 40.0).abs() < 1e-9 && found.sam_deg < 1e-3,
+            "{found:?}"
+        );
+        assert!(
+            found.deviation.iter().all(|d| (d - 1.0).abs() < 1e-9),
             "{found:?}"
         );
         let finer = expect(&[errors()], &disagreement(1.0, 10.0), &[100.0; BANDS]).unwrap();
