@@ -50,9 +50,12 @@ pub struct StepParts {
     pub half: bool,
 }
 
+/// Whether a step with these parts needs a kernel.
+type Needed = fn(&StepParts) -> bool;
+
 /// Every kernel, in the one order, and whether a step needs it. Both updates start from the same φ and θ: the HR pass comes
 /// before Adam.
-const ORDER: [(Kernel, fn(&StepParts) -> bool); Kernel::COUNT] = [
+const ORDER: [(Kernel, Needed); Kernel::COUNT] = [
     (Kernel::Degradation, |s| s.degradation),
     (Kernel::PsfBlur, |s| s.observations),
     (Kernel::LrNetwork, |s| s.lr == Some(LrKernels::Spread)),
