@@ -311,3 +311,33 @@ fn eval_refuses_what_cannot_be_compared() {
         Some(2)
     );
 }
+
+#[test]
+fn eval_align_finds_a_shift_and_takes_it_back() {
+    let folder = Folder::new();
+    let image = |by: f32| {
+        Cube::new(Array3::from_shape_fn((40, 40, 4), |(r, c, b)| {
+            let (r, c) = (r as f32 + by, c as f32);
+            3.0 + (0.31 * r + b as f32).sin() + (0.27 * c - 0.1 * r).cos() + (0.02 * r * c).sin()
+        }))
+    };
+    folder.cube("a.npy", &image(0.0));
+    folder.cube("b.npy", &image(0.4));
+    let eval = |options: &str| -> serde_json::Value {
+        let text = folder.good(&format!(
+            "eval --reference a.npy --estimate b.npy --scale 4 --json {options}"
+        ));
+        serde_json::from_str(&text).unwrap()
+    };
+    let (plain, aligned) = (eval(""), eval("--align"));
+    assert!(plain["shift"].is_null());
+    assert!(
+        (aligned["shift"][0].as_f64().unwrap() + 0.4).abs() < 0.1,
+        "{aligned}"
+    );
+    assert!(aligned["psnr_db"].as_f64().unwrap() > plain["psnr_db"].as_f64().unwrap() + 3.0);
+    let said = folder.good("eval --reference a.npy --estimate b.npy --scale 4 --align");
+    assert!(said.contains("off its reference"), "{said}");
+    let same = folder.good("eval --reference a.npy --estimate a.npy --scale 4 --align");
+    assert!(same.contains("lies on its reference"), "{same}");
+}

@@ -7,10 +7,15 @@ mod crs;
 pub mod features;
 pub mod files;
 pub mod fit;
+pub mod freedom;
 pub mod geometry;
+pub mod misplacement;
+pub mod parts;
 pub mod ratio;
 pub mod register;
+pub mod regression;
 pub mod resample;
+pub mod same;
 pub mod search;
 
 #[cfg(test)]

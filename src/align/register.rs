@@ -4,10 +4,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::features::{Components, Guide, Reduced};
-use super::fit::{Fit, Freedom, Problem};
-use super::geometry::{Displacement, Field, Geometry};
+use super::fit::{Fit, Problem};
+use super::freedom::Freedom;
+use super::geometry::{Field, Geometry};
+use super::misplacement::{Misplacement, Stage};
+use super::parts::{CLEAR, Parts, chosen, clearness, halved};
 use super::search::{Search, search};
-use crate::random::philox;
 
 /// How far registration may climb.
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -38,103 +40,12 @@ pub struct Registration {
     pub told: Option<f64>,
 }
 
-/// Stages of registration.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// The images lie where their files have them.
-    #[default]
-    None,
-    /// A shift.
-    Shift,
-    /// A shift, a rotation, scales and a shear.
-    Affine,
-    /// Those and a field.
-    Local,
-}
-
-/// A misplacement in numbers, each with its standard error. Lengths are LR pixels.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Misplacement {
-    /// The last stage that was kept.
-    pub stage: Stage,
-    /// Where the ground of an LR pixel in the middle lies in the MSI, down and across from where the files have it.
-    pub shift: [f64; 2],
-    /// Of each.
-    pub shift_error: [f64; 2],
-    /// Degrees, positive where the MSI's content is turned clockwise against the HSI's.
-    pub rotation: f64,
-    /// Of the rotation.
-    pub rotation_error: f64,
-    /// Down and across: how much larger an LR pixel is in the MSI than the files say, as a factor.
-    pub scale: [f64; 2],
-    /// Of each.
-    pub scale_error: [f64; 2],
-    /// Degrees between the axes beyond a right angle.
-    pub shear: f64,
-    /// Of the shear.
-    pub shear_error: f64,
-    /// Root mean square of the field, without the rest.
-    pub field_rms: f64,
-    /// Its standard error, from halves of the LR pixels.
-    pub field_error: f64,
-    /// Share of the MSI's variance at the LR pixels that the HSI does not tell: as the files have it, and as kept.
-    pub misfit: [f64; 2],
-    /// LR pixels that the last number was made of.
-    pub pixels: usize,
-}
-
-impl Misplacement {
-    /// That of images that lie where their files have them.
-    pub fn none() -> Self {
-        Misplacement {
-            scale: [1.0; 2],
-            ..Misplacement::default()
-        }
-    }
-
-    /// One line of words.
-    pub fn line(&self) -> String {
-        if self.stage == Stage::None {
-            return format!(
-                "the images lie on each other as their files have them; the HSI tells {:.0} % of the MSI's variance",
-                100.0 * (1.0 - self.misfit[1])
-            );
-        }
-        let mut text = format!(
-            "the HSI lies ({:+.2}, {:+.2}) of its pixels (down, right) off in the MSI (±{:.2}, ±{:.2})",
-            self.shift[0], self.shift[1], self.shift_error[0], self.shift_error[1]
-        );
-        if matches!(self.stage, Stage::Affine | Stage::Local) {
-            text += &format!(
-                ", turned by {:+.2}° (±{:.2}), scaled by {:.4} and {:.4}",
-                self.rotation, self.rotation_error, self.scale[0], self.scale[1]
-            );
-        }
-        if self.stage == Stage::Local {
-            text += &format!(
-                ", and bent by {:.2} of its pixels rms (±{:.2})",
-                self.field_rms, self.field_error
-            );
-        }
-        text + &format!(
-            "; with that it tells {:.0} % of the MSI's variance, {:.0} % before",
-            100.0 * (1.0 - self.misfit[1]),
-            100.0 * (1.0 - self.misfit[0])
-        )
-    }
-}
-
 /// Pixels on the longer side of an HSI that is searched.
 const SEARCHED: usize = 64;
-/// LR pixels that a fit looks at, at most.
-const FITTED: usize = 40_000;
 /// Share of the smaller image that an overlap must have.
 const LEAST: f64 = 0.15;
 /// Shifts of the search that are looked at more closely.
 const CANDIDATES: usize = 12;
-/// Mean gain over its standard error from which a stage is better than chance, over parts of the image.
-const CLEAR: f64 = 2.5;
 /// Displacement of a pixel of the MSI that is none, in its pixels.
 const SMALLEST: f64 = 0.05;
 /// Widths of the PSF that are tried, LR pixels.
@@ -143,59 +54,6 @@ const WIDTHS: [f64; 8] = [0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 1.8];
 const WEIGHTS: [f64; 6] = [1e4, 1e3, 1e2, 10.0, 1.0, 0.1];
 /// Nodes of a field on its longer side, at most.
 const NODES: f64 = 16.0;
-
-/// LR pixels in parts: `part[k]` is that of pixel k.
-struct Parts {
-    part: Vec<usize>,
-    count: usize,
-}
-
-/// The pixels that a fit looks at: all, or blocks of 2 × 2 spread over the image.
-fn chosen(hsi: &Components) -> Vec<(usize, usize)> {
-    let all: Vec<(usize, usize)> = hsi
-        .valid
-        .indexed_iter()
-        .filter(|(_, ok)| **ok)
-        .map(|(p, _)| p)
-        .collect();
-    let step = (all.len() as f64 / FITTED as f64).sqrt().ceil() as usize;
-    if step <= 1 {
-        return all;
-    }
-    all.into_iter()
-        .filter(|(r, c)| (r / 2) % step == 0 && (c / 2) % step == 0)
-        .collect()
-}
-
-impl Parts {
-    /// Squares over the image, about `across` on its longer side.
-    fn squares(hsi: &Components, pixels: &[(usize, usize)], across: usize) -> Parts {
-        let size = hsi.size();
-        let side = (size[0].max(size[1]).div_ceil(across)).max(1);
-        let columns = size[1].div_ceil(side);
-        Parts {
-            part: pixels
-                .iter()
-                .map(|(r, c)| r / side * columns + c / side)
-                .collect(),
-            count: size[0].div_ceil(side) * columns,
-        }
-    }
-}
-
-/// Mean of gains over its standard error; 0 where there are too few.
-fn clearness(gains: &[f64]) -> f64 {
-    let n = gains.len() as f64;
-    if n < 3.0 {
-        return 0.0;
-    }
-    let mean = gains.iter().sum::<f64>() / n;
-    let variance = gains.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    if variance == 0.0 {
-        return 0.0;
-    }
-    mean / (variance / n).sqrt()
-}
 
 /// An HSI and an MSI that are registered.
 struct Register<'a> {
@@ -219,10 +77,7 @@ pub fn register(
     align: Align,
 ) -> Registration {
     let pixels = chosen(hsi);
-    let half = pixels
-        .iter()
-        .map(|(r, c)| philox([0; 2], [(r / 2) as u32, (c / 2) as u32, 0, 0])[0] & 1 == 1)
-        .collect();
+    let half = halved(&pixels);
     let ratio = start.base.ratio(start.size);
     let area = size[0] as f64 * size[1] as f64 / (ratio[0] * ratio[1]);
     let usable = hsi.valid.iter().filter(|ok| **ok).count() as f64;
@@ -264,7 +119,7 @@ impl Register<'_> {
         let mut found = Misplacement::none();
         let misfit = |this: &Self, geometry: &Geometry| {
             let r = this.problem(&this.pixels).regress(geometry);
-            r.map_or((1.0, 0), |r| (r.misfit(), r.pixels()))
+            r.map_or((1.0, 0), |(r, misfit)| (misfit, r.pixels()))
         };
         let mut geometry = start.clone();
         let mut fit = None;
@@ -335,7 +190,7 @@ impl Register<'_> {
         let (after, pixels) = misfit(self, &geometry);
         found.misfit = [before, after];
         found.pixels = pixels;
-        self.describe(&mut found, &geometry, fit.as_ref(), halves.as_ref());
+        found.describe(&geometry, &self.pixels, fit.as_ref(), halves.as_ref());
         Registration {
             geometry,
             found,
@@ -422,20 +277,15 @@ impl Register<'_> {
         for side in 0..2 {
             let seen = self.problem(&halves[side]);
             let unseen = self.problem(&halves[1 - side]);
-            let (a, b) = (old[side].as_ref()?, new[side].as_ref()?);
-            let (ra, rb) = (seen.regress(a)?, seen.regress(b)?);
-            // In one unit, that of the old.
-            let (ea, eb) = (unseen.errors(a, &ra), unseen.errors(b, &rb.in_unit_of(&ra)));
-            let mut at = 0;
-            for (k, &h) in self.half.iter().enumerate() {
-                if h == (side == 1) {
-                    // halves[0] are those that are `true`; unseen of side 0 are the others.
-                    if let (Some(x), Some(y)) = (ea[at], eb[at]) {
-                        let part = &mut gains[self.squares.part[k]];
-                        part.0 += x - y;
-                        part.1 += 1;
-                    }
-                    at += 1;
+            let costs = |geometry: &Geometry| Some(unseen.costs(geometry, &seen.regress(geometry)?.0));
+            let (before, after) = (costs(old[side].as_ref()?)?, costs(new[side].as_ref()?)?);
+            // halves[0] are those that are `true`; unseen of side 0 are the others.
+            let squares = self.half.iter().zip(&self.squares.part);
+            let squares = squares.filter(|(half, _)| **half == (side == 1)).map(|(_, &s)| s);
+            for (square, (before, after)) in squares.zip(before.iter().zip(&after)) {
+                if let (Some(before), Some(after)) = (before, after) {
+                    gains[square].0 += before - after;
+                    gains[square].1 += 1;
                 }
             }
         }
@@ -509,86 +359,4 @@ impl Register<'_> {
         }
         Some((at, sides))
     }
-
-    /// Shift, rotation, scales and shear of a displacement as a whole, and the rest of it.
-    fn describe(
-        &self,
-        found: &mut Misplacement,
-        geometry: &Geometry,
-        fit: Option<&Fit>,
-        halves: Option<&[Geometry; 2]>,
-    ) {
-        let Some((linear, rms)) = flattened(&geometry.displacement, &self.pixels) else {
-            return;
-        };
-        found.shift = [linear[0][0], linear[1][0]];
-        let half = geometry.displacement.centre[0].max(geometry.displacement.centre[1]);
-        let degrees = |x: f64| x.to_degrees();
-        let [[_, rr, rc], [_, cr, cc]] = linear;
-        found.rotation = degrees(0.5 * (rc - cr));
-        found.shear = degrees(rc + cr);
-        found.scale = [1.0 + rr, 1.0 + cc];
-        found.field_rms = rms;
-        if let Some(fit) = fit {
-            let error = |k: usize| match k < fit.covariance.nrows() {
-                true => fit.covariance[(k, k)].max(0.0).sqrt(),
-                false => 0.0,
-            };
-            found.shift_error = [error(0), error(1)];
-            found.scale_error = [error(2) / half, error(5) / half];
-            let turned = error(3).hypot(error(4)) / half;
-            found.rotation_error = degrees(0.5 * turned);
-            found.shear_error = degrees(turned);
-        }
-        if let Some([a, b]) = halves {
-            let differences = self.pixels.iter().map(|&(r, c)| {
-                let place = [r as f64 + 0.5, c as f64 + 0.5];
-                let (x, y) = (a.displacement.at(place), b.displacement.at(place));
-                (x[0] - y[0]).powi(2) + (x[1] - y[1]).powi(2)
-            });
-            let mean = differences.sum::<f64>() / self.pixels.len().max(1) as f64;
-            found.field_error = 0.5 * mean.sqrt();
-        }
-    }
-}
-
-/// The affine map (of row and column: constant at the middle, by row, by column) nearest to a displacement over some
-/// pixels, and the root mean square of what it leaves.
-fn flattened(displacement: &Displacement, pixels: &[(usize, usize)]) -> Option<([[f64; 3]; 2], f64)> {
-    if displacement.field.is_none() {
-        let row = |k: usize| {
-            [
-                displacement.shift[k],
-                displacement.linear[k][0],
-                displacement.linear[k][1],
-            ]
-        };
-        return Some(([row(0), row(1)], 0.0));
-    }
-    let mut normal = nalgebra::Matrix3::<f64>::zeros();
-    let mut right = nalgebra::Matrix3x2::<f64>::zeros();
-    let rows: Vec<_> = pixels
-        .iter()
-        .map(|&(r, c)| {
-            let place = [r as f64 + 0.5, c as f64 + 0.5];
-            let by = displacement.at(place);
-            let from = nalgebra::Vector3::new(
-                1.0,
-                place[0] - displacement.centre[0],
-                place[1] - displacement.centre[1],
-            );
-            (from, nalgebra::RowVector2::new(by[0], by[1]))
-        })
-        .collect();
-    for (from, by) in &rows {
-        normal += from * from.transpose();
-        right += from * by;
-    }
-    let solved = normal.cholesky()?.solve(&right);
-    let left: f64 = rows
-        .iter()
-        .map(|(from, by)| (by - from.transpose() * solved).norm_squared())
-        .sum();
-    let row = |k: usize| [solved[(0, k)], solved[(1, k)], solved[(2, k)]];
-    Some(([row(0), row(1)], (left / rows.len().max(1) as f64).sqrt()))
 }

@@ -76,7 +76,7 @@ impl Source<'_> {
         let (rows, columns) = self.valid.dim();
         let near = |x: f64, n: usize| {
             let x = x - 0.5;
-            let inside = x >= -1.0 && x <= n as f64;
+            let inside = x >= -0.5 && x <= n as f64 - 0.5;
             inside.then(|| {
                 let below = x.floor();
                 let end = if x > below { below + 1.0 } else { below };
@@ -285,7 +285,8 @@ mod tests {
             .filter(|(_, ok)| !**ok)
             .map(|(p, _)| p)
             .collect();
-        let below: Vec<_> = (0..12).map(|c| (13, c)).collect();
+        // Further than half a pixel beyond the last centre.
+        let below: Vec<_> = (12..14).flat_map(|r| (0..12).map(move |c| (r, c))).collect();
         assert_eq!(masked, [vec![(5, 6), (6, 6)], below].concat());
         assert!(to.samples().iter().all(|x| x.is_finite()));
     }

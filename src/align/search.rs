@@ -19,6 +19,9 @@ const COMPONENTS: usize = 6;
 /// Channels of the MSI.
 const CHANNELS: usize = 4;
 
+/// Differences that count in full, in units of their mean size.
+const LARGEST: f64 = 4.0;
+
 /// A shift that is better than its neighbours.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate {
@@ -85,7 +88,7 @@ impl Transforms {
     }
 }
 
-/// Differences of neighbours down (0) and across (1), and where both neighbours are valid.
+/// Differences of neighbours down (0) and across (1), the largest held, and where both neighbours are valid.
 fn differences(image: &Array3<f64>, valid: &Array2<bool>, axis: usize) -> (Vec<Array2<f64>>, Array2<f64>) {
     let (rows, columns, bands) = image.dim();
     let next = |(r, c): (usize, usize)| if axis == 0 { (r + 1, c) } else { (r, c + 1) };
@@ -93,14 +96,19 @@ fn differences(image: &Array3<f64>, valid: &Array2<bool>, axis: usize) -> (Vec<A
         let (r, c) = next(at);
         f64::from(u8::from(r < rows && c < columns && valid[at] && valid[[r, c]]))
     });
+    let count = mask.sum().max(1.0);
     let band = |b: usize| {
-        Array2::from_shape_fn((rows, columns), |at| match mask[at] > 0.0 {
+        let mut differences = Array2::from_shape_fn((rows, columns), |at| match mask[at] > 0.0 {
             true => {
                 let (r, c) = next(at);
                 image[[r, c, b]] - image[[at.0, at.1, b]]
             }
             false => 0.0,
-        })
+        });
+        // The edge of a cloud or a dead detector must not outdo all others.
+        let most = LARGEST * differences.iter().map(|d| d.abs()).sum::<f64>() / count;
+        differences.mapv_inplace(|d| d.clamp(-most, most));
+        differences
     };
     ((0..bands).map(band).collect(), mask)
 }

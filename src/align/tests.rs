@@ -4,8 +4,9 @@ use ndarray::{Array2, Array3};
 
 use super::features::{Components, Reduced};
 use super::geometry::{Base, Geometry, Place};
+use super::misplacement::Stage;
 use super::ratio::ratios;
-use super::register::{Align, Registration, Stage, register};
+use super::register::{Align, Registration, register};
 
 /// Textures of blobs of many sizes, the same for the same seed.
 fn texture(seed: u32, place: Place) -> f64 {

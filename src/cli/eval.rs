@@ -4,13 +4,17 @@ use std::fmt::Write;
 
 use clap::Args;
 use ndarray::Array2;
+use serde::Serialize;
 
 use super::Output;
 use super::arrays::{ArrayOptions, MsiArrayOptions};
 use super::input::open_matching;
 use super::options::{BandOptions, MemoryOptions};
+use crate::align::misplacement::{Misplacement, Stage};
+use crate::align::same::brought;
+use crate::cube::Cube;
 use crate::cube::bands::BandSelection;
-use crate::cube::strips;
+use crate::cube::strips::{self, Strips};
 use crate::error::{Error, Result};
 use crate::io::{self, Arrangement, Axes, OutputSet, Reading};
 use crate::metrics::no_reference::no_reference;
@@ -43,6 +47,9 @@ pub struct Eval {
     /// Ratio of the pixel grids of the fusion (ERGAS is normalised with it)
     #[arg(long, required_unless_present = "no_reference")]
     scale: Option<u16>,
+    /// Find by what part of a pixel the estimate lies off its reference, say it, and compare after it is taken back
+    #[arg(long, conflicts_with = "no_reference")]
+    align: bool,
     /// Definitions of the metrics: strict, daem or all
     #[arg(long, default_value = "strict", value_parser = conventions)]
     convention: Conventions,
@@ -126,17 +133,35 @@ impl Eval {
             Error::Input(m) => Error::input(format!("{reference_name} and {}: {m}", self.estimate)),
             other => other,
         };
-        let scores = self
-            .convention
-            .0
-            .iter()
-            .map(|&c| evaluate(&reference, &estimate, usize::from(scale), c))
-            .collect::<Result<Vec<Scores>>>()
-            .map_err(pair)?;
-        match &scores[..] {
-            [one] => output.result(one, &table(&scores)),
-            _ => output.result(&scores, &table(&scores)),
+        let scores = |estimate: &dyn Strips| {
+            let each = self.convention.0.iter();
+            each.map(|&c| evaluate(&reference, estimate, usize::from(scale), c))
+                .collect::<Result<Vec<Scores>>>()
+                .map_err(pair)
+        };
+        if self.align {
+            let (found, image) = aligned(&strips::collect(&reference)?, strips::collect(&estimate)?)?;
+            let text = match &found {
+                Some(found) if found.stage != Stage::None => format!(
+                    "the estimate lies ({:+.3}, {:+.3}) pixels (down, right) off its reference (±{:.3}, ±{:.3}); taken back:\n",
+                    found.shift[0], found.shift[1], found.shift_error[0], found.shift_error[1]
+                ),
+                Some(_) => "the estimate lies on its reference\n".to_owned(),
+                None => {
+                    "nothing varies in one of the images, or they are too small to be aligned\n".to_owned()
+                }
+            };
+            let scores = scores(&image)?;
+            let text = text + &table(&scores);
+            let shift = found.map_or([0.0; 2], |found| found.shift);
+            let scores: Vec<Aligned> = scores
+                .into_iter()
+                .map(|scores| Aligned { scores, shift })
+                .collect();
+            return show(output, &scores, &text);
         }
+        let scores = scores(&estimate)?;
+        show(output, &scores, &table(&scores))
     }
 
     /// How the estimate is read.
@@ -189,6 +214,40 @@ impl Eval {
         );
         output.result(&found, &text)
     }
+}
+
+/// Scores of an estimate that was aligned first.
+#[derive(Serialize)]
+struct Aligned {
+    #[serde(flatten)]
+    scores: Scores,
+    /// Where the estimate lay, pixels down and right of its reference.
+    shift: [f64; 2],
+}
+
+/// Shows scores: one object, or an array of them.
+fn show<T: Serialize>(output: &Output, scores: &[T], text: &str) -> Result<()> {
+    match scores {
+        [one] => output.result(one, text),
+        _ => output.result(&scores, text),
+    }
+}
+
+/// The estimate, its shift against the reference taken back, and what was found of it.
+fn aligned(reference: &Cube, estimate: Cube) -> Result<(Option<Misplacement>, Cube)> {
+    let mask =
+        |image: &Cube| Array2::from_shape_fn((image.rows(), image.columns()), |(r, c)| image.is_valid(r, c));
+    let (usable, valid) = (mask(reference), mask(&estimate));
+    let pair = (reference.samples.view(), usable.view());
+    let Some(brought) = brought(pair, (estimate.samples.view(), valid.view()))? else {
+        return Ok((None, estimate));
+    };
+    let image = Cube {
+        samples: brought.samples,
+        valid: Some(brought.valid),
+        ..estimate
+    };
+    Ok((Some(brought.found), image))
 }
 
 /// The scores as a table for reading.

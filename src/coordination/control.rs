@@ -11,7 +11,7 @@ use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, estimate_degradation};
 use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::cube::filled;
-use crate::engine::{Engine, Geometry};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::refine::RefinementReport;
@@ -83,11 +83,7 @@ pub fn control(
 /// # Errors
 /// [`Error::Input`] where no LR pixel is usable, [`Error::Interrupted`] after Ctrl-C.
 pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f32>> {
-    let geometry = Geometry {
-        scale: scene.scale,
-        kernel: psf.nrows(),
-    };
-    let usable = scene.usable(geometry);
+    let usable = scene.usable();
     let lr_msi = blur_samples(scene.hr_msi.view(), psf, scene.scale)?;
     let pair = |((r, c), _): ((usize, usize), &bool)| {
         let msi = lr_msi.slice(ndarray::s![r, c, ..]).to_slice();

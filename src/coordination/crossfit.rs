@@ -69,7 +69,7 @@ pub fn cross_fit(
     let (rows, columns) = scene.lr_valid.dim();
     let dealt = folds(rows * columns, model.config.seed);
     let folds = Array2::from_shape_fn((rows, columns), |(r, c)| dealt[r * columns + c]);
-    let usable = scene.usable(model.geometry);
+    let usable = scene.usable();
     let schedule = &model.config.training;
     let steps = LENGTHS.map(|share| ((f64::from(schedule.steps) * share).round() as u32).max(1));
     let total = steps.iter().sum::<u32>() * FOLDS as u32;

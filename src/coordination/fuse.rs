@@ -13,11 +13,11 @@ use crate::coordination::refined::{correct_strips, denoise_scene, make_consisten
 use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::{fine_tune, train};
-use crate::coordination::start::{Known, estimate_degradation, geometry_of, start, usable_pixels};
+use crate::coordination::start::{Known, estimate_degradation, start, usable_pixels};
 use crate::coordination::training_set::training_data;
 use crate::coordination::watcher::{Watcher, split_off, stage};
 use crate::cube::Metadata;
-use crate::engine::{Engine, Geometry, StepLosses};
+use crate::engine::{Engine, StepLosses};
 use crate::error::Result;
 use crate::evidence::agreement::agreement;
 use crate::evidence::suspects::suspects;
@@ -86,7 +86,7 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
     let estimate = stage("estimate", watcher, &mut times, |_| {
         estimate_degradation(config, &scene, &known)
     })?;
-    let asked = config.settled(usable_pixels(&scene, geometry_of(&scene, &estimate)));
+    let asked = config.settled(usable_pixels(&scene));
     let members = asked.network.members;
     let crossed = crossfit::asked_for(&asked, members);
     let mut own = asked;
@@ -124,7 +124,7 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
     let [scene] = scenes;
     let pixels = (data.usable, data.set.windows);
     let lr_msi = blur_samples(scene.hr_msi.view(), &model.psf(), scene.scale)?;
-    let usable = scene.usable(model.geometry);
+    let usable = scene.usable();
     let share = suspect.as_ref().map_or(0.0, |marks: &Array2<u8>| {
         marks.iter().filter(|m| **m > 0).count() as f64 / marks.len().max(1) as f64
     });
@@ -229,12 +229,8 @@ fn leave_out_suspects(scene: &mut Scene, known: &Known) -> Result<Option<Array2<
             gaussian.kernel(3 * scale)
         }
     };
-    let geometry = Geometry {
-        scale,
-        kernel: psf.nrows(),
-    };
     let lr_msi = blur_samples(scene.hr_msi.view(), &psf, scale)?;
-    let marks = suspects(scene.lr_hsi.view(), lr_msi.view(), scene.usable(geometry).view());
+    let marks = suspects(scene.lr_hsi.view(), lr_msi.view(), scene.usable().view());
     if let Some(marks) = &marks {
         scene.lr_valid.zip_mut_with(marks, |ok, &mark| *ok &= mark == 0);
     }

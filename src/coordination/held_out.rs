@@ -44,7 +44,7 @@ pub fn weigh(
 ) -> Result<MixedPrior> {
     let held_out = HeldOut::new(&model, scene, lr_msi, crossfit);
     let (rows, columns, _) = lr_msi.dim();
-    let usable: Vec<bool> = scene.usable(model.geometry).iter().copied().collect();
+    let usable: Vec<bool> = scene.usable().iter().copied().collect();
     let samples = samples((rows, columns), &usable);
     let mean = held_out.mean(&samples);
     let images: Vec<Vec<DMatrix<f64>>> = samples
@@ -169,7 +169,7 @@ impl<'a> HeldOut<'a> {
             Some(fit) => fit.folds.iter().copied().collect(),
             None => folds(rows * columns, model.config.seed),
         };
-        let usable = scene.usable(model.geometry);
+        let usable = scene.usable();
         let places: Vec<(usize, usize)> = usable
             .indexed_iter()
             .filter(|(_, ok)| **ok)

@@ -12,6 +12,8 @@ use rayon::prelude::*;
 
 use crate::align::geometry::Between;
 use crate::align::resample::{SHARP, SMOOTH, Source};
+use crate::coordination::scene::REACH;
+use crate::cube::extend::extend;
 use crate::cube::raster::Raster;
 use crate::cube::scratch::Store;
 use crate::cube::strips::Strips;
@@ -42,7 +44,9 @@ impl Native {
             valid: self.valid.view(),
             half: SHARP,
         };
-        on_hsi(&source, &self.geometry, size, scale, store)
+        let (mut samples, valid) = on_hsi(&source, &self.geometry, size, scale, store)?;
+        extend(samples.samples_mut(), valid.view(), REACH * scale);
+        Ok((samples, valid))
     }
 
     /// Rows of an image on these pixels, of one on the pixels of the model (the Y of `scene`) whose rows `make` makes.
@@ -84,7 +88,9 @@ impl Native {
         let end = ((last + reach).ceil() as usize + 1).min(size[0]);
         let first = first.min(end);
         let mut image = make(first..end)?;
-        extend(&mut image, &told.slice(s![first..end, ..]), reach as usize + 1);
+        if let Some(samples) = image.as_slice_mut() {
+            extend(samples, told.slice(s![first..end, ..]), reach as usize + 1);
+        }
         let (height, width, bands) = image.dim();
         let valid = Array2::from_elem((height, width), true);
         let source = Source {
@@ -149,50 +155,6 @@ impl Strips for OnMsi<'_> {
         let mut cube = Cube::new(samples);
         cube.metadata = self.metadata().clone();
         Ok(cube)
-    }
-}
-
-/// Gives pixels of an image that are not told the mean of their neighbours, from the told ones outwards for so many steps,
-/// and 0 beyond.
-fn extend(image: &mut Array3<f32>, told: &ArrayView2<bool>, steps: usize) {
-    let (rows, columns, bands) = image.dim();
-    let mut known = told.to_owned();
-    let mut open: Vec<(usize, usize)> = known
-        .indexed_iter()
-        .filter(|(_, ok)| !**ok)
-        .map(|(p, _)| p)
-        .collect();
-    for &(r, c) in &open {
-        image.slice_mut(s![r, c, ..]).fill(0.0);
-    }
-    for _ in 0..steps {
-        let mut reached = Vec::new();
-        open.retain(|&(r, c)| {
-            let mut sum = vec![0.0f32; bands];
-            let mut count = 0usize;
-            for i in r.saturating_sub(1)..(r + 2).min(rows) {
-                for j in c.saturating_sub(1)..(c + 2).min(columns) {
-                    if known[[i, j]] {
-                        count += 1;
-                        let near = image.slice(s![i, j, ..]);
-                        sum.iter_mut().zip(near).for_each(|(s, x)| *s += x);
-                    }
-                }
-            }
-            if count > 0 {
-                sum.iter_mut().for_each(|s| *s /= count as f32);
-                reached.push(((r, c), sum));
-            }
-            count == 0
-        });
-        for ((r, c), mean) in reached {
-            known[[r, c]] = true;
-            image
-                .slice_mut(s![r, c, ..])
-                .iter_mut()
-                .zip(mean)
-                .for_each(|(x, m)| *x = m);
-        }
     }
 }
 

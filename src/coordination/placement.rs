@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 use crate::align::features::{Components, Reduced};
 use crate::align::files::{Named, base};
 use crate::align::geometry::{Base, Geometry};
+use crate::align::misplacement::{Misplacement, Stage};
 use crate::align::ratio::ratios;
-use crate::align::register::{Align, Misplacement, Stage, register};
+use crate::align::register::{Align, register};
 use crate::align::resample::{SHARP, Source};
 use crate::coordination::memory::{Dim, pair_bytes};
 use crate::coordination::native::{Native, on_hsi};
-use crate::coordination::scene::{Loaded, Part, Scene};
+use crate::coordination::scene::{Loaded, Part, REACH, Scene};
 use crate::cube::Metadata;
+use crate::cube::extend::extend;
 use crate::cube::scratch::Store;
 use crate::error::{Error, Result};
 
@@ -264,7 +266,8 @@ impl<'a> Ground<'a> {
                 let (samples, valid) = on_hsi(&source, &between, size, scale, &store)?;
                 let model = msi.on(samples, valid);
                 let mut scene = Scene::of(hsi, model, names.0, names.1, store)?;
-                let (msi, valid) = msi.scaled(scene.msi_unit);
+                let (mut msi, valid) = msi.scaled(scene.msi_unit);
+                extend(msi.samples_mut(), valid.view(), REACH * scale);
                 scene.native = Some(Native {
                     msi,
                     valid,

@@ -73,7 +73,7 @@ fn with_observed<R>(
         scale: scene.scale,
         kernel: psf.nrows(),
     };
-    let usable = scene.usable(geometry);
+    let usable = scene.usable();
     work(&Observed {
         lr_hsi: scene.lr_hsi.view(),
         hr_msi: scene.hr_msi.view(),

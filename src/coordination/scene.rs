@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::coordination::model::Calibration;
 use crate::coordination::native::Native;
 use crate::coordination::windows::gather;
+use crate::cube::extend::extend;
 use crate::cube::raster::Raster;
 use crate::cube::scratch::Store;
 use crate::cube::strips::{self, Strips};
@@ -22,7 +23,7 @@ use crate::sensor::coverage::Coverage;
 pub struct Scene {
     /// X, h×w×B, in \[0, 1\] for data that were not negative. Masked pixels are 0.
     pub lr_hsi: Raster,
-    /// Y, H×W×b, likewise.
+    /// Y, H×W×b, likewise. Masked pixels are those beside them, as those beyond the edge of the image are.
     pub hr_msi: Raster,
     /// LR pixels that may be used; rows × columns.
     pub lr_valid: Array2<bool>,
@@ -39,6 +40,9 @@ pub struct Scene {
     /// The MSI on its own pixels, where Y is resampled from it.
     pub native: Option<Native>,
 }
+
+/// LR pixels that the windows of the largest PSF reach beyond their block, and more.
+pub const REACH: usize = 4;
 
 /// Rows and columns of an image.
 pub type Part = (Range<usize>, Range<usize>);
@@ -202,7 +206,8 @@ impl Scene {
         })?;
         let (hsi_unit, msi_unit) = units(&hsi, &msi, hsi_name, msi_name)?;
         let (lr_hsi, lr_valid) = hsi.scaled(hsi_unit);
-        let (hr_msi, hr_valid) = msi.scaled(msi_unit);
+        let (mut hr_msi, hr_valid) = msi.scaled(msi_unit);
+        extend(hr_msi.samples_mut(), hr_valid.view(), REACH * scale);
         Ok(Scene {
             lr_hsi,
             hr_msi,
@@ -238,14 +243,14 @@ impl Scene {
             .map_or(self.hr_valid.view(), |native| native.valid.view())
     }
 
-    /// LR pixels (row, column) that are valid and whose window touches valid HR pixels only.
-    pub fn usable(&self, geometry: Geometry) -> Array2<bool> {
+    /// LR pixels (row, column) that are valid, and most of which the MSI shows.
+    pub fn usable(&self) -> Array2<bool> {
         let coverage = Coverage {
             lr: self.lr_valid.view(),
             hr: self.hr_valid.view(),
             scale: self.scale,
         };
-        coverage.clear(geometry.window())
+        coverage.shown()
     }
 
     /// Appends the window of LR pixel `at` to `set`.
@@ -322,17 +327,20 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_pixel_takes_its_windows_with_it() {
+    fn an_lr_pixel_is_usable_where_most_of_it_is_shown() {
         let mut msi = cube(8, 8, 3);
-        msi.samples[[5, 1, 2]] = -9.0;
+        for at in [[5, 1, 2], [5, 6, 2], [4, 6, 2]] {
+            msi.samples[at] = -9.0;
+        }
         msi.mask_value(-9.0);
         let scene = Scene::new(&cube(4, 4, 8), &msi, "x", "y").unwrap();
         assert_eq!(scene.scale, 2);
-        let own = scene.usable(Geometry { scale: 2, kernel: 2 });
-        assert_eq!(own.iter().filter(|&&ok| !ok).count(), 1);
-        assert!(!own[[2, 0]]);
-        // K = 4 reaches one pixel further: rows 5 and columns 1 lie in the windows of rows 2, 3 and columns 0, 1.
-        let wide = scene.usable(Geometry { scale: 2, kernel: 4 });
-        assert_eq!(wide.iter().filter(|&&ok| !ok).count(), 4);
+        let usable = scene.usable();
+        // One of four pixels of (2, 0), two of (2, 3).
+        assert_eq!(usable.iter().filter(|&&ok| !ok).count(), 1);
+        assert!(!usable[[2, 3]]);
+        // Windows see the pixels beside the masked ones.
+        assert_eq!(scene.hr_msi.pixel(5, 1), scene.hr_msi.pixel(5, 0));
+        assert_eq!(scene.hr_msi.pixel(4, 6), scene.hr_msi.pixel(4, 5));
     }
 }

@@ -85,7 +85,7 @@ pub fn estimate_degradation(config: &Config, scene: &Scene, known: &Known) -> Re
 pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estimate) -> Result<Model> {
     let (bands, b) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
     let geometry = geometry_of(scene, estimate);
-    let pixels = usable_pixels(scene, geometry);
+    let pixels = usable_pixels(scene);
     let config = config.settled(pixels);
     let architecture = config.architecture(bands, b, pixels)?;
     let isotropic = 1.0 / config.degradation.variance.sqrt();
@@ -131,7 +131,7 @@ pub fn start(config: &Config, scene: &mut Scene, known: &Known, estimate: &Estim
     };
     if model.architecture.linear_path {
         let lr_msi = blur_samples(scene.hr_msi.view(), &model.psf(), scene.scale)?;
-        let usable = scene.usable(geometry);
+        let usable = scene.usable();
         model.state.linear = linear_path(&model.architecture, scene, lr_msi.view(), usable.view())?;
     }
     Ok(model)
@@ -146,8 +146,8 @@ pub fn geometry_of(scene: &Scene, estimate: &Estimate) -> Geometry {
 }
 
 /// LR pixels that a network can learn from.
-pub fn usable_pixels(scene: &Scene, geometry: Geometry) -> usize {
-    scene.usable(geometry).iter().filter(|ok| **ok).count()
+pub fn usable_pixels(scene: &Scene) -> usize {
+    scene.usable().iter().filter(|ok| **ok).count()
 }
 
 /// [`start`] for several scenes: from the one whose images agree best through their estimated degradation, in one unit
@@ -165,11 +165,7 @@ pub fn start_on_scenes(config: &Config, scenes: &mut [Scene], known: &Known) -> 
         }
     }
     let (at, found) = best.ok_or_else(|| Error::input("no scene to start from"))?;
-    let geometry = Geometry {
-        scale: scenes[at].scale,
-        kernel: found.kernel,
-    };
-    let pixels = scenes.iter().map(|scene| usable_pixels(scene, geometry)).sum();
+    let pixels = scenes.iter().map(usable_pixels).sum();
     let model = start(&config.settled(pixels), &mut scenes[at], known, &found)?;
     for (other, scene) in scenes.iter_mut().enumerate() {
         if other != at {

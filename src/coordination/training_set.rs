@@ -39,7 +39,7 @@ pub fn training_data(
     let mut found: Vec<Vec<u32>> = Vec::new();
     let mut places = Vec::new();
     for (index, scene) in scenes.iter().enumerate() {
-        let usable = scene.usable(geometry);
+        let usable = scene.usable();
         let numbers = Array2::from_shape_fn(usable.dim(), |at| {
             usable[at].then(|| {
                 places.push((index, at));

@@ -18,6 +18,7 @@ pub mod bands;
 pub mod bicubic;
 pub mod demo_scene;
 pub mod exact;
+pub mod extend;
 pub mod grid;
 pub mod raster;
 pub mod scratch;

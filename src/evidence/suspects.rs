@@ -48,7 +48,9 @@ pub fn suspects(
     }
     let scores = standard(components(lr_hsi, &places, count));
     let (n, b) = (places.len(), lr_msi.dim().2);
-    let inputs = scores.clone().insert_column(count, 1.0);
+    // As many as there are bands, at most.
+    let columns = scores.ncols();
+    let inputs = scores.clone().insert_column(columns, 1.0);
     let wanted = standard(DMatrix::from_fn(n, b, |k, j| {
         f64::from(lr_msi[[places[k].0, places[k].1, j]])
     }));

@@ -6,6 +6,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::Error;
+use crate::experiment::misplaced::Misplaced;
 use crate::experiment::paper::Paper;
 use crate::experiment::trace::Trace;
 use crate::metrics::Scores;
@@ -104,6 +105,9 @@ pub struct Setting {
     pub published: bool,
     /// Misregistration in LR pixels: the HSI looks this far further down and further left than the MSI.
     pub shift: f64,
+    /// How the MSI lies off the HSI, which is then the middle of the scene.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub misplaced: Option<Misplaced>,
     /// SNR of the HSI in dB; none: no noise.
     pub snr_hsi: Option<f64>,
     /// SNR of the MSI in dB; none: no noise.
@@ -182,8 +186,12 @@ impl Cell {
             .paper
             .as_ref()
             .map_or(String::new(), |p| format!("+{}", p.name()));
+        let misplaced = s
+            .misplaced
+            .as_ref()
+            .map_or(String::new(), |m| format!("+{}", m.name()));
         format!(
-            "{}+{}+x{}+{psf}+{}+shift{}+snr{}_{}+{}+{model}+seed{}+{}{paper}",
+            "{}+{}+x{}+{psf}+{}+shift{}{misplaced}+snr{}_{}+{}+{model}+seed{}+{}{paper}",
             s.scene,
             s.sensor,
             s.scale,
@@ -233,6 +241,7 @@ mod tests {
             psf: PsfSpec::Gaussian(2.5, 1.5, 0.6),
             published: false,
             shift: 0.0,
+            misplaced: None,
             snr_hsi: None,
             snr_msi: None,
             told: Told::Blind,
@@ -263,7 +272,7 @@ mod tests {
     #[test]
     fn every_condition_is_in_the_name() {
         let base = setting();
-        let changed: [fn(&mut Setting); 12] = [
+        let changed: [fn(&mut Setting); 13] = [
             |_| (),
             |s| s.scene = "toy".into(),
             |s| s.sensor = "other".into(),
@@ -271,6 +280,7 @@ mod tests {
             |s| s.psf = PsfSpec::Paper(5),
             |s| s.published = true,
             |s| s.shift = 0.5,
+            |s| s.misplaced = Some(Misplaced::default()),
             |s| s.snr_hsi = Some(30.0),
             |s| s.snr_msi = Some(30.0),
             |s| s.told = Told::Srf,
@@ -290,6 +300,6 @@ mod tests {
                 names.insert(cell.name());
             }
         }
-        assert_eq!(names.len(), 12 * Method::ALL.len());
+        assert_eq!(names.len(), 13 * Method::ALL.len());
     }
 }

@@ -30,6 +30,13 @@ pub fn default_psf(scale: usize) -> PsfSpec {
     PsfSpec::Gaussian(2.5 * area, 1.5 * area, 0.6)
 }
 
+/// A round Gaussian of a full width at half maximum in LR pixels.
+pub fn as_wide(width: f64, scale: usize) -> PsfSpec {
+    let deviation = width * scale as f64 / (8.0 * 2f64.ln()).sqrt();
+    let rounded = (1e4 * deviation * deviation).round() / 1e4;
+    PsfSpec::Gaussian(rounded, rounded, 0.0)
+}
+
 /// One of the six PSFs of the paper; below ×32 with variances in proportion to the scale, so that they fit into a block.
 ///
 /// # Errors
@@ -86,6 +93,7 @@ pub fn setting(
         psf: observation.psf.clone().unwrap_or_else(|| default_psf(scale)),
         published: true,
         shift: 0.0,
+        misplaced: None,
         snr_hsi: None,
         snr_msi: None,
         told: Told::Blind,

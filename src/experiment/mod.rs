@@ -14,6 +14,7 @@ pub mod coordination;
 pub mod finetune;
 pub mod hyperparameters;
 pub mod manifest;
+pub mod misplaced;
 pub mod network;
 mod observed;
 pub mod paper;

@@ -16,6 +16,7 @@ use crate::cube::{Cube, Metadata, bicubic};
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Outcome, Setting, Told};
 use crate::experiment::manifest::{Images, MsiSource, Reference};
+use crate::experiment::misplaced::Misplaced;
 use crate::experiment::trace::{Trace, nrmse};
 use crate::metrics::{Convention, evaluate};
 use crate::sensor::observe::{Observation, add_noise, apply_response};
@@ -49,6 +50,8 @@ pub(super) struct Observed {
     pub srf: Option<Array2<f64>>,
     /// Ratio of the grids.
     pub scale: usize,
+    /// How the images are placed; as what they are where nothing is misplaced.
+    placing: Option<Placing>,
 }
 
 impl Observed {
@@ -56,14 +59,37 @@ impl Observed {
         let scale = setting.scale;
         let psf = setting.true_psf()?;
         let blurred = Blurred::within(&images.reference, &psf, scale)?;
-        let [rows, columns] = blurred.covered();
+        let covered = blurred.covered();
+        let mut hsi = blurred.rows(0..blurred.dim().0)?;
+        let [rows, columns] = match &setting.misplaced {
+            None => covered,
+            Some(_) => {
+                let lr = [0, 1].map(|k| Misplaced::middle(&covered[k], scale));
+                hsi = hsi.part(lr[0].clone(), lr[1].clone());
+                [0, 1].map(|k| {
+                    let first = covered[k].start;
+                    first + lr[k].start * scale..first + lr[k].end * scale
+                })
+            }
+        };
         let part = |image: &Cube| image.part(rows.clone(), columns.clone());
         let truth = part(&images.reference);
-        let mut hsi = blurred.rows(0..blurred.dim().0)?;
-        let (mut msi, srf) = match (&reference.msi, &images.msi) {
-            (MsiSource::Response(_, srf), _) => (apply_response(&truth, srf)?, Some(srf.clone())),
-            (MsiSource::Image(_), Some(image)) => (part(image), None),
-            (MsiSource::Image(file), None) => return Err(Error::failed(format!("{file}: was not read"))),
+        // Two real instruments whose reference lies on the HSI's grid.
+        let mut placing = Placing {
+            by_sizes: true,
+            grid: OnGrid::Hsi,
+            ..Placing::default()
+        };
+        let (mut msi, srf, placing) = match (&reference.msi, &images.msi, &setting.misplaced) {
+            (MsiSource::Response(_, srf), _, None) => (apply_response(&truth, srf)?, Some(srf.clone()), None),
+            (MsiSource::Response(_, srf), _, Some(misplaced)) => {
+                let whole = apply_response(&images.reference, srf)?;
+                let msi = misplaced.msi(&whole, &mut hsi, [rows.start, columns.start], scale)?;
+                placing.by_sizes = misplaced.system.is_none();
+                (msi, Some(srf.clone()), Some(placing))
+            }
+            (MsiSource::Image(_), Some(image), _) => (part(image), None, Some(placing)),
+            (MsiSource::Image(file), None, _) => return Err(Error::failed(format!("{file}: was not read"))),
         };
         if let Some(snr) = setting.snr_hsi {
             add_noise(&mut hsi, snr, setting.seed, Observation::LrHsi)?;
@@ -78,6 +104,7 @@ impl Observed {
             psf,
             srf,
             scale,
+            placing,
         })
     }
 
@@ -103,14 +130,8 @@ impl Observed {
 
     pub fn scene(&self) -> Result<Scene> {
         let (hsi, msi) = ("HSI of the experiment", "MSI of the experiment");
-        if self.srf.is_some() {
+        let Some(placing) = self.placing else {
             return Scene::new(&self.hsi, &self.msi, hsi, msi);
-        }
-        // Two real instruments; the reference lies on the HSI's grid.
-        let placing = Placing {
-            by_sizes: true,
-            grid: OnGrid::Hsi,
-            ..Placing::default()
         };
         let hsi = Named {
             name: hsi,

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Method, Setting, Told};
+use crate::experiment::conditions::as_wide;
 use crate::experiment::manifest::{MsiSource, Reference};
 use crate::experiment::plan::Plan;
 use crate::sensor::catalogue::{PsfSpec, paper_psfs};
@@ -24,13 +25,6 @@ const WIDTHS: [f64; 5] = [0.5, 0.7, 1.0, 1.3, 1.5];
 const WIDTH_SCALES: [usize; 3] = [3, 4, 8];
 /// SNR of both images there, in dB.
 const WIDTH_SNR: f64 = 40.0;
-
-/// A round Gaussian of a full width at half maximum in LR pixels.
-fn as_wide(width: f64, scale: usize) -> PsfSpec {
-    let deviation = width * scale as f64 / (8.0 * 2f64.ln()).sqrt();
-    let rounded = (1e4 * deviation * deviation).round() / 1e4;
-    PsfSpec::Gaussian(rounded, rounded, 0.0)
-}
 
 /// The PSF of a form at a scale.
 type Shape = fn(usize) -> PsfSpec;
@@ -66,6 +60,7 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
             psf: gaussian(scale),
             published: false,
             shift: 0.0,
+            misplaced: None,
             snr_hsi: None,
             snr_msi: None,
             told: Told::Blind,

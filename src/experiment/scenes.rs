@@ -55,6 +55,7 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
                             psf: psf.clone(),
                             published: false,
                             shift: 0.0,
+                            misplaced: None,
                             snr_hsi: None,
                             snr_msi: None,
                             told,

@@ -1,8 +1,9 @@
-//! Which LR pixels the model can explain: valid ones whose window of the HR image holds no masked pixel.
+//! Which LR pixels the model can explain.
 //!
-//! A window that leaves the image sees its edge pixels again, which is not what was there. An estimate of the PSF leaves
-//! such LR pixels out, as long as most are within. Training and refinement take them: what lies at the edge is often
-//! nowhere else, and a scene is lost there without it (up to 5 dB on a CAVE scene whose background is at its edge).
+//! A window that leaves the image, or meets masked pixels, sees the pixels beside these again, which is not what was there.
+//! An estimate of the PSF leaves such LR pixels out, as long as most are within. Training and refinement take them: what lies
+//! at an edge is often nowhere else, and a scene is lost there without it (up to 5 dB on a CAVE scene whose background is at
+//! its edge; as much along the edge of an MSI that ends within the HSI).
 
 use ndarray::{Array2, ArrayView2};
 
@@ -23,6 +24,20 @@ pub struct Coverage<'a> {
 }
 
 impl Coverage<'_> {
+    /// LR pixels that are valid and of whose s×s block most pixels are.
+    pub fn shown(&self) -> Array2<bool> {
+        let s = self.scale;
+        let mut shown = self.lr.to_owned();
+        if self.hr.iter().all(|ok| *ok) {
+            return shown;
+        }
+        for ((r, c), ok) in shown.indexed_iter_mut() {
+            let block = self.hr.slice(ndarray::s![r * s..(r + 1) * s, c * s..(c + 1) * s]);
+            *ok = *ok && 2 * block.iter().filter(|ok| **ok).count() > s * s;
+        }
+        shown
+    }
+
     /// LR pixels that are valid and whose K×K window touches valid HR pixels only.
     pub fn clear(&self, kernel: usize) -> Array2<bool> {
         let (rows, columns) = self.hr.dim();
@@ -98,5 +113,17 @@ mod tests {
         assert_eq!(of(&lr, &hr, 2).0, 35);
         // Row 5 lies in the windows of rows 2 and 3, column 5 in those of columns 2 and 3.
         assert_eq!(of(&lr, &hr, 4).0, 32);
+        // One of the four pixels of a block.
+        let shown = |hr: &Array2<bool>| {
+            let coverage = Coverage {
+                lr: lr.view(),
+                hr: hr.view(),
+                scale: 2,
+            };
+            count(&coverage.shown())
+        };
+        assert_eq!(shown(&hr), 36);
+        hr[[4, 5]] = false;
+        assert_eq!(shown(&hr), 35);
     }
 }
