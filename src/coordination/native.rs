@@ -12,13 +12,15 @@ use rayon::prelude::*;
 
 use crate::align::geometry::Between;
 use crate::align::resample::{SHARP, SMOOTH, Source};
-use crate::coordination::scene::REACH;
 use crate::cube::extend::extend;
 use crate::cube::raster::Raster;
 use crate::cube::scratch::Store;
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::Result;
+
+/// LR pixels that the windows of the largest PSF reach beyond their block, and more.
+pub const REACH: usize = 4;
 
 /// The MSI on its own pixels.
 #[derive(Debug)]

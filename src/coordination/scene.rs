@@ -6,7 +6,7 @@ use ndarray::{Array2, ArrayView2, ArrayView3, ArrayViewMut3};
 use rayon::prelude::*;
 
 use crate::coordination::model::Calibration;
-use crate::coordination::native::Native;
+use crate::coordination::native::{Native, REACH};
 use crate::coordination::windows::gather;
 use crate::cube::extend::extend;
 use crate::cube::raster::Raster;
@@ -40,9 +40,6 @@ pub struct Scene {
     /// The MSI on its own pixels, where Y is resampled from it.
     pub native: Option<Native>,
 }
-
-/// LR pixels that the windows of the largest PSF reach beyond their block, and more.
-pub const REACH: usize = 4;
 
 /// Rows and columns of an image.
 pub type Part = (Range<usize>, Range<usize>);
