@@ -3,6 +3,8 @@
 //! Nothing here opens a file that was not named, and nothing is kept between two fusions: engines, progress and
 //! cancellation are handed in.
 
+pub mod trained;
+
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -52,16 +54,13 @@ pub enum Psf {
 
 impl Psf {
     /// `paper:0` to `paper:5`, `gaussian:VAR1,VAR2,ANGLE`, `disk:RADIUS` or `line:LENGTH,ANGLE`, in pixels of the MSI and
-    /// radians; a file of K×K weights; `blind`.
+    /// radians; a file of K×K weights, which is what any other name is taken for; `blind`.
     ///
     /// # Errors
-    /// [`Error::Input`] for any other name.
+    /// [`Error::Input`] for numbers that make no PSF.
     pub fn named(name: &str) -> Result<Psf> {
         match name.parse()? {
             PsfSpec::Blind => Ok(Psf::Blind),
-            PsfSpec::File(file) if !Path::new(&file).exists() => {
-                Err(Error::input(format!("no PSF has the name {name}, and no file")))
-            }
             named => Ok(Psf::Named(named)),
         }
     }
@@ -97,10 +96,10 @@ pub enum Srf {
 
 impl Srf {
     /// A known sensor ([`crate::sensor::catalogue::sensor_names`]), or some of its bands as in `sentinel-2a:B2,B3`; a file of
-    /// B×b weights, or of curves over wavelength; `blind`.
+    /// B×b weights, or of curves over wavelength, which is what any other name is taken for; `blind`.
     ///
     /// # Errors
-    /// [`Error::Input`] for any other name.
+    /// [`Error::Input`] for bands that the sensor has not.
     pub fn named(name: &str) -> Result<Srf> {
         match name.parse()? {
             SrfSpec::Blind => Ok(Srf::Blind),

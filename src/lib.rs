@@ -27,6 +27,7 @@ pub mod sensor;
 
 pub use coordination::product::Fused;
 pub use error::{Error, Result};
+pub use fusion::trained;
 pub use fusion::{Aligned, Degradation, Estimated, Fusion, Psf, Srf};
 pub use interrupt::Token;
 

@@ -339,6 +339,36 @@ fn what_cannot_be_written_is_refused_before_the_work() {
 }
 
 #[test]
+fn two_images_stand_for_their_options() {
+    let folder = pair();
+    folder.good(&fuse("-o a.npy"));
+    folder.good(&format!("fuse x.npy y.npy -o b.npy {LITTLE}"));
+    assert_eq!(
+        fs::read(folder.path("a.npy")).unwrap(),
+        fs::read(folder.path("b.npy")).unwrap()
+    );
+    assert!(
+        folder
+            .refused(&format!("fuse x.npy -o c.npy {LITTLE}"))
+            .contains("MSI")
+    );
+    let twice = format!("fuse x.npy y.npy --hsi x.npy -o c.npy {LITTLE}");
+    assert!(folder.refused(&twice).contains("--hsi"));
+    assert!(
+        folder
+            .refused(&format!("fuse x.npy y.npy -o y.npy {LITTLE}"))
+            .contains("--msi")
+    );
+    // Without a ratio there is no ERGAS, and with one there is.
+    let eval = |more: &str| -> serde_json::Value {
+        serde_json::from_str(&folder.good(&format!("eval --reference z.npy --estimate a.npy --json {more}")))
+            .unwrap()
+    };
+    assert!(eval("")["ergas"].is_null() && eval("")["psnr_db"] == eval("--scale 4")["psnr_db"]);
+    assert!(eval("--scale 4")["ergas"].is_number());
+}
+
+#[test]
 fn results_are_named_at_the_end_and_those_that_were_there_are_replaced() {
     let folder = pair();
     let said = |line: &str| {
@@ -348,13 +378,22 @@ fn results_are_named_at_the_end_and_those_that_were_there_are_replaced() {
         text.lines().last().unwrap().to_owned()
     };
     let run = fuse("--out o.tif --save-std s.npy --save-degradation d --checkpoint c");
-    assert_eq!(said(&run), "wrote o.tif, s.npy, d");
+    let first = said(&run);
+    assert!(first.starts_with("wrote o.tif ("), "{first}");
+    assert!(
+        first.ends_with("kB, 16 x 16 x 6), s.npy (6.3 kB, 16 x 16 x 6), d"),
+        "{first}"
+    );
     fs::remove_file(folder.path("s.npy")).unwrap();
     // Statistics of the image that is replaced.
     fs::write(folder.path("o.tif.aux.xml"), "<PAMDataset/>").unwrap();
-    assert_eq!(said(&run), "wrote o.tif (replaced), s.npy, d (replaced)");
+    let second = first.replace("o.tif (", "o.tif (replaced, ") + " (replaced)";
+    assert_eq!(said(&run), second);
     assert!(!folder.path("o.tif.aux.xml").exists());
-    assert_eq!(said("convert o.tif o.npy --type f32"), "wrote o.npy");
+    assert_eq!(
+        said("convert o.tif o.npy --type f32"),
+        "wrote o.npy (6.3 kB, 16 x 16 x 6)"
+    );
     // Whoever wants no words gets none.
     assert!(folder.run("convert o.tif o.npy --quiet").stderr.is_empty());
 }

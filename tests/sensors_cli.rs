@@ -46,6 +46,24 @@ fn the_list_names_every_sensor_with_its_source() {
 }
 
 #[test]
+fn what_was_probably_meant_is_named() {
+    let folder = folder();
+    let refused = |rest: &str| folder.refused(&format!("{SIMULATE} --out-msi y.npy {rest}"));
+    assert!(refused("--srf sentinel2a").contains("did you mean sentinel-2a?"));
+    assert!(refused("--srf sentinel2a:B2").contains("did you mean sentinel-2a?"));
+    assert!(refused("--srf nowhere.csv").contains("nowhere.csv"));
+    let psf =
+        "simulate --hsi z.hdr --psf gausian:1,1,0 --srf nikon-d700 --scale 4 --out-hsi x.hdr --out-msi y.npy";
+    assert!(folder.refused(psf).contains("did you mean gaussian?"));
+    assert!(folder.refused("simulat").contains("did you mean simulate?"));
+    assert!(
+        folder
+            .refused("info z.hdr --no-data 3")
+            .contains("did you mean --nodata?")
+    );
+}
+
+#[test]
 fn a_name_and_its_own_curves_make_the_same_image() {
     let folder = folder();
     folder.good(&format!(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,11 @@ __all__ = [
     "devices",
     "estimate",
     "evaluate",
+    "finetune",
     "fuse",
+    "infer",
     "simulate",
+    "train",
 ]
 __version__: str = _core.__version__
 
@@ -221,6 +224,111 @@ def align(
     return Aligned(image=image, alignment=json.loads(placement))
 
 
+def train(
+    scenes: Iterable[tuple[ImageLike, ImageLike]],
+    out: str | os.PathLike[str],
+    *,
+    psf: Response = "blind",
+    srf: Response = "blind",
+    align: str = "auto",
+    ignore_georeference: bool = False,
+    backend: str = "auto",
+    adapter: str | None = None,
+    seed: int = 0,
+    preset: str = "cave",
+    steps: int | None = None,
+    members: int | None = None,
+    progress: Progress = True,
+    **config: Any,
+) -> dict[str, Any]:
+    """Train network and degradation on many scenes, into a model that :func:`finetune` and :func:`infer` go on from.
+
+    Parameters
+    ----------
+    scenes
+        Pairs of a low-resolution hyperspectral and a high-resolution multispectral image, all with the same bands and
+        ratio.
+    out
+        The model to write (.safetensors).
+
+    The others are those of :func:`fuse`, and so are the errors.
+
+    Returns
+    -------
+    dict
+        The objective: ``epochs`` of means over stretches of steps, and ``rises``.
+    """
+    pairs = [(_images.image(hsi).core, _images.image(msi).core) for hsi, msi in scenes]
+    how = _settings(
+        preset,
+        config,
+        steps=steps,
+        members=members,
+        seed=seed,
+        backend=backend,
+        adapter=adapter,
+        align=align,
+        ignore_georeference=ignore_georeference,
+    )
+    responses = (_response(psf, "psf"), _response(srf, "srf"))
+    with reporter(progress) as report:
+        objective: dict[str, Any] = json.loads(_core.train(pairs, responses, how, os.fspath(out), report))
+    return objective
+
+
+def finetune(
+    model: str | os.PathLike[str],
+    hsi: ImageLike,
+    msi: ImageLike,
+    out: str | os.PathLike[str],
+    *,
+    psf: Response | None = None,
+    align: str = "auto",
+    ignore_georeference: bool = False,
+    backend: str = "auto",
+    adapter: str | None = None,
+    steps: int | None = None,
+    progress: Progress = True,
+) -> dict[str, Any]:
+    """Fine-tune the decoders of a trained model on one more pair, on frozen abundances.
+
+    Parameters
+    ----------
+    model, out
+        The model to go on from and the one to write (.safetensors).
+    psf
+        As in :func:`fuse`; ``None`` leaves that of the model.
+
+    The others are those of :func:`fuse`, and so are the errors.
+
+    Returns
+    -------
+    dict
+        The objective, as of :func:`train`.
+    """
+    images = (_images.image(hsi).core, _images.image(msi).core)
+    how = _settings(
+        "single-scene", {}, backend=backend, adapter=adapter, align=align, ignore_georeference=ignore_georeference
+    )
+    known = None if psf is None else _response(psf, "psf")
+    models = (os.fspath(model), os.fspath(out))
+    with reporter(progress) as report:
+        objective: dict[str, Any] = json.loads(_core.finetune(models, images, known, (how, steps), report))
+    return objective
+
+
+def infer(
+    model: str | os.PathLike[str], msi: ImageLike, *, backend: str = "auto", adapter: str | None = None
+) -> Any:
+    """The image that a trained model makes of a multispectral image, H x W x B in the unit of the HSI of its training.
+
+    Parameters and errors are those of :func:`finetune`. A ``DataArray`` gives a ``DataArray``.
+    """
+    y = _images.image(msi)
+    samples, facts = _core.infer(os.fspath(model), y.core, backend, adapter)
+    return _images.placed(samples, json.loads(facts), y, "inferred")
+
+
 def simulate(
     reference: ImageLike,
     psf: Response,
@@ -260,15 +368,17 @@ def simulate(
 
 
 def evaluate(
-    reference: ImageLike, estimate: ImageLike, scale: int, *, convention: str = "strict"
+    reference: ImageLike, estimate: ImageLike, scale: int | None = None, *, convention: str = "strict"
 ) -> dict[str, Any]:
     """PSNR (dB), SAM (degrees), ERGAS, UIQI, SSIM and RMSE of an estimate against its reference.
 
     Both are rows x columns x bands in one unit. ``scale`` is the ratio of the pixel grids, which ERGAS is normalised
-    with. ``convention`` is ``"strict"`` (textbook definitions) or ``"daem"`` (the code published with Guo et al. 2023).
+    with; without it there is none. ``convention`` is ``"strict"`` (textbook definitions) or ``"daem"`` (the code published with Guo et al. 2023).
     """
     images = (_images.image(reference).core, _images.image(estimate).core)
     scores: dict[str, Any] = json.loads(_core.evaluate(images, scale, convention))
+    if scale is None and convention != "daem":
+        del scores["ergas"]
     return scores
 
 

@@ -9,16 +9,22 @@ mod images;
 mod work;
 
 use hsr_gpu::align::register::Align;
+use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::coordination::config::Config;
-use hsr_gpu::coordination::placement::OnGrid;
+use hsr_gpu::coordination::placement::{OnGrid, Placing};
+use hsr_gpu::coordination::watcher::Watcher;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::cube::bands::BandSelection;
 use hsr_gpu::cube::strips::{Cropped, Strips};
 use hsr_gpu::cube::view::View;
+use hsr_gpu::engine::Engine;
 use hsr_gpu::metrics::{self, Convention};
 use hsr_gpu::sensor::observe::Observation;
 use hsr_gpu::sensor::observe_strips::{Blurred, Noisy, Responded};
+use hsr_gpu::trained::{self, Work};
 use hsr_gpu::{Degradation, Error, Fusion, Psf, Srf};
+use std::path::Path;
+
 use numpy::{PyArray2, PyArray3, PyReadonlyArray2};
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -106,6 +112,20 @@ impl Settings {
         let mut config = Config::load(&settings.preset, Some(("settings of the fusion", &over)))?;
         config.seed = settings.seed;
         Ok((settings, config))
+    }
+
+    /// Work on models with these settings.
+    fn work<'a>(&self, engine: &'a dyn Engine<f32>, watcher: &'a mut dyn Watcher) -> Work<'a> {
+        let placing = Placing {
+            by_sizes: self.ignore_georeference,
+            align: self.align,
+            grid: OnGrid::Msi,
+        };
+        Work {
+            engine,
+            watcher,
+            placing,
+        }
     }
 
     /// A fusion of two images with these settings, but for what it computes on.
@@ -206,6 +226,90 @@ fn align<'py>(
     Ok((handed_out(py, image)?, placement))
 }
 
+/// Trains a model on pairs and writes it to `out`; see `hsr_gpu.train`. Returns the objective as JSON.
+#[pyfunction]
+fn train<'py>(
+    py: Python<'py>,
+    pairs: Vec<(Image<'py>, Image<'py>)>,
+    responses: (Response<'py>, Response<'py>),
+    settings: &str,
+    out: &str,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let (settings, config) = Settings::parse(settings).map_err(python_error)?;
+    let (psf, srf) = (responses.0.psf()?, responses.1.srf()?);
+    let sources = pairs
+        .iter()
+        .map(|(hsi, msi)| Ok((hsi.source()?, msi.source()?)))
+        .collect::<PyResult<Vec<_>>>()?;
+    run(py, progress, move |watcher, token| {
+        token.during(|| {
+            let engine = engines::open(&settings.backend, settings.adapter.as_deref())?;
+            let loaded = sources
+                .into_iter()
+                .map(|(hsi, msi)| load_pair(hsi, msi))
+                .collect::<hsr_gpu::Result<Vec<_>>>()?;
+            let views: Vec<[View; 2]> = loaded.iter().map(|(hsi, msi)| [hsi.view(), msi.view()]).collect();
+            let work = settings.work(engine, watcher);
+            let made = trained::train(&views, &config, (&psf, &srf), work)?;
+            checkpoint::save(Path::new(out), &made.model)?;
+            json(&made.objective)
+        })
+    })
+}
+
+/// Tunes a model to one more pair and writes it to `out`; see `hsr_gpu.finetune`. `psf` none leaves the model's. Returns the objective as JSON.
+#[pyfunction]
+fn finetune<'py>(
+    py: Python<'py>,
+    models: (String, String),
+    images: (Image<'py>, Image<'py>),
+    psf: Option<Response<'py>>,
+    settings: (String, Option<u32>),
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let (settings, steps) = settings;
+    let (settings, _) = Settings::parse(&settings).map_err(python_error)?;
+    let psf = psf.map(|psf| psf.psf()).transpose()?;
+    let (hsi, msi) = (images.0.source()?, images.1.source()?);
+    let (from, out) = models;
+    run(py, progress, move |watcher, token| {
+        token.during(|| {
+            let mut model = checkpoint::load(Path::new(&from))?;
+            if let Some(steps) = steps {
+                model.config.finetune.steps = steps;
+            }
+            let engine = engines::open(&settings.backend, settings.adapter.as_deref())?;
+            let (hsi, msi) = load_pair(hsi, msi)?;
+            let work = settings.work(engine, watcher);
+            let made = trained::fine_tune(model, [&hsi.view(), &msi.view()], psf.as_ref(), work)?;
+            checkpoint::save(Path::new(&out), &made.model)?;
+            json(&made.objective)
+        })
+    })
+}
+
+/// The image that a model makes of an MSI; see `hsr_gpu.infer`.
+#[pyfunction]
+fn infer<'py>(
+    py: Python<'py>,
+    model: &str,
+    msi: Image<'py>,
+    backend: &str,
+    adapter: Option<String>,
+) -> PyResult<Samples<'py>> {
+    let source = msi.source()?;
+    let image = run(py, None, move |_, token| {
+        token.during(|| {
+            let model = checkpoint::load(Path::new(model))?;
+            let engine = engines::open(backend, adapter.as_deref())?;
+            let msi = source.load("the MSI", BandSelection::All)?;
+            trained::infer(&model, &msi.view(), engine)
+        })
+    })?;
+    handed_out(py, image)
+}
+
 /// Makes both images of a reference; see `hsr_gpu.simulate`. `noise` is (SNR of the HSI, SNR of the MSI, seed). Returns
 /// samples and what is known of them (JSON) of the HSI, the MSI and the part of the reference that they show.
 #[pyfunction]
@@ -248,7 +352,7 @@ fn simulate<'py>(
 fn evaluate(
     py: Python<'_>,
     images: (Image<'_>, Image<'_>),
-    scale: usize,
+    scale: Option<usize>,
     convention: &str,
 ) -> PyResult<String> {
     let convention: Convention = convention.parse().map_err(python_error)?;
@@ -257,7 +361,12 @@ fn evaluate(
         token.during(|| {
             let reference = reference.load("the reference", BandSelection::default())?;
             let estimate = estimate.load("the estimate", BandSelection::default())?;
-            let scores = metrics::evaluate(&reference.view(), &estimate.view(), scale, convention)?;
+            let scores = metrics::evaluate(
+                &reference.view(),
+                &estimate.view(),
+                scale.unwrap_or(1),
+                convention,
+            )?;
             json(&scores)
         })
     })
@@ -329,6 +438,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(fuse, module)?)?;
     module.add_function(wrap_pyfunction!(estimate, module)?)?;
     module.add_function(wrap_pyfunction!(align, module)?)?;
+    module.add_function(wrap_pyfunction!(train, module)?)?;
+    module.add_function(wrap_pyfunction!(finetune, module)?)?;
+    module.add_function(wrap_pyfunction!(infer, module)?)?;
     module.add_function(wrap_pyfunction!(simulate, module)?)?;
     module.add_function(wrap_pyfunction!(evaluate, module)?)?;
     module.add_function(wrap_pyfunction!(read, module)?)?;

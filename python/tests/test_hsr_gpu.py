@@ -114,6 +114,29 @@ def test_estimate(pair):
     assert found.report["misfit"][1] < 0.05
 
 
+def test_train_finetune_and_infer_are_those_of_the_program(pair, tmp_path):
+    truth, hsi, msi, _, _ = pair
+    scenes = [(hsi, msi), (hsi[::-1].copy(), msi[::-1].copy())]
+    model, tuned = tmp_path / "model.safetensors", tmp_path / "tuned.safetensors"
+    told = hsr_gpu.train(scenes, model, steps=20, members=2, backend="cpu", progress=False, preset="single-scene")
+    assert told["epochs"]
+    assert hsr_gpu.finetune(model, hsi, msi, tuned, steps=5, backend="cpu", progress=False)["epochs"]
+    image = hsr_gpu.infer(tuned, msi, backend="cpu")
+    assert image.shape == truth.shape
+    for name, array in (("x", hsi), ("y", msi), ("x2", scenes[1][0]), ("y2", scenes[1][1])):
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "scenes.txt").write_text("x.npy,y.npy\nx2.npy,y2.npy\n")
+    for line in (
+        "train --scenes scenes.txt --out m.safetensors --steps 20 --members 2 --preset single-scene --backend cpu",
+        "finetune x.npy y.npy --model m.safetensors --out t.safetensors --steps 5 --backend cpu",
+        "infer --model t.safetensors --msi y.npy --out z.npy --backend cpu",
+    ):
+        subprocess.run([program(), *line.split()], cwd=tmp_path, check=True, capture_output=True)
+    assert np.array_equal(np.load(tmp_path / "z.npy"), image)
+    with pytest.raises(ValueError, match="trained for 3 MSI bands"):
+        hsr_gpu.infer(tuned, msi[:, :, :2], backend="cpu")
+
+
 def test_known_ones_from_files(pair, tmp_path):
     _, hsi, msi, psf, srf = pair
     np.save(tmp_path / "psf.npy", psf)

@@ -19,12 +19,12 @@ use crate::io::{OutputSet, Target, write_strips};
 ///
 /// The MSI is registered as `fuse` does it and resampled once. Where it shows nothing the result has no data.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hsr-gpu align --hsi lr.tif --msi hr.tif --out aligned.tif")]
+#[command(after_help = "Example:\n  hsr-gpu align lr.tif hr.tif -o aligned.tif")]
 pub struct Align {
     #[command(flatten)]
     pair: PairOptions,
     /// Aligned MSI to write (.npy, .npz, .mat, .hdr, .tif)
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
     scratch: ScratchOptions,

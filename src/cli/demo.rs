@@ -40,7 +40,7 @@ const FILES: [&str; 7] = [
 #[command(after_help = "Example:\n  hsr-gpu demo --out demo-result")]
 pub struct Demo {
     /// Folder for the images, pictures and the report
-    #[arg(long, value_name = "DIR", default_value = "hsr-gpu-demo")]
+    #[arg(short, long, value_name = "DIR", default_value = "hsr-gpu-demo")]
     out: PathBuf,
     #[command(flatten)]
     config: ConfigOptions,

@@ -17,7 +17,7 @@ use crate::io::OutputSet;
 
 /// Estimate the point spread function and spectral response that relate two images of one scene
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hsr-gpu estimate --hsi lr.npy --msi hr.npy --save-degradation sensors")]
+#[command(after_help = "Example:\n  hsr-gpu estimate lr.npy hr.npy --save-degradation sensors")]
 pub struct Estimate {
     #[command(flatten)]
     pair: PairOptions,

@@ -44,8 +44,8 @@ pub struct Eval {
     /// Estimated image, same rows, columns and bands
     #[arg(long, value_name = "FILE")]
     estimate: String,
-    /// Ratio of the pixel grids of the fusion (ERGAS is normalised with it)
-    #[arg(long, required_unless_present = "no_reference")]
+    /// Ratio of the pixel grids of the fusion, which ERGAS is normalised with [default: no ERGAS; daem takes 32]
+    #[arg(long)]
     scale: Option<u16>,
     /// Find by what part of a pixel the estimate lies off its reference, say it, and compare after it is taken back
     #[arg(long, conflicts_with = "no_reference")]
@@ -123,7 +123,7 @@ impl Eval {
             arrangement: self.array.arrangement(),
             memory: self.memory.max_memory,
         };
-        let (Some(reference_name), Some(scale)) = (&self.reference, self.scale) else {
+        let Some(reference_name) = &self.reference else {
             return self.without_reference(output, &reading);
         };
         let reference = io::open_image_as(reference_name, &reading)?;
@@ -135,9 +135,12 @@ impl Eval {
         };
         let scores = |estimate: &dyn Strips| {
             let each = self.convention.0.iter();
-            each.map(|&c| evaluate(&reference, estimate, usize::from(scale), c))
-                .collect::<Result<Vec<Scores>>>()
-                .map_err(pair)
+            each.map(|&c| {
+                let scores = evaluate(&reference, estimate, self.scale.map_or(1, usize::from), c)?;
+                Ok(Told::new(&scores, self.scale.is_some()))
+            })
+            .collect::<Result<Vec<Told>>>()
+            .map_err(pair)
         };
         if self.align {
             let (found, image) = aligned(&strips::collect(&reference)?, strips::collect(&estimate)?)?;
@@ -220,7 +223,7 @@ impl Eval {
 #[derive(Serialize)]
 struct Aligned {
     #[serde(flatten)]
-    scores: Scores,
+    scores: Told,
     /// Where the estimate lay, pixels down and right of its reference.
     shift: [f64; 2],
 }
@@ -250,20 +253,51 @@ fn aligned(reference: &Cube, estimate: Cube) -> Result<(Option<Misplacement>, Cu
     Ok((Some(brought.found), image))
 }
 
+/// Scores as they are told.
+#[derive(Serialize)]
+struct Told {
+    convention: Convention,
+    psnr_db: f64,
+    sam_deg: f64,
+    /// Under `strict` null where the ratio of the grids is not known.
+    ergas: Option<f64>,
+    uiqi: f64,
+    ssim: f64,
+    rmse: f64,
+    pixels: usize,
+    masked: usize,
+}
+
+impl Told {
+    fn new(scores: &Scores, scale: bool) -> Self {
+        Told {
+            convention: scores.convention,
+            psnr_db: scores.psnr_db,
+            sam_deg: scores.sam_deg,
+            ergas: (scale || scores.convention == Convention::Daem).then_some(scores.ergas),
+            uiqi: scores.uiqi,
+            ssim: scores.ssim,
+            rmse: scores.rmse,
+            pixels: scores.pixels,
+            masked: scores.masked,
+        }
+    }
+}
+
 /// The scores as a table for reading.
-fn table(scores: &[Scores]) -> String {
+fn table(scores: &[Told]) -> String {
     let mut text =
         "convention   PSNR dB   SAM deg     ERGAS     UIQI     SSIM        RMSE    pixels   masked\n"
             .to_owned();
     for s in scores {
         // Writing into a String cannot fail.
+        let normalised = s.ergas.map_or("-".to_owned(), |ergas| format!("{ergas:.4}"));
         let _ = writeln!(
             text,
-            "{:<10} {:>9.3} {:>9.4} {:>9.4} {:>8.5} {:>8.5} {:>11.5e} {:>9} {:>8}",
+            "{:<10} {:>9.3} {:>9.4} {normalised:>9} {:>8.5} {:>8.5} {:>11.5e} {:>9} {:>8}",
             s.convention.to_string(),
             s.psnr_db,
             s.sam_deg,
-            s.ergas,
             s.uiqi,
             s.ssim,
             s.rmse,

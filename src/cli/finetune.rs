@@ -13,26 +13,22 @@ use crate::coordination::checkpoint;
 use crate::coordination::config::FineTunePsf;
 use crate::coordination::keeper::Keeper;
 use crate::coordination::memory::pair_bytes;
-use crate::coordination::model::Model;
 use crate::coordination::placement::OnGrid;
 use crate::coordination::response::psf_kernel;
 use crate::coordination::run::Run;
-use crate::coordination::scene::Scene;
 use crate::coordination::stages::fine_tune;
-use crate::coordination::start::{Known, estimate_degradation};
+use crate::coordination::start::{check_fits, replace_psf};
 use crate::coordination::summary::ObjectiveSummary;
 use crate::coordination::training_set::training_data;
 use crate::engine::StepLosses;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::io::OutputSet;
 use crate::sensor::catalogue::PsfSpec;
-use crate::sensor::estimate::Psf;
-use crate::sensor::psf;
 
 /// Fine-tune a trained model's decoders on one scene, on frozen abundances
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  hsr-gpu finetune --model model.safetensors --hsi lr.npy --msi hr.npy --out tuned.safetensors"
+    after_help = "Example:\n  hsr-gpu finetune lr.npy hr.npy --model model.safetensors -o tuned.safetensors"
 )]
 pub struct FineTune {
     /// Model that `train` wrote
@@ -41,7 +37,7 @@ pub struct FineTune {
     #[command(flatten)]
     pair: PairOptions,
     /// Model to write
-    #[arg(long, value_name = "MODEL")]
+    #[arg(short, long, value_name = "MODEL")]
     out: PathBuf,
     /// PSF of this scene: blind (estimated from the pair), FILE, paper:0 to paper:5,
     /// gaussian:VAR1,VAR2,ANGLE, disk:RADIUS or line:LENGTH,ANGLE
@@ -66,22 +62,6 @@ struct Report {
     model: String,
     engine: String,
     objective: ObjectiveSummary,
-}
-
-/// Checks that a scene has the bands and scale that a model was trained for.
-///
-/// # Errors
-/// [`Error::Input`] with both.
-pub fn check_fits(model: &Model, name: &str, scene: &Scene) -> Result<()> {
-    let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
-    let a = &model.architecture;
-    if (a.bands, a.msi_bands, model.geometry.scale) != (bands, msi_bands, scene.scale) {
-        return Err(Error::input(format!(
-            "{name}: trained for {} HSI bands, {} MSI bands and a ratio of {}; this scene has {bands}, {msi_bands} and {}",
-            a.bands, a.msi_bands, model.geometry.scale, scene.scale
-        )));
-    }
-    Ok(())
 }
 
 impl FineTune {
@@ -123,7 +103,8 @@ impl FineTune {
         }
         scene.calibrate(&model.calibration);
         if let Some(spec) = &self.psf {
-            self.replace_psf(spec, &mut model, &scene, &mut stages)?;
+            let kernel = psf_kernel(spec, None, model.geometry.scale)?;
+            stages.run("estimate", |_| replace_psf(&mut model, &scene, kernel))?;
         }
         let (batch, seed) = (model.config.training.batch.max(1024), model.config.seed);
         let mut data = training_data(&[scene], model.geometry, 1, batch, seed)?;
@@ -153,35 +134,5 @@ impl FineTune {
             objective,
         };
         output.result(&report, &text)
-    }
-
-    /// Puts this scene's PSF in the place of the model's.
-    fn replace_psf(
-        &self,
-        spec: &PsfSpec,
-        model: &mut Model,
-        scene: &Scene,
-        stages: &mut Stages,
-    ) -> Result<()> {
-        let scale = model.geometry.scale;
-        let single = |kernel: ndarray::Array2<f64>| kernel.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-        if let Some(kernel) = psf_kernel(spec, None, scale)? {
-            model.geometry.kernel = kernel.nrows();
-            model.fixed_psf = Some(single(kernel));
-            return Ok(());
-        }
-        let found = stages.run("estimate", |_| {
-            estimate_degradation(&model.config, scene, &Known::default())
-        })?;
-        model.geometry.kernel = found.kernel;
-        match found.psf {
-            Psf::Gaussian(gaussian) => {
-                let parameters = gaussian.parameters().map(|x| x as f32);
-                model.state.degradation[..psf::PARAMETERS].copy_from_slice(&parameters);
-                model.fixed_psf = None;
-            }
-            Psf::Free(kernel) => model.fixed_psf = Some(single(kernel)),
-        }
-        Ok(())
     }
 }

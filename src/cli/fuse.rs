@@ -36,12 +36,12 @@ use crate::io::{self, OutputSet, Target, write_strips};
 /// Point spread function and spectral response are estimated from the two images unless given. The result has the
 /// MSI's pixels and grid, the HSI's bands, wavelengths and unit.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hsr-gpu fuse --hsi lr.npy --msi hr.npy --out z.npy")]
+#[command(after_help = "Example:\n  hsr-gpu fuse lr.tif hr.tif -o z.tif")]
 pub struct Fuse {
     #[command(flatten)]
     pair: PairOptions,
     /// High-resolution hyperspectral image to write (.npy, .npz, .mat, .hdr, .tif)
-    #[arg(long, value_name = "FILE", required_unless_present = "dump_config")]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "dump_config")]
     out: Option<PathBuf>,
     /// Whose pixels the result lies on: the MSI's, or the HSI's divided by the ratio rounded up
     #[arg(long, value_enum, default_value = "msi")]
@@ -279,7 +279,7 @@ impl Fuse {
         let result: &dyn Strips = written.as_ref().map_or(&image, |written| written);
         delivery.measure(&fused, result, &mut summary, &mut log, &mut stages)?;
         summary.finish(fused.engine, stages.times, started);
-        let title = format!("Fusion of {} and {}", self.pair.hsi, self.pair.msi);
+        let title = format!("Fusion of {} and {}", self.pair.hsi(), self.pair.msi());
         delivery.show(&title, &fused, result, &summary)?;
         log.psf(0, &fused.model.start_psf());
         log.psf(fused.model.step, &fused.model.psf());

@@ -1,10 +1,8 @@
 //! `infer`: a trained model over a high-resolution MSI.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use clap::Args;
-use ndarray::{Array2, Array3};
 
 use super::Output;
 use super::arrays::MsiArrayOptions;
@@ -13,13 +11,10 @@ use super::options::MemoryOptions;
 use super::pending_engine::PendingEngine;
 use super::progress::Stages;
 use crate::coordination::checkpoint;
-use crate::coordination::model::Model;
-use crate::coordination::product::finish;
-use crate::coordination::scene::calibrate_msi;
+use crate::coordination::inference::Inferred;
 use crate::cube::bands::BandSelection;
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata, SampleType};
-use crate::engine::{Engine, Output as Wanted};
+use crate::engine::Output as Wanted;
 use crate::error::{Error, Result};
 use crate::io::{self, OutputSet, Reading, Target, write_strips};
 
@@ -34,7 +29,7 @@ pub struct Infer {
     #[arg(long, value_name = "FILE")]
     msi: String,
     /// High-resolution hyperspectral image to write
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// Value that stands for "no data" in the MSI
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
@@ -66,50 +61,6 @@ struct Report {
     engine: String,
     shape: (usize, usize, usize),
     masked_pixels: usize,
-}
-
-/// What the network makes of an MSI, row by row.
-struct Inferred<'a> {
-    engine: &'a dyn Engine<f32>,
-    model: &'a Model,
-    msi: &'a dyn Strips,
-    wanted: Wanted,
-    metadata: Metadata,
-}
-
-impl Strips for Inferred<'_> {
-    fn dim(&self) -> (usize, usize, usize) {
-        let (rows, columns, _) = self.msi.dim();
-        (rows, columns, self.model.architecture.bands)
-    }
-
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn sample_type(&self) -> SampleType {
-        SampleType::F32
-    }
-
-    fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let (_, columns, bands) = self.dim();
-        let mut msi = self.msi.rows(rows.clone())?;
-        let calibration = &self.model.calibration;
-        calibrate_msi(msi.samples.view_mut(), 1.0, calibration);
-        let mut samples = Array3::zeros((rows.len(), columns, bands));
-        self.engine.reconstruct(
-            &self.model.architecture,
-            &self.model.state,
-            msi.samples.view(),
-            (rows.start * columns) as u32,
-            self.wanted,
-            samples.view_mut(),
-        )?;
-        let valid = msi
-            .valid
-            .unwrap_or_else(|| Array2::from_elem((rows.len(), columns), true));
-        finish(samples, calibration.hsi_unit, valid.view(), self.metadata.clone())
-    }
 }
 
 impl Infer {
@@ -146,41 +97,23 @@ impl Infer {
         };
         let msi = io::open_image_as(&self.msi, &reading)?;
         output.notes(&[&msi]);
-        let msi_bands = msi.dim().2;
-        if msi_bands != model.architecture.msi_bands {
-            return Err(Error::input(format!(
-                "{name}: trained for {} MSI bands; {} has {msi_bands}",
-                model.architecture.msi_bands, self.msi,
-            )));
-        }
         if self.sample && !model.config.training.sampling {
             return Err(Error::input(format!(
                 "{name}: trained without sampling, so it has no standard deviation to draw from; leave --sample out"
             )));
         }
+        // Before the device, which may take long to open.
+        Inferred::check(&model, &name, (&self.msi, &msi))?;
         let engine = device.engine()?;
-        let bands = Metadata {
-            wavelengths: model.wavelengths.clone(),
-            ..Metadata::default()
+        let wanted = if self.sample {
+            Wanted::Sample {
+                seed: self.seed,
+                member: 0,
+            }
+        } else {
+            Wanted::Mean
         };
-        let mut metadata = Metadata::of_fusion(&bands, msi.metadata());
-        if self.msi_mask.is_some() {
-            metadata.nodata = metadata.nodata.or(Some(f64::NAN));
-        }
-        let image = Inferred {
-            engine,
-            metadata,
-            wanted: if self.sample {
-                Wanted::Sample {
-                    seed: self.seed,
-                    member: 0,
-                }
-            } else {
-                Wanted::Mean
-            },
-            model: &model,
-            msi: &msi,
-        };
+        let image = Inferred::new(engine, &model, &msi, wanted, self.msi_mask.is_some());
         let masked = stages.run("reconstruct", |w| {
             let target = Target {
                 path: &self.out,

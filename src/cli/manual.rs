@@ -15,7 +15,7 @@ use crate::io::{OutputSet, replace};
 #[command(after_help = "Example:\n  hsr-gpu manual --out ~/.local/share/man/man1")]
 pub struct Manual {
     /// Folder for hsr-gpu.1, hsr-gpu-fuse.1, …
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
 }
 

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use self::engine_options::ThreadOptions;
 use self::journal::Journal;
@@ -35,6 +36,7 @@ mod eval;
 mod experiment;
 mod finetune;
 mod fuse;
+mod help;
 mod infer;
 mod info;
 mod input;
@@ -55,13 +57,14 @@ mod summary;
 mod train;
 #[cfg(feature = "verify")]
 mod verify;
+mod written;
 
 pub use self::output::Output;
 
 /// Blind hyperspectral super-resolution: fuse a low-resolution hyperspectral and a high-resolution
 /// multispectral image of one scene.
 #[derive(Debug, Parser)]
-#[command(name = "hsr-gpu", version, propagate_version = true)]
+#[command(name = "hsr-gpu", version)]
 struct Cli {
     #[command(flatten)]
     output: Output,
@@ -110,7 +113,7 @@ pub fn main() -> ExitCode {
         threads,
         end_with_input,
         command,
-    } = match Cli::try_parse() {
+    } = match parsed() {
         Ok(cli) => cli,
         Err(e) => return misuse(&e),
     };
@@ -126,7 +129,7 @@ pub fn main() -> ExitCode {
     });
     match ready.and_then(|()| command.run(&output)) {
         Ok(()) => {
-            let written = files.written();
+            let written: Vec<String> = files.written().iter().map(written::line).collect();
             if !written.is_empty() {
                 output.say(&format!("wrote {}", written.join(", ")));
             }
@@ -140,6 +143,18 @@ pub fn main() -> ExitCode {
             ExitCode::from(e.exit_code())
         }
     }
+}
+
+/// The command line as its structs; `-h` anywhere in it asks for short help.
+fn parsed() -> std::result::Result<Cli, clap::Error> {
+    let short = std::env::args_os().any(|word| word == "-h");
+    let matches = help::helpful(Cli::command(), short).try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// The program with all of its help.
+fn program() -> clap::Command {
+    help::helpful(Cli::command(), false)
 }
 
 /// Finds what the command will read and write, opens the log file where it is none of that, and refuses what would cost the
@@ -205,8 +220,26 @@ fn misuse(error: &clap::Error) -> ExitCode {
         .collect();
     let line = lines.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
-    let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {}; see --help", shown(line));
+    let hint = match suggestion(error) {
+        Some(word) => format!("did you mean {word}?"),
+        None => "see --help".to_owned(),
+    };
+    let _ = writeln!(std::io::stderr().lock(), "hsr-gpu: {}; {hint}", shown(line));
     ExitCode::from(2)
+}
+
+/// The word that was probably meant.
+fn suggestion(error: &clap::Error) -> Option<String> {
+    let kinds = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ];
+    kinds.iter().find_map(|kind| match error.get(*kind)? {
+        ContextValue::String(word) => Some(word.clone()),
+        ContextValue::Strings(words) => words.last().cloned(),
+        _ => None,
+    })
 }
 
 impl Command {
@@ -228,7 +261,7 @@ impl Command {
             Command::Profile(command) => command.files(set),
             Command::Convert(command) => command.files(set),
             Command::Render(command) => command.files(set),
-            Command::Manual(command) => command.files(Cli::command(), set),
+            Command::Manual(command) => command.files(program(), set),
             #[cfg(feature = "gpu")]
             Command::Devices(_) | Command::Verify(_) => Ok(()),
             Command::Bench(_) | Command::Doctor(_) | Command::Completions(_) | Command::Sensors(_) => Ok(()),
@@ -258,8 +291,8 @@ impl Command {
             #[cfg(feature = "verify")]
             Command::Verify(command) => command.run(output),
             Command::Render(command) => command.run(output),
-            Command::Completions(command) => command.run(Cli::command(), output),
-            Command::Manual(command) => command.run(Cli::command(), output),
+            Command::Completions(command) => command.run(program(), output),
+            Command::Manual(command) => command.run(program(), output),
             Command::Sensors(command) => command.run(output),
         }
     }

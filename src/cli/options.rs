@@ -29,11 +29,17 @@ use crate::sensor::estimate::PsfModel;
 pub struct PairOptions {
     /// Low-resolution hyperspectral image (.npy, .npz, .mat, HDF5, ENVI, GeoTIFF, a folder of bands or an EnMAP product;
     /// FILE:NAME for one of several arrays)
-    #[arg(long, value_name = "FILE")]
-    pub hsi: String,
+    #[arg(value_name = "HSI", required_unless_present = "hsi", conflicts_with = "hsi")]
+    hsi_name: Option<String>,
     /// High-resolution multispectral or RGB image
+    #[arg(value_name = "MSI", required_unless_present = "msi", conflicts_with = "msi")]
+    msi_name: Option<String>,
+    /// The same as HSI
     #[arg(long, value_name = "FILE")]
-    pub msi: String,
+    hsi: Option<String>,
+    /// The same as MSI
+    #[arg(long, value_name = "FILE")]
+    msi: Option<String>,
     /// Value that stands for "no data" in both images (nan for NaN), besides those that the files name; pixels that hold
     /// it in any band that is used are left out, and in the MSI stay so in the result
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
@@ -202,11 +208,26 @@ pub(super) fn bytes(text: &str) -> std::result::Result<usize, String> {
     }
 }
 
+/// One of two ways to name an image; that there is one is clap's affair.
+fn named<'a>(position: &'a Option<String>, option: &'a Option<String>) -> &'a str {
+    position.as_ref().or(option.as_ref()).map_or("", String::as_str)
+}
+
 impl PairOptions {
+    /// Name of the HSI.
+    pub fn hsi(&self) -> &str {
+        named(&self.hsi_name, &self.hsi)
+    }
+
+    /// Name of the MSI.
+    pub fn msi(&self) -> &str {
+        named(&self.msi_name, &self.msi)
+    }
+
     /// The files that are read.
     pub fn files(&self, set: &mut OutputSet) {
-        set.reads("--hsi", &self.hsi);
-        set.reads("--msi", &self.msi);
+        set.reads("--hsi", self.hsi());
+        set.reads("--msi", self.msi());
         let masks = [("--hsi-mask", &self.hsi_mask), ("--msi-mask", &self.msi_mask)];
         for (option, file) in masks {
             file.iter().for_each(|file| set.reads(option, file));
@@ -244,7 +265,7 @@ impl PairOptions {
 
     fn open_hsi(&self) -> Result<Image> {
         io::open_image_as(
-            &self.hsi,
+            self.hsi(),
             &Reading {
                 bands: self.bands.selection(),
                 nodata: self.nodata,
@@ -257,7 +278,7 @@ impl PairOptions {
 
     fn open_msi(&self) -> Result<Image> {
         io::open_image_as(
-            &self.msi,
+            self.msi(),
             &Reading {
                 bands: self.msi_bands.clone().unwrap_or(BandSelection::All),
                 nodata: self.nodata,

@@ -62,8 +62,18 @@ impl Stages {
 
 struct Display {
     output: Output,
+    /// Without a length, and a spinner, until a stage says how much there is to do.
     bar: ProgressBar,
     events: Events,
+}
+
+impl Display {
+    fn style(&self, template: &str) {
+        // The templates are constants; were one wrong, the plain style would do.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style);
+        }
+    }
 }
 
 /// The stage that events are about.
@@ -113,16 +123,14 @@ impl Watcher for Display {
         self.output.event(&json!({"event": "begin", "stage": stage}));
         self.bar = ProgressBar::with_draw_target(None, target(&self.output));
         self.bar.set_prefix(stage);
-        // The template is a constant; were it wrong, the plain style would do.
-        if let Ok(style) =
-            ProgressStyle::with_template("{prefix:>12} {wide_bar} {pos}/{len} {msg} {eta} left")
-        {
-            self.bar.set_style(style);
-        }
+        self.style("{prefix:>12} {spinner} {elapsed}");
         self.bar.enable_steady_tick(Duration::from_millis(250));
     }
 
     fn progress(&mut self, done: usize, total: usize, losses: Option<&StepLosses>) {
+        if self.bar.length().is_none() {
+            self.style("{prefix:>12} {wide_bar} {pos}/{len} {msg} {eta} left");
+        }
         self.bar.set_length(total as u64);
         self.bar.set_position(done as u64);
         let loss = losses.map(|l| l.network.iter().sum::<f64>() / l.network.len().max(1) as f64);

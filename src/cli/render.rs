@@ -40,7 +40,7 @@ pub struct Render {
     #[arg(required = true)]
     images: Vec<String>,
     /// Picture to write (.png)
-    #[arg(long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// Bands shown as red, green and blue: numbers from 0, or wavelengths such as 640nm [default: 640, 550, 460 nm]
     #[arg(long, value_name = "R,G,B", conflicts_with = "band")]

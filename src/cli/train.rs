@@ -21,7 +21,7 @@ use crate::coordination::placement::{OnGrid, Placed};
 use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::train;
-use crate::coordination::start::{Known, start_on_scenes};
+use crate::coordination::start::{Known, check_fits, start_on_scenes};
 use crate::coordination::summary::ObjectiveSummary;
 use crate::coordination::training_set::training_data;
 use crate::coordination::watcher::Watcher;
@@ -45,7 +45,7 @@ pub struct Train {
     #[arg(long, value_name = "MANIFEST", required_unless_present = "dump_config")]
     scenes: Option<PathBuf>,
     /// Model to write (.safetensors)
-    #[arg(long, value_name = "MODEL", required_unless_present = "dump_config")]
+    #[arg(short, long, value_name = "MODEL", required_unless_present = "dump_config")]
     out: Option<PathBuf>,
     /// Go on: from the checkpoint, if it is there; else, where a model is named, from that one with its configuration,
     /// which --steps lengthens
@@ -283,7 +283,7 @@ impl Train {
     /// The model that is gone on from, with its steps to come.
     fn go_on(&self, path: &std::path::Path, scene: &Scene) -> Result<Model> {
         let mut model = checkpoint::load(path)?;
-        super::finetune::check_fits(&model, &path.display().to_string(), scene)?;
+        check_fits(&model, &path.display().to_string(), scene)?;
         let steps = &mut model.config.training.steps;
         *steps = self.config.steps.unwrap_or(*steps);
         if model.step >= *steps {

@@ -24,6 +24,9 @@ pub struct Verify {
     /// Compile the shaders with bounds checks and put guard words around all buffers
     #[arg(long)]
     checked: bool,
+    /// Print every comparison, not only those that fail
+    #[arg(long)]
+    all: bool,
 }
 
 #[derive(Serialize)]
@@ -52,17 +55,15 @@ impl Verify {
         let engine = GpuEngine::with_options(&choice, options)?;
         let rows = compare_all(&engine, |case| output.say(&format!("verify: {case}")))?;
         let failed = rows.iter().filter(|r| !r.passed).count();
-        let mut text = format!(
-            "{}\n{:<19} {:<22} {:<42} {:>8} {:>8} {:>8}\n",
-            engine.name(),
-            "kernel",
-            "tensor",
-            "shape",
-            "NMSE",
-            "worst",
-            "limit"
-        );
-        for r in &rows {
+        let shown: Vec<&Row> = rows.iter().filter(|r| self.all || !r.passed).collect();
+        let mut text = format!("{}\n", engine.name());
+        if !shown.is_empty() {
+            text += &format!(
+                "{:<19} {:<22} {:<42} {:>8} {:>8} {:>8}\n",
+                "kernel", "tensor", "shape", "NMSE", "worst", "limit"
+            );
+        }
+        for r in shown {
             let verdict = if r.passed { "ok" } else { "FAILED" };
             text += &format!(
                 "{:<19} {:<22} {:<42} {:>8.1e} {:>8.1e} {:>8.0e} {verdict}\n",

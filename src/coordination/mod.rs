@@ -10,6 +10,7 @@ pub mod crossfit;
 pub mod deviation;
 pub mod fuse;
 pub mod held_out;
+pub mod inference;
 pub mod keeper;
 pub mod manifest;
 pub mod memory;

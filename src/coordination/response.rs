@@ -1,12 +1,14 @@
 //! The PSF and the response that a user names: known ones by name, or a file's. Here and not in `sensor`, which reads no files.
 
+use std::path::Path;
+
 use ndarray::{Array2, Axis};
 
 use crate::cube::Metadata;
 use crate::cube::bands::TakenBands;
 use crate::error::{Error, Result};
 use crate::io::{self, ResponseTable};
-use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, selected, srf_from_matrix};
+use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, selected, sensor_names, srf_from_matrix};
 use crate::sensor::spectral_response::{Band, Curve, resample};
 use crate::sensor::window::of_parity;
 
@@ -17,6 +19,13 @@ use crate::sensor::window::of_parity;
 /// [`Error::Input`] if the file holds no PSF, or one of another size than the side that is asked for.
 pub fn psf_kernel(spec: &PsfSpec, side: Option<usize>, scale: usize) -> Result<Option<Array2<f64>>> {
     if let PsfSpec::File(path) = spec {
+        let kind = path.split(':').next().unwrap_or(path);
+        no_misspelt(
+            path,
+            kind,
+            "PSF",
+            ["blind", "paper", "gaussian", "disk", "line"].into_iter(),
+        )?;
         let psf = psf_from_matrix(io::read_matrix(path)?, path)?;
         return match side {
             Some(size) if size != psf.nrows() => Err(Error::input(format!(
@@ -27,6 +36,24 @@ pub fn psf_kernel(spec: &PsfSpec, side: Option<usize>, scale: usize) -> Result<O
         };
     }
     spec.sized(scale, side)
+}
+
+/// Similarity (Jaro and Winkler's) from which on one word may be a slip for another.
+const ALIKE: f64 = 0.8;
+
+/// Refuses what is no file and looks like a known name.
+fn no_misspelt(file: &str, word: &str, what: &str, known: impl Iterator<Item = &'static str>) -> Result<()> {
+    if Path::new(file).exists() {
+        return Ok(());
+    }
+    let alike = |name: &'static str| (strsim::jaro_winkler(&word.to_lowercase(), name), name);
+    let nearest = known.map(alike).max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest.filter(|(similarity, _)| *similarity >= ALIKE) {
+        Some((_, name)) => Err(Error::input(format!(
+            "{file}: there is no file and no {what} of this name; did you mean {name}?"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The response behind `spec` for an image of `bands` bands with these metadata (B×b, columns sum to 1); `None` for
@@ -41,7 +68,11 @@ pub fn srf_response(
     msi: Option<&TakenBands>,
 ) -> Result<Option<Array2<f64>>> {
     match spec {
-        SrfSpec::File(file) => response_file(file, metadata, bands, msi).map(Some),
+        SrfSpec::File(file) => {
+            let name = file.split(':').next().unwrap_or(file);
+            no_misspelt(file, name, "sensor", sensor_names().chain(["blind"]))?;
+            response_file(file, metadata, bands, msi).map(Some)
+        }
         _ => spec.response(metadata, bands, msi),
     }
 }

@@ -12,7 +12,7 @@ use crate::interrupt;
 use crate::network::{Architecture, initial_parameters};
 use crate::sensor::estimate::{Estimate, Options, Psf, estimate, fit_mixture, widest_window};
 use crate::sensor::observe::blur_samples;
-use crate::sensor::psf::{GaussianPsf, published_centre};
+use crate::sensor::psf::{self, GaussianPsf, published_centre};
 use crate::sensor::srf;
 use crate::sensor::window::side_of_parity;
 
@@ -173,6 +173,46 @@ pub fn start_on_scenes(config: &Config, scenes: &mut [Scene], known: &Known) -> 
         }
     }
     Ok(model)
+}
+
+/// Checks that a scene has the bands and scale that a model was trained for.
+///
+/// # Errors
+/// [`Error::Input`] with both.
+pub fn check_fits(model: &Model, name: &str, scene: &Scene) -> Result<()> {
+    let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
+    let a = &model.architecture;
+    if (a.bands, a.msi_bands, model.geometry.scale) != (bands, msi_bands, scene.scale) {
+        return Err(Error::input(format!(
+            "{name}: trained for {} HSI bands, {} MSI bands and a ratio of {}; this scene has {bands}, {msi_bands} and {}",
+            a.bands, a.msi_bands, model.geometry.scale, scene.scale
+        )));
+    }
+    Ok(())
+}
+
+/// Puts another PSF in the place of a model's: `kernel`, or without one that of a scene, as its two images say.
+///
+/// # Errors
+/// As [`estimate_degradation`].
+pub fn replace_psf(model: &mut Model, scene: &Scene, kernel: Option<Array2<f64>>) -> Result<()> {
+    let single = |kernel: Array2<f64>| kernel.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+    if let Some(kernel) = kernel {
+        model.geometry.kernel = kernel.nrows();
+        model.fixed_psf = Some(single(kernel));
+        return Ok(());
+    }
+    let found = estimate_degradation(&model.config, scene, &Known::default())?;
+    model.geometry.kernel = found.kernel;
+    match found.psf {
+        Psf::Gaussian(gaussian) => {
+            let parameters = gaussian.parameters().map(|x| x as f32);
+            model.state.degradation[..psf::PARAMETERS].copy_from_slice(&parameters);
+            model.fixed_psf = None;
+        }
+        Psf::Free(kernel) => model.fixed_psf = Some(single(kernel)),
+    }
+    Ok(())
 }
 
 /// Mixture parameters that know nothing: the columns' Gaussians spread evenly over the bands.

@@ -59,6 +59,8 @@ struct Entry {
     apart: bool,
     /// The folder of results that it is one of.
     within: Option<PathBuf>,
+    /// Whether it is an image that is written.
+    image: bool,
 }
 
 /// The files of a command; see the module.
@@ -114,6 +116,7 @@ impl OutputSet {
             role,
             apart: !self.scene.is_empty(),
             within: within.map(Path::to_owned),
+            image: false,
         });
     }
 
@@ -152,6 +155,9 @@ impl OutputSet {
             self.add(whose, companion, Role::Passing, None);
         }
         self.add(whose, data, Role::Result, None);
+        if let Some(entry) = self.entries.last_mut() {
+            entry.image = true;
+        }
         Ok(())
     }
 
@@ -322,23 +328,35 @@ impl OutputSet {
         results.all(|e| e.path.exists())
     }
 
-    /// The results by name, for a line at the end: single files, and folders of several.
-    pub fn written(&self) -> Vec<String> {
-        let mut groups: Vec<(&Path, bool)> = Vec::new();
+    /// The results, for a line at the end: single files, and folders of several.
+    pub fn written(&self) -> Vec<Written> {
+        let mut groups: Vec<(&Path, bool, bool)> = Vec::new();
         let told = |e: &&Entry| e.role == Role::Result && !e.apart && e.path.exists();
         for entry in self.entries.iter().filter(told) {
             let name = entry.within.as_deref().unwrap_or(&entry.path);
-            match groups.iter_mut().find(|(path, _)| *path == name) {
-                Some((_, there)) => *there |= entry.there,
-                None => groups.push((name, entry.there)),
+            match groups.iter_mut().find(|(path, ..)| *path == name) {
+                Some((_, there, _)) => *there |= entry.there,
+                None => groups.push((name, entry.there, entry.image)),
             }
         }
-        let line = |(path, there): (&Path, bool)| match there {
-            true => format!("{} (replaced)", path.display()),
-            false => path.display().to_string(),
+        let written = |(path, replaced, image): (&Path, bool, bool)| Written {
+            path: path.to_owned(),
+            replaced,
+            image,
         };
-        groups.into_iter().map(line).collect()
+        groups.into_iter().map(written).collect()
     }
+}
+
+/// A result that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The file, or the folder of several.
+    pub path: PathBuf,
+    /// Whether there was one before.
+    pub replaced: bool,
+    /// Whether it is an image.
+    pub image: bool,
 }
 
 /// The refusal of two uses of one file.

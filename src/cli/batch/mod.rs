@@ -41,7 +41,7 @@ pub struct Batch {
     #[arg(value_name = "MANIFEST")]
     manifest: PathBuf,
     /// Folder for the results
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Format of the results by its ending
     #[arg(long, value_name = "ENDING", default_value = "npy")]

@@ -36,7 +36,7 @@ pub(super) struct ExperimentFiles {
     #[arg(long, value_name = "MANIFEST")]
     pub(super) scenes: Option<PathBuf>,
     /// Folder for the results and the finished runs
-    #[arg(long, value_name = "DIR", required_unless_present = "dump_config")]
+    #[arg(short, long, value_name = "DIR", required_unless_present = "dump_config")]
     pub(super) out: Option<PathBuf>,
     /// Run only what has this text in its factor, value or name
     #[arg(long, value_name = "TEXT")]

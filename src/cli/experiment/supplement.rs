@@ -106,7 +106,7 @@ pub struct Table2 {
 #[derive(Debug, Args)]
 pub struct Network {
     /// Folder for the table as CSV and JSON
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// Write one HTML page with the tables into this folder
     #[arg(long, value_name = "DIR")]

@@ -1,0 +1,7 @@
+"""The entry that QGIS looks for."""
+
+
+def classFactory(iface):
+    from .provider import Plugin
+
+    return Plugin(iface)
