@@ -253,9 +253,9 @@ mod tests {
         let (known, value) = seen(0);
         let regression = Regression::fitted(&known, &value, None).unwrap();
         let expected = [[0.5, 0.5], [1.0, 2.0]];
-        for k in 0..2 {
-            for b in 0..2 {
-                assert!((regression.coefficients[(k, b)] - expected[k][b]).abs() < 0.01);
+        for (k, row) in expected.iter().enumerate() {
+            for (b, expected) in row.iter().enumerate() {
+                assert!((regression.coefficients[(k, b)] - expected).abs() < 0.01);
             }
         }
         let weights = regression.weight();

@@ -6,7 +6,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::Error;
-use crate::experiment::misplaced::Misplaced;
+use crate::experiment::misplacement::Misplaced;
 use crate::experiment::paper::Paper;
 use crate::experiment::trace::Trace;
 use crate::metrics::Scores;

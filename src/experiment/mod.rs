@@ -15,6 +15,7 @@ pub mod finetune;
 pub mod hyperparameters;
 pub mod manifest;
 pub mod misplaced;
+pub mod misplacement;
 pub mod network;
 mod observed;
 pub mod paper;

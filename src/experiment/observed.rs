@@ -16,7 +16,7 @@ use crate::cube::{Cube, Metadata, bicubic};
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Outcome, Setting, Told};
 use crate::experiment::manifest::{Images, MsiSource, Reference};
-use crate::experiment::misplaced::Misplaced;
+use crate::experiment::misplacement::Misplaced;
 use crate::experiment::trace::{Trace, nrmse};
 use crate::metrics::{Convention, evaluate};
 use crate::sensor::observe::{Observation, add_noise, apply_response};
