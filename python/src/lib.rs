@@ -44,6 +44,9 @@ type FusedParts<'py> = (
     String,
 );
 
+/// PSF, SRF and report (JSON).
+type EstimateParts<'py> = (Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<f64>>, String);
+
 /// A PSF or SRF: its name, or its weights.
 #[derive(FromPyObject)]
 enum Response<'py> {
@@ -189,7 +192,7 @@ fn estimate<'py>(
     images: (Image<'py>, Image<'py>),
     responses: (Response<'py>, Response<'py>),
     settings: &str,
-) -> PyResult<(Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<f64>>, String)> {
+) -> PyResult<EstimateParts<'py>> {
     let (settings, config) = Settings::parse(settings).map_err(python_error)?;
     let (psf, srf) = (responses.0.psf()?, responses.1.srf()?);
     let (hsi, msi) = (images.0.source()?, images.1.source()?);
