@@ -244,6 +244,11 @@ impl<'a> Ground<'a> {
         store: Store,
     ) -> Result<Placed> {
         let cut = self.cut(&geometry);
+        let geometry = if cut.is_none() {
+            self.rounded(geometry)
+        } else {
+            geometry
+        };
         let scale = cut.as_ref().map_or(self.scale(&geometry.base), |cut| cut.scale);
         let read = [self.read.0.start, self.read.1.start];
         let (lr, hr) = match &cut {
@@ -313,7 +318,22 @@ impl<'a> Ground<'a> {
         })
     }
 
-    /// The parts of both images that need no resampling, if there are such.
+    /// The geometry with a shift by whole pixels of the MSI where it is no more than a shift and the result lies on those pixels: then
+    /// nothing is interpolated, and what is left, less than a pixel, is the PSF's centre.
+    fn rounded(&self, mut geometry: Geometry) -> Geometry {
+        if let (OnGrid::Msi, true, Some((scale, told))) = (
+            self.placing.grid,
+            geometry.displacement.is_shift(),
+            geometry.base.integer(self.hsi.size),
+        ) {
+            for (shift, told) in geometry.displacement.shift.iter_mut().zip(told) {
+                *shift = (whole(told, told + *shift * scale as f64) - told) / scale as f64;
+            }
+        }
+        geometry
+    }
+
+    /// The parts of both images that need no resampling, if they leave out no pixel that the result is to have.
     fn cut(&self, geometry: &Geometry) -> Option<Cut> {
         let (scale, told) = geometry.base.integer(self.hsi.size)?;
         if !geometry.displacement.is_shift() {
@@ -323,16 +343,14 @@ impl<'a> Ground<'a> {
         let mut parts = [(0..0, 0..0), (0..0, 0..0)];
         for k in 0..2 {
             let found = told[k] + geometry.displacement.shift[k] * scale as f64;
-            let near = told[k].round();
-            let first = if (found - near).abs() <= CENTRE {
-                near
-            } else {
-                found.round()
+            let first = whole(told[k], found);
+            let lr_pixels = self.hsi.size[k];
+            let (lr, hr) = common(first, scale, lr_pixels, size[k])?;
+            let lost = match self.placing.grid {
+                OnGrid::Msi => hr != completed(first, first + (lr_pixels * scale) as f64, scale, size[k]),
+                OnGrid::Hsi => lr.len() != lr_pixels || (found - first).abs() > NONE,
             };
-            let (lr, hr) = common(first, scale, self.hsi.size[k], size[k])?;
-            if self.placing.grid == OnGrid::Hsi
-                && (lr.len() != self.hsi.size[k] || (found - first).abs() > NONE)
-            {
+            if lost {
                 return None;
             }
             parts[k] = (lr, hr);
@@ -377,7 +395,15 @@ impl<'a> Ground<'a> {
         // One more on each side, which the MSI may reach in part.
         let [lr_rows, lr_columns] =
             [0, 1].map(|k| reach[k].0.saturating_sub(1)..(reach[k].1 + 1).min(self.hsi.size[k]));
-        let hr = shown(geometry, size, 0.0).ok_or_else(none)?;
+        let (hr, grown) = shown(geometry, size, 0.0)
+            .zip(shown(geometry, size, 1.0))
+            .ok_or_else(none)?;
+        // Less than an LR pixel beyond the HSI the MSI is not cut off.
+        let whole = |own: std::ops::Range<usize>, grown: std::ops::Range<usize>, size: usize| {
+            let start = if grown.start == 0 { 0 } else { own.start };
+            start..if grown.end == size { size } else { own.end }
+        };
+        let hr = (whole(hr.0, grown.0, size[0]), whole(hr.1, grown.1, size[1]));
         Ok(((lr_rows, lr_columns), hr))
     }
 }
@@ -387,6 +413,25 @@ struct Cut {
     scale: usize,
     lr: Part,
     hr: Part,
+}
+
+/// Where LR pixel 0 begins, in whole HR pixels: where the files have it, unless it was found clearly elsewhere.
+fn whole(told: f64, found: f64) -> f64 {
+    let near = told.round();
+    if (found - near).abs() <= CENTRE {
+        near
+    } else {
+        found.round()
+    }
+}
+
+/// HR pixels of one axis, of `size`, that an HSI shows which lies from `start` to `end` there; all to the edge of the image where
+/// that is less than an LR pixel further.
+fn completed(start: f64, end: f64, scale: usize, size: usize) -> std::ops::Range<usize> {
+    let s = scale as f64;
+    let first = if start < s { 0.0 } else { start };
+    let last = if size as f64 - end < s { size as f64 } else { end };
+    first as usize..last as usize
 }
 
 /// The LR pixels of one axis that lie within the HR image, if LR pixel 0 begins at HR pixel `offset` (an integer), and
@@ -471,5 +516,33 @@ impl Placement {
             ));
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // An HSI of 4 LR pixels of 8 lies on an MSI of 32 and a few more.
+    #[test]
+    fn an_msi_is_cut_only_where_it_goes_on_for_an_lr_pixel() {
+        for (start, size, wanted) in [
+            (0.0, 32, 0..32),
+            (2.0, 34, 0..34),
+            (-3.0, 32, 0..32),
+            (5.0, 44, 0..44),
+            (8.0, 48, 8..40),
+        ] {
+            assert_eq!(completed(start, start + 32.0, 8, size), wanted, "{start} {size}");
+        }
+    }
+
+    // Half a pixel is left to the PSF, more is not.
+    #[test]
+    fn pixels_begin_where_files_have_them_unless_found_elsewhere() {
+        assert_eq!(
+            [whole(8.0, 8.6), whole(8.0, 8.9), whole(8.0, 4.2)],
+            [8.0, 9.0, 4.0]
+        );
     }
 }
