@@ -61,6 +61,9 @@ impl Psf {
     pub fn named(name: &str) -> Result<Psf> {
         match name.parse()? {
             PsfSpec::Blind => Ok(Psf::Blind),
+            PsfSpec::File(file) if !Path::new(&file).exists() => Err(Error::input(format!(
+                "{name} is neither a PSF by name nor a file that exists"
+            ))),
             named => Ok(Psf::Named(named)),
         }
     }

@@ -153,10 +153,11 @@ impl<'a> Ground<'a> {
         })
     }
 
-    /// Ratio that the model will work with: that of the pixels, rounded up.
+    /// Ratio that the model will work with: that of the pixels, rounded up; a hundredth more than an integer is the integer, as between
+    /// the zones of a projection.
     fn scale(&self, base: &Base) -> usize {
         let ratio = base.ratio(self.hsi.size);
-        (ratio[0].max(ratio[1]) - 1e-3).ceil().max(1.0) as usize
+        (0.99 * ratio[0].max(ratio[1])).ceil().max(1.0) as usize
     }
 
     /// Bytes of a scene of these images, of which `need` says what one takes with arrays of the sizes of X and Y.
