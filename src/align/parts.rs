@@ -36,7 +36,7 @@ pub fn chosen(hsi: &Components) -> Vec<(usize, usize)> {
 }
 
 impl Parts {
-    /// Squares over the image, about `across` on its longer side, of [`LEAST`] LR pixels and more.
+    /// Squares over the image, about `across` on its longer side, of at least 16 LR pixels.
     pub fn squares(hsi: &Components, pixels: &[(usize, usize)], across: usize) -> Parts {
         let size = hsi.size();
         let least = (LEAST as f64).sqrt().ceil() as usize;
