@@ -20,7 +20,7 @@ use crate::coordination::memory::{Dim, MemoryBudget, fusion_bytes, pair_bytes};
 use crate::coordination::model::Model;
 use crate::coordination::placement::{Ground, OnGrid, Placed, Placement, Placing};
 use crate::coordination::product::{Fused, finish};
-use crate::coordination::response::{psf_kernel, srf_response};
+use crate::coordination::response::{psf_file, psf_kernel, srf_file, srf_response};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, estimate_degradation, start, told_window};
 use crate::coordination::summary::{DegradationSummary, Summary};
@@ -61,9 +61,7 @@ impl Psf {
     pub fn named(name: &str) -> Result<Psf> {
         match name.parse()? {
             PsfSpec::Blind => Ok(Psf::Blind),
-            PsfSpec::File(file) if !Path::new(&file).exists() => Err(Error::input(format!(
-                "{name} is neither a PSF by name nor a file that exists"
-            ))),
+            PsfSpec::File(file) => psf_file(&file).map(|()| Psf::Named(PsfSpec::File(file))),
             named => Ok(Psf::Named(named)),
         }
     }
@@ -106,9 +104,7 @@ impl Srf {
     pub fn named(name: &str) -> Result<Srf> {
         match name.parse()? {
             SrfSpec::Blind => Ok(Srf::Blind),
-            SrfSpec::File(file) if !Path::new(&file).exists() => Err(Error::input(format!(
-                "no sensor has the name {name}, and no file"
-            ))),
+            SrfSpec::File(file) => srf_file(&file).map(|()| Srf::Named(SrfSpec::File(file))),
             named => Ok(Srf::Named(named)),
         }
     }

@@ -1,7 +1,5 @@
 //! The PSF and the response that a user names: known ones by name, or a file's. Here and not in `sensor`, which reads no files.
 
-use std::path::Path;
-
 use ndarray::{Array2, Axis};
 
 use crate::cube::Metadata;
@@ -19,13 +17,7 @@ use crate::sensor::window::of_parity;
 /// [`Error::Input`] if the file holds no PSF, or one of another size than the side that is asked for.
 pub fn psf_kernel(spec: &PsfSpec, side: Option<usize>, scale: usize) -> Result<Option<Array2<f64>>> {
     if let PsfSpec::File(path) = spec {
-        let kind = path.split(':').next().unwrap_or(path);
-        no_misspelt(
-            path,
-            kind,
-            "PSF",
-            ["blind", "paper", "gaussian", "disk", "line"].into_iter(),
-        )?;
+        psf_file(path)?;
         let psf = psf_from_matrix(io::read_matrix(path)?, path)?;
         return match side {
             Some(size) if size != psf.nrows() => Err(Error::input(format!(
@@ -41,19 +33,38 @@ pub fn psf_kernel(spec: &PsfSpec, side: Option<usize>, scale: usize) -> Result<O
 /// Similarity (Jaro and Winkler's) from which on one word may be a slip for another.
 const ALIKE: f64 = 0.8;
 
-/// Refuses what is no file and looks like a known name.
-fn no_misspelt(file: &str, word: &str, what: &str, known: impl Iterator<Item = &'static str>) -> Result<()> {
-    if Path::new(file).exists() {
+/// Refuses the name of a PSF, none of the known ones, that is no file's either.
+///
+/// # Errors
+/// [`Error::Input`] with the known name that is nearest, where one is near.
+pub fn psf_file(name: &str) -> Result<()> {
+    file_or_slip(
+        name,
+        "PSF",
+        ["blind", "paper", "gaussian", "disk", "line"].into_iter(),
+    )
+}
+
+/// [`psf_file`] of a response.
+///
+/// # Errors
+/// As [`psf_file`].
+pub fn srf_file(name: &str) -> Result<()> {
+    file_or_slip(name, "sensor", sensor_names().chain(["blind"]))
+}
+
+fn file_or_slip(name: &str, what: &str, known: impl Iterator<Item = &'static str>) -> Result<()> {
+    if io::is_there(name) {
         return Ok(());
     }
-    let alike = |name: &'static str| (strsim::jaro_winkler(&word.to_lowercase(), name), name);
+    let word = name.split(':').next().unwrap_or(name).to_lowercase();
+    let alike = |known: &'static str| (strsim::jaro_winkler(&word, known), known);
     let nearest = known.map(alike).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest.filter(|(similarity, _)| *similarity >= ALIKE) {
-        Some((_, name)) => Err(Error::input(format!(
-            "{file}: there is no file and no {what} of this name; did you mean {name}?"
-        ))),
-        None => Ok(()),
-    }
+    let meant = nearest.filter(|(similarity, _)| *similarity >= ALIKE);
+    let meant = meant.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
+    Err(Error::input(format!(
+        "{name}: there is no file and no {what} of this name{meant}"
+    )))
 }
 
 /// The response behind `spec` for an image of `bands` bands with these metadata (B×b, columns sum to 1); `None` for
@@ -69,8 +80,7 @@ pub fn srf_response(
 ) -> Result<Option<Array2<f64>>> {
     match spec {
         SrfSpec::File(file) => {
-            let name = file.split(':').next().unwrap_or(file);
-            no_misspelt(file, name, "sensor", sensor_names().chain(["blind"]))?;
+            srf_file(file)?;
             response_file(file, metadata, bands, msi).map(Some)
         }
         _ => spec.response(metadata, bands, msi),

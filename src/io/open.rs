@@ -198,6 +198,11 @@ fn check_matrix_length(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether a name, as [`read_matrix`] takes it (`FILE` or `FILE:ARRAY`), is of a file that is there.
+pub fn is_there(spec: &str) -> bool {
+    Spec::parse(spec).path.exists()
+}
+
 /// Reads the matrix (PSF, SRF) that a name means: `FILE.npy`, `.csv`, `.txt`, or `FILE.mat[:NAME]`.
 /// A vector is a matrix of one row.
 ///
