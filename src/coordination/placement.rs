@@ -1,8 +1,11 @@
 //! Where two images lie on each other, and the scene that follows: read, registered, and brought to one grid.
 //!
 //! Where both share a grid but for an integer ratio, and no more than a shift was found, the MSI's pixels are taken
-//! as they are and cut to whole LR pixels; what is left of a shift, less than a pixel, is the PSF's centre. Everything else
-//! is resampled, once, onto the HSI's grid divided by the ratio rounded up.
+//! as they are, as long as LR pixels cover them wholly; what is left of a shift, less than a pixel, is the PSF's centre. Everything
+//! else is resampled, once, onto the HSI's grid divided by the ratio rounded up: after a shift at whole pixels, where nothing is
+//! interpolated. A result on the MSI's pixels has all that the HSI shows, and those less than an LR pixel beyond.
+
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -348,7 +351,14 @@ impl<'a> Ground<'a> {
             let lr_pixels = self.hsi.size[k];
             let (lr, hr) = common(first, scale, lr_pixels, size[k])?;
             let lost = match self.placing.grid {
-                OnGrid::Msi => hr != completed(first, first + (lr_pixels * scale) as f64, scale, size[k]),
+                OnGrid::Msi => {
+                    let end = first + (lr_pixels * scale) as f64;
+                    hr != completed(
+                        first.max(0.0) as usize..end.min(size[k] as f64) as usize,
+                        scale,
+                        size[k],
+                    )
+                }
                 OnGrid::Hsi => lr.len() != lr_pixels || (found - first).abs() > NONE,
             };
             if lost {
@@ -396,15 +406,9 @@ impl<'a> Ground<'a> {
         // One more on each side, which the MSI may reach in part.
         let [lr_rows, lr_columns] =
             [0, 1].map(|k| reach[k].0.saturating_sub(1)..(reach[k].1 + 1).min(self.hsi.size[k]));
-        let (hr, grown) = shown(geometry, size, 0.0)
-            .zip(shown(geometry, size, 1.0))
-            .ok_or_else(none)?;
-        // Less than an LR pixel beyond the HSI the MSI is not cut off.
-        let whole = |own: std::ops::Range<usize>, grown: std::ops::Range<usize>, size: usize| {
-            let start = if grown.start == 0 { 0 } else { own.start };
-            start..if grown.end == size { size } else { own.end }
-        };
-        let hr = (whole(hr.0, grown.0, size[0]), whole(hr.1, grown.1, size[1]));
+        let hr = shown(geometry, size, 0.0).ok_or_else(none)?;
+        let scale = self.scale(&geometry.base);
+        let hr = (completed(hr.0, scale, size[0]), completed(hr.1, scale, size[1]));
         Ok(((lr_rows, lr_columns), hr))
     }
 }
@@ -426,23 +430,20 @@ fn whole(told: f64, found: f64) -> f64 {
     }
 }
 
-/// HR pixels of one axis, of `size`, that an HSI shows which lies from `start` to `end` there; all to the edge of the image where
-/// that is less than an LR pixel further.
-fn completed(start: f64, end: f64, scale: usize, size: usize) -> std::ops::Range<usize> {
-    let s = scale as f64;
-    let first = if start < s { 0.0 } else { start };
-    let last = if size as f64 - end < s { size as f64 } else { end };
-    first as usize..last as usize
+/// HR pixels of one axis, of `size`, and all to the edge of the image where that is less than an LR pixel further.
+fn completed(part: Range<usize>, scale: usize, size: usize) -> Range<usize> {
+    let start = if part.start < scale { 0 } else { part.start };
+    let end = if size - part.end.min(size) < scale {
+        size
+    } else {
+        part.end
+    };
+    start..end
 }
 
 /// The LR pixels of one axis that lie within the HR image, if LR pixel 0 begins at HR pixel `offset` (an integer), and
 /// their HR pixels.
-fn common(
-    offset: f64,
-    scale: usize,
-    lr: usize,
-    hr: usize,
-) -> Option<(std::ops::Range<usize>, std::ops::Range<usize>)> {
+fn common(offset: f64, scale: usize, lr: usize, hr: usize) -> Option<(Range<usize>, Range<usize>)> {
     let s = scale as f64;
     let first = (-offset / s).ceil().max(0.0);
     let end = ((hr as f64 - offset) / s).floor().min(lr as f64);
@@ -527,14 +528,14 @@ mod tests {
     // An HSI of 4 LR pixels of 8 lies on an MSI of 32 and a few more.
     #[test]
     fn an_msi_is_cut_only_where_it_goes_on_for_an_lr_pixel() {
-        for (start, size, wanted) in [
-            (0.0, 32, 0..32),
-            (2.0, 34, 0..34),
-            (-3.0, 32, 0..32),
-            (5.0, 44, 0..44),
-            (8.0, 48, 8..40),
+        for (part, size, wanted) in [
+            (0..32, 32, 0..32),
+            (2..34, 34, 0..34),
+            (0..29, 32, 0..32),
+            (5..37, 44, 0..44),
+            (8..40, 48, 8..40),
         ] {
-            assert_eq!(completed(start, start + 32.0, 8, size), wanted, "{start} {size}");
+            assert_eq!(completed(part.clone(), 8, size), wanted, "{part:?} {size}");
         }
     }
 

@@ -83,9 +83,10 @@ impl Disagreement {
 
     /// Variance within LR pixels relative to that of LR pixels.
     fn growth(&self, band: usize) -> f64 {
-        match self.coarse[band] > 0.0 {
-            true => self.within[band] / self.coarse[band],
-            false => 1.0,
+        if self.coarse[band] > 0.0 {
+            self.within[band] / self.coarse[band]
+        } else {
+            1.0
         }
     }
 }
