@@ -9,6 +9,7 @@ mod common;
 mod architecture;
 mod bands_and_masks;
 mod batch_cli;
+mod dry_run;
 mod engine_on_demand;
 mod eval_simulate;
 mod experiment_cli;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Output;
 use super::checkpoint::CheckpointOptions;
+use super::dry_run::Plan;
 use super::engine_options::EngineOptions;
 use super::log::Log;
 use super::options::{ConfigOptions, Pair, PairOptions, RefineOptions, ScratchOptions, SensorOptions};
@@ -16,16 +17,17 @@ use super::progress::Stages;
 use super::summary::{DEGRADATION, compare, save_degradation};
 use crate::coordination::config::Config;
 use crate::coordination::deviation::{self, calibration};
-use crate::coordination::keeper::Keeper;
+use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::memory::fusion_bytes;
 use crate::coordination::placement::{OnGrid, Placed, Placement};
 use crate::coordination::product::{Fused, ModelImage, Product};
 use crate::coordination::scene::{Part, Scene};
-use crate::coordination::start::{Known, told_window};
+use crate::coordination::start::{Known, foresee, told_window};
 use crate::coordination::summary::Summary;
 use crate::coordination::watcher::{Watcher, split_off};
 use crate::cube::strips::{self, Cropped, Strips};
 use crate::cube::{Metadata, SampleType};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evidence::verdict::Verdict;
 use crate::fusion::Fusion;
@@ -58,6 +60,9 @@ pub struct Fuse {
     scratch: ScratchOptions,
     #[command(flatten)]
     checkpoint: CheckpointOptions,
+    /// Read and check everything, say what the run would do and what it would write, and end there
+    #[arg(long, conflicts_with = "dump_config")]
+    dry_run: bool,
     /// Go on from the checkpoint, if it is there: with the same bits, and only with the same images and options
     #[arg(long, requires = "checkpoint")]
     resume: bool,
@@ -207,9 +212,13 @@ fn cropped<'a>(image: &'a io::Image, (rows, columns): &Part) -> Cropped<'a> {
 }
 
 impl Fuse {
-    /// Whether it shows its configuration and fuses nothing.
-    pub fn only_shows(&self) -> bool {
-        self.config.dump_config
+    /// The option that has it show something and fuse nothing.
+    pub fn only_shows(&self) -> Option<&'static str> {
+        let options = [
+            (self.config.dump_config, "--dump-config"),
+            (self.dry_run, "--dry-run"),
+        ];
+        options.iter().find(|(given, _)| *given).map(|(_, name)| *name)
     }
 
     /// What it reads and writes.
@@ -220,6 +229,9 @@ impl Fuse {
         let Some(out) = self.out.as_deref().filter(|_| !self.config.dump_config) else {
             return Ok(());
         };
+        if self.dry_run {
+            set.dry_run();
+        }
         self.pair.files(set);
         self.sensors.files(set);
         self.config.files(set);
@@ -265,6 +277,9 @@ impl Fuse {
         let mut stages = Stages::new(output);
         let device = PendingEngine::begin(&self.engine, output)?;
         let (request, delivery) = self.prepare(out, config, &mut stages, output)?;
+        if self.dry_run {
+            return self.rehearse(&request, &delivery, device.engine()?, &mut keeper, output);
+        }
         // A run that is refused for its device leaves no event file.
         match self.log {
             Some(_) => device.engine().map(|_| ())?,
@@ -294,6 +309,33 @@ impl Fuse {
         Ok(())
     }
 
+    /// Says what the run would do.
+    fn rehearse(
+        &self,
+        request: &Request,
+        delivery: &Delivery,
+        engine: &dyn Engine<f32>,
+        keeper: &mut Keeper,
+        output: &Output,
+    ) -> Result<()> {
+        let Request {
+            scene, known, config, ..
+        } = request;
+        if keeper.keeps() {
+            keeper.begin(Identity::of_fusion(config, engine, scene, known)?)?;
+        }
+        let mut files = OutputSet::new();
+        self.files(&mut files)?;
+        let plan = Plan::new(
+            (scene, &delivery.placement),
+            (foresee(config, scene, known)?, config.training.steps),
+            engine.name(),
+            request.memory,
+            files.planned(),
+        );
+        output.result(&plan, &plan.text())
+    }
+
     /// Reads and checks everything: what is to be computed, and what is to be delivered.
     fn prepare<'a>(
         &'a self,
@@ -302,7 +344,11 @@ impl Fuse {
         stages: &mut Stages,
         output: &Output,
     ) -> Result<(Request, Delivery<'a>)> {
-        let page = self.report.as_deref().map(page_path).transpose()?;
+        let page = match &self.report {
+            Some(folder) if self.dry_run => Some(folder.join(PAGE)),
+            Some(folder) => Some(page_path(folder)?),
+            None => None,
+        };
         let mut budget = self.scratch.budget(Some(out))?;
         let Pair {
             placed,

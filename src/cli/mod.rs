@@ -30,6 +30,7 @@ mod demo;
 #[cfg(feature = "gpu")]
 mod devices;
 mod doctor;
+mod dry_run;
 mod engine_options;
 mod estimate;
 mod eval;

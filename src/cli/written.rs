@@ -27,7 +27,7 @@ pub fn line(written: &Written) -> String {
 }
 
 /// Bytes in the largest unit that leaves a number of 1 or more.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     let units = [("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     match units.iter().find(|(_, unit)| bytes as f64 >= *unit) {
         Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit),

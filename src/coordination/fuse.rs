@@ -64,11 +64,7 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
     } = job;
     let mut times = Vec::new();
     let kept = match keeper.keeps() {
-        true => keeper.begin(
-            Identity::of("a fusion", config, engine()?)?
-                .scene("", &scene)
-                .known(&known),
-        )?,
+        true => keeper.begin(Identity::of_fusion(config, engine()?, &scene, &known)?)?,
         false => None,
     };
     let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);

@@ -63,6 +63,21 @@ impl Identity {
         }
     }
 
+    /// Of the fusion of a scene as it was read.
+    ///
+    /// # Errors
+    /// As [`Identity::of`].
+    pub fn of_fusion(
+        config: &Config,
+        engine: &dyn Engine<f32>,
+        scene: &Scene,
+        known: &Known,
+    ) -> Result<Self> {
+        Ok(Identity::of("a fusion", config, engine)?
+            .scene("", scene)
+            .known(known))
+    }
+
     /// With one more item.
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.0.insert(name.to_owned(), value.to_string());

@@ -41,8 +41,8 @@ pub fn pair_bytes(lr_hsi: Dim, hr_msi: Dim) -> usize {
     bytes(1, lr_hsi).saturating_add(bytes(1, hr_msi))
 }
 
-/// Whether a fusion of `scene` may hold its result as a whole within `memory` bytes.
-pub fn fits(scene: &Scene, memory: usize) -> bool {
+/// Bytes of a fusion of `scene` that holds its result as a whole.
+pub fn whole_bytes(scene: &Scene) -> usize {
     let (lr_hsi, hr_msi) = (scene.lr_hsi.dim(), scene.hr_msi.dim());
     let result = bytes(1, (hr_msi.0, hr_msi.1, lr_hsi.2));
     let native = scene.native.as_ref().map_or(0, |n| bytes(HR_ARRAYS, n.msi.dim()));
@@ -50,7 +50,11 @@ pub fn fits(scene: &Scene, memory: usize) -> bool {
         .saturating_add(native)
         .saturating_add(fusion_bytes(lr_hsi, hr_msi))
         .saturating_add(BASE_BYTES)
-        <= memory
+}
+
+/// Whether a fusion of `scene` may hold its result as a whole within `memory` bytes.
+pub fn fits(scene: &Scene, memory: usize) -> bool {
+    whole_bytes(scene) <= memory
 }
 
 /// Memory for scenes, and the folder for what does not fit.

@@ -2,6 +2,7 @@
 
 use nalgebra::{DMatrix, DVector};
 use ndarray::{Array2, ArrayView2, ArrayView3};
+use serde::Serialize;
 
 use crate::coordination::config::{Config, PsfWindow};
 use crate::coordination::model::{Calibration, Model};
@@ -44,6 +45,56 @@ pub fn told_window(config: &Config, known: &Known, scale: usize) -> Result<Optio
         )));
     }
     Ok(Some(side))
+}
+
+/// What is known of a run before PSF and SRF are.
+#[derive(Debug, Clone, Serialize)]
+pub struct Foreseen {
+    /// Side of the PSF's window, HR pixels.
+    pub kernel: KernelRange,
+    /// Weights and biases of one member.
+    pub weights: usize,
+    /// Members that the configuration asks for; where the prior is mixed, those of shorter trainings come in addition.
+    pub members: usize,
+}
+
+/// Sides that the PSF's window may have, HR pixels; one where it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct KernelRange {
+    /// The smallest.
+    pub least: usize,
+    /// The largest.
+    pub most: usize,
+}
+
+/// What a run of this scene will be like; refuses what the run would refuse for its scene and configuration.
+///
+/// # Errors
+/// As [`told_window`] and [`Config::architecture`]; [`Error::Input`] where the scene has no usable pixel.
+pub fn foresee(config: &Config, scene: &Scene, known: &Known) -> Result<Foreseen> {
+    let kernel = match told_window(config, known, scene.scale)? {
+        Some(side) => KernelRange {
+            least: side,
+            most: side,
+        },
+        None => KernelRange {
+            least: side_of_parity(1, scene.scale),
+            most: widest_window(scene.scale),
+        },
+    };
+    let pixels = usable_pixels(scene);
+    if pixels == 0 {
+        return Err(Error::input(
+            "no LR pixel is usable: all are masked in the HSI or the MSI",
+        ));
+    }
+    let (bands, msi_bands) = (scene.lr_hsi.dim().2, scene.hr_msi.dim().2);
+    let architecture = config.architecture(bands, msi_bands, pixels)?;
+    Ok(Foreseen {
+        kernel,
+        weights: architecture.weights(),
+        members: architecture.members,
+    })
 }
 
 /// Offset (row, column) of a PSF whose centre is not learned from the middle of its window of this side.

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::file::{check_name, check_takes_files, companions, lock_of, temporary_of, temporary_prefix};
 use super::format::{Format, Spec, cube_output_format, detect};
 use super::identity::{Known, resolved};
@@ -69,6 +71,8 @@ pub struct OutputSet {
     entries: Vec<Entry>,
     /// Put after the options' names.
     scene: String,
+    /// Whether the command only says what it would write.
+    dry: bool,
 }
 
 /// The files that an image, matrix or table is read from: the one that its name means and its companions. Those of a name that
@@ -106,6 +110,11 @@ impl OutputSet {
     /// What is added from here on belongs to the scene of this name, which has a process of its own.
     pub fn scene(&mut self, name: &str) {
         self.scene = format!(" of scene {name}");
+    }
+
+    /// The command only says what it would write: nothing of it is told at the end as written.
+    pub fn dry_run(&mut self) {
+        self.dry = true;
     }
 
     fn add(&mut self, whose: &str, path: PathBuf, role: Role, within: Option<&Path>) {
@@ -186,7 +195,9 @@ impl OutputSet {
     pub fn writes_into(&mut self, whose: &str, folder: &Path, names: &[&str]) {
         let missing = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
         let mut folders: Vec<PathBuf> = missing.take_while(|f| !f.is_dir()).map(Path::to_owned).collect();
-        folders.push(folder.to_owned());
+        if folders.is_empty() {
+            folders.push(folder.to_owned());
+        }
         for folder in folders {
             self.add(whose, folder, Role::Folder, None);
         }
@@ -328,10 +339,30 @@ impl OutputSet {
         results.all(|e| e.path.exists())
     }
 
+    /// The files that will be written and stay, and folders into which files of other names go.
+    pub fn planned(&self) -> Vec<Planned> {
+        let filled = |folder: &Path| {
+            self.entries
+                .iter()
+                .any(|e| e.path.starts_with(folder) && e.path != folder)
+        };
+        let stays = |e: &&Entry| match e.role {
+            Role::Result | Role::Part => true,
+            Role::Folder => !filled(&e.path),
+            Role::Read | Role::ReadFolder | Role::Log | Role::Passing => false,
+        };
+        let planned = |e: &Entry| Planned {
+            option: e.whose.clone(),
+            path: e.path.clone(),
+            replaces: e.role != Role::Folder && e.path.exists(),
+        };
+        self.entries.iter().filter(stays).map(planned).collect()
+    }
+
     /// The results, for a line at the end: single files, and folders of several.
     pub fn written(&self) -> Vec<Written> {
         let mut groups: Vec<(&Path, bool, bool)> = Vec::new();
-        let told = |e: &&Entry| e.role == Role::Result && !e.apart && e.path.exists();
+        let told = |e: &&Entry| !self.dry && e.role == Role::Result && !e.apart && e.path.exists();
         for entry in self.entries.iter().filter(told) {
             let name = entry.within.as_deref().unwrap_or(&entry.path);
             match groups.iter_mut().find(|(path, ..)| *path == name) {
@@ -346,6 +377,17 @@ impl OutputSet {
         };
         groups.into_iter().map(written).collect()
     }
+}
+
+/// A result that is to come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// The option that asks for it.
+    pub option: String,
+    /// The file, or a folder of files.
+    pub path: PathBuf,
+    /// Whether a file of this name is there.
+    pub replaces: bool,
 }
 
 /// A result that is there.

@@ -200,10 +200,10 @@ impl Batch {
             let line = line.strip_prefix("error: ").unwrap_or(line);
             Error::input(format!("options of fuse: {line}; see hsr-gpu fuse --help"))
         })?;
-        if fuse.only_shows() {
-            return Err(Error::input(
-                "options of fuse: --dump-config fuses nothing; give it to hsr-gpu fuse itself",
-            ));
+        if let Some(option) = fuse.only_shows() {
+            return Err(Error::input(format!(
+                "options of fuse: {option} fuses nothing; give it to hsr-gpu fuse itself"
+            )));
         }
         fuse.files(set)
     }
