@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::common::{Folder, scene};
+use crate::common::{Folder, scene, wait_until};
 use hsr_gpu::io::write_matrix;
 use ndarray::Array2;
 
@@ -48,11 +48,7 @@ fn shards_make_what_one_run_makes() {
     }
     // The third is killed as soon as it has a result, and started again.
     let mut killed = folder.start(&batch("parts", "--shard 3/4"));
-    let began = Instant::now();
-    while !folder.path("parts/scene-2.json").exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "no result in a minute");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait_until("a result", || folder.path("parts/scene-2.json").exists());
     killed.kill().unwrap();
     killed.wait().unwrap();
     let again = summary(&folder.good(&batch("parts", "--shard 3/4")));
@@ -193,29 +189,18 @@ fn a_scene_ends_with_its_batch() {
         OPTIONS.replace("--steps 6", "--steps 4000000")
     );
     let mut killed = folder.start(&batch);
-    let began = Instant::now();
     let lock = || {
         let names = fs::read_dir(folder.path("out")).into_iter().flatten().flatten();
         names
             .map(|e| e.file_name().into_string().unwrap())
             .find(|n| n.ends_with(".lock"))
     };
-    while lock().is_none() {
-        assert!(began.elapsed() < Duration::from_secs(60), "no scene in a minute");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a scene", || lock().is_some());
     std::thread::sleep(Duration::from_millis(300));
     killed.kill().unwrap();
     killed.wait().unwrap();
-    let began = Instant::now();
     // It goes with its process, in good order.
-    while lock().is_some() {
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "the scene goes on alone"
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the scene's end", || lock().is_none());
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::SystemTime;
 
-use crate::common::Folder;
+use crate::common::{Folder, interrupt, scene, wait_until};
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::write_matrix;
 use ndarray::{Array2, Array3};
@@ -123,7 +123,7 @@ fn robustness_moves_one_factor_at_a_time() {
 #[test]
 fn an_undisturbed_pair_is_measured_as_misplaced_ones_are() {
     let folder = folder();
-    let wide = crate::common::scene(76, 76, 9);
+    let wide = scene(76, 76, 9);
     folder.cube("wide.npy", &wide);
     fs::write(folder.path("w.txt"), "wide.npy,r.csv\n").unwrap();
     let run = format!("experiment misplaced --scenes w.txt --out e --only undisturbed --json {FEW}");
@@ -161,7 +161,7 @@ fn the_built_in_scene_needs_no_manifest() {
 #[test]
 fn what_cannot_be_run_is_refused_and_nothing_is_written() {
     let folder = folder();
-    folder.cube("small.npy", &crate::common::scene(16, 16, 9));
+    folder.cube("small.npy", &scene(16, 16, 9));
     fs::write(folder.path("small.txt"), "# one\n\nsmall.npy,r.csv\n").unwrap();
     fs::write(folder.path("bad.txt"), "waves.npy,r.csv\nwaves.npy,r.csv,3\n").unwrap();
     fs::write(folder.path("gone.txt"), "waves.npy,r.csv\ngone.npy\n").unwrap();
@@ -195,19 +195,14 @@ fn what_cannot_be_run_is_refused_and_nothing_is_written() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_experiment_keeps_its_cells() {
-    use std::time::Duration;
     let folder = folder();
     let child =
         folder.start("experiment scenes --scenes m.txt --out e --backend cpu --quiet --steps 10000000");
     // Ten million steps do not end; bicubic and the two controls, which come first, do not wait for them.
-    for _ in 0..300 {
-        std::thread::sleep(Duration::from_millis(100));
-        if fs::read_dir(folder.path("e/cells")).is_ok_and(|d| d.count() >= 3) {
-            break;
-        }
-    }
-    std::thread::sleep(Duration::from_secs(1));
-    let (code, said) = crate::common::interrupt(child);
+    wait_until("three cells and a checkpoint", || {
+        fs::read_dir(folder.path("e/cells")).is_ok_and(|d| d.count() >= 4)
+    });
+    let (code, said) = interrupt(child);
     assert_eq!(code, Some(130), "{said}");
     assert!(
         said.contains("cells are kept in") && said.trim_end().lines().count() == 1,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::common::{Folder, interrupt};
+use crate::common::{Folder, besides_times, interrupt, wait_until};
 use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::cube::strips::Strips;
@@ -115,8 +115,8 @@ fn killed_at_random_and_resumed_the_result_has_the_same_bits() {
 fn ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on() {
     let folder = pair();
     let run = "fuse --hsi x.npy --msi y.npy --backend cpu --quiet --steps 1000000 --out f.npy --checkpoint c.safetensors";
-    let child = folder.start(run);
-    std::thread::sleep(Duration::from_secs(2));
+    let child = folder.start(&format!("{run} --every 50"));
+    wait_until("a checkpoint", || folder.path("c.safetensors").exists());
     let (code, said) = interrupt(child);
     assert_eq!(code, Some(130), "{said}");
     assert!(
@@ -142,11 +142,7 @@ fn ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on() {
 /// Leaves a checkpoint of `run` in `c.safetensors`: the run is killed once there is one.
 fn leave_checkpoint(folder: &Folder, run: &str) {
     let mut child = folder.start(run);
-    let began = Instant::now();
-    while !folder.path("c.safetensors").exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "no checkpoint");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a checkpoint", || folder.path("c.safetensors").exists());
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -215,7 +211,7 @@ fn divergence_names_step_and_term_and_keeps_the_last_good_checkpoint() {
         let out = folder.run(run);
         let said = String::from_utf8(out.stderr).unwrap();
         assert_eq!(out.status.code(), Some(1), "{said}");
-        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        assert_eq!(besides_times(&said).len(), 1, "{said}");
         let step = last_good.map_or(1, |step| step + 1);
         assert!(
             said.contains(&format!("step {step}: ")) && said.contains(term),
@@ -302,7 +298,7 @@ fn fails(folder: &Folder, arguments: &str, code: i32, named: &[&str]) {
     let out = folder.run(arguments);
     let said = String::from_utf8(out.stderr).unwrap();
     assert_eq!(out.status.code(), Some(code), "{arguments}: {said}");
-    assert_eq!(said.trim_end().lines().count(), 1, "{arguments}: {said}");
+    assert_eq!(besides_times(&said).len(), 1, "{arguments}: {said}");
     assert!(named.iter().all(|n| said.contains(n)), "{arguments}: {said}");
 }
 
@@ -340,10 +336,7 @@ fn a_full_disk_is_one_line_and_old_files_stay() {
     let long = FUSE.replace("--steps 120", "--steps 100000");
     let run = format!("{long} --out f.npy --checkpoint disk/c.safetensors --every 5");
     let mut child = folder.start(&run);
-    while !disk.join("c.safetensors").exists() {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a checkpoint", || disk.join("c.safetensors").exists());
     child.kill().unwrap();
     child.wait().unwrap();
     for entry in fs::read_dir(&disk).unwrap() {

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::common::{Folder, scene};
+use crate::common::{Folder, interrupt, scene, trains, wait_until};
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::{read_cube, read_matrix, write_matrix};
 use ndarray::{Array2, Array3, s};
@@ -359,15 +359,15 @@ fn models_and_manifests_that_do_not_fit_are_refused() {
 #[cfg(unix)]
 #[test]
 fn interrupted_runs_end_within_seconds_and_say_what_was_kept() {
-    use std::time::Duration;
     let folder = pair();
     fs::write(folder.path("scenes.txt"), "x.npy,y.npy\n").unwrap();
     let before = folder.names();
     let interrupt = |arguments: &str| {
-        let child = folder.start(arguments);
-        // Long enough for the program to be in its loop, on a slow machine too: it has ten million steps.
-        std::thread::sleep(Duration::from_secs(3));
-        crate::common::interrupt(child)
+        let child = folder.start(&format!("{arguments} --log log"));
+        wait_until("training", || trains(&folder.path("log")));
+        let ended = interrupt(child);
+        fs::remove_dir_all(folder.path("log")).unwrap();
+        ended
     };
     let (code, said) =
         interrupt("fuse --hsi x.npy --msi y.npy --out f.npy --steps 10000000 --backend cpu --quiet");

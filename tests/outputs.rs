@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::common::{Folder, interrupt, scene};
+use crate::common::{Folder, interrupt, scene, trains, wait_until};
 use hsr_gpu::io::{read_cube, write_cube};
 
 /// A folder with `x.npy` 4×4×6, `y.npy` 16×16×2, a reference `z.npy` and manifests.
@@ -433,14 +433,7 @@ fn a_checkpoint_belongs_to_one_run() {
         )
     };
     let mut first = folder.start(&run("a.npy"));
-    let began = Instant::now();
-    while !folder.path("c").exists() {
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "no checkpoint in a minute"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("a checkpoint", || folder.path("c").exists());
     let error = folder.refused(&run("b.npy"));
     assert!(error.contains("another run"), "{error}");
     // However the first ends, its right ends with it.
@@ -464,17 +457,7 @@ fn a_finished_model_outlives_an_interrupted_training() {
     let finished = fs::read(folder.path("m.safetensors")).unwrap();
     // It is interrupted once its losses are logged: then it trains.
     let child = folder.start(&format!("{} --log events", train(5_000_000)));
-    let trains = || {
-        let files = fs::read_dir(folder.path("events"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let mut bytes = files.filter_map(|file| fs::read(file.path()).ok());
-        bytes.any(|bytes| bytes.windows(5).any(|word| word == b"L_phi"))
-    };
-    while !trains() {
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("training", || trains(&folder.path("events")));
     let (code, said) = interrupt(child);
     assert_eq!(code, Some(130), "{said}");
     assert!(fs::read(folder.path("m.safetensors")).unwrap() == finished);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use crate::common::Folder;
+use crate::common::{Folder, wait_until};
 use hsr_gpu::coordination::checkpoint;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::io::{read_cube, write_matrix};
@@ -186,10 +186,7 @@ fn errors_and_kills_leave_nothing() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while !folder.path("log").exists() {
-        assert!(child.try_wait().unwrap().is_none());
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_until("training", || folder.path("log").exists());
     child.kill().unwrap();
     child.wait().unwrap();
     nothing_left(&folder);

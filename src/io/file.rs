@@ -109,10 +109,27 @@ pub(super) fn temporary_of(path: &Path) -> Option<&str> {
     fits.then(|| &name[..name.len() - RANDOM])
 }
 
-/// Removes temporary files in `folder` of these targets in it that nobody writes any more: those whose lock is free. Where a
-/// file system has no locks, or one cannot be looked at, they stay.
+/// Name of the target of files that only ask what a folder takes. A killed process may leave one, as it may leave any other
+/// temporary file.
+const PROBE: &str = "Probe";
+
+/// A locked file without content in `folder`, which is gone when it is dropped. Its name has letters of both cases.
+///
+/// # Errors
+/// Of the file system, where the folder takes no files.
+pub(super) fn probe(folder: &Path) -> io::Result<NamedTempFile> {
+    let prefix = temporary_prefix(Path::new(PROBE));
+    locked(
+        tempfile::Builder::new().prefix(&prefix).rand_bytes(RANDOM),
+        folder,
+    )
+}
+
+/// Removes probes and temporary files of these targets in `folder` that nobody writes any more: those whose lock is free.
+/// Where a file system has no locks, or one cannot be looked at, they stay.
 fn remove_abandoned(folder: &Path, targets: &[&Path]) {
-    let prefixes: HashSet<String> = targets.iter().map(|path| temporary_prefix(path)).collect();
+    let targets = targets.iter().copied().chain([Path::new(PROBE)]);
+    let prefixes: HashSet<String> = targets.map(temporary_prefix).collect();
     let Ok(entries) = fs::read_dir(folder) else {
         return;
     };
@@ -232,9 +249,7 @@ pub(super) fn check_takes_files(folder: &Path, targets: &[&Path], made_later: bo
     let existing = folder.ancestors().find(|f| !made_later || f.exists());
     let existing = existing.filter(|f| !f.as_os_str().is_empty()).unwrap_or(folder);
     check_folder(first, existing)?;
-    let mut builder = tempfile::Builder::new();
-    let made = builder.prefix(MARK).tempfile_in(existing);
-    made.map_err(|e| not_created(first, existing, &e))?;
+    probe(existing).map_err(|e| not_created(first, existing, &e))?;
     remove_abandoned(folder, targets);
     Ok(())
 }
@@ -534,7 +549,8 @@ mod tests {
             ".hsr-gpu-result.npy-notes",
             "result.npy",
         ];
-        for name in others.iter().chain(&[".hsr-gpu-result.npy-abc123"]) {
+        let abandoned = [".hsr-gpu-result.npy-abc123", ".hsr-gpu-Probe-abc123"];
+        for name in others.iter().chain(&abandoned) {
             fs::write(at(name), b"half").unwrap();
         }
         // Being written: the lock is held, by whatever process.
@@ -542,7 +558,7 @@ mod tests {
         let held = writing.path.to_path_buf();
         replace(&target, |w| w.write_all(b"new")).unwrap();
         assert!(held.exists());
-        assert!(!at(".hsr-gpu-result.npy-abc123").exists());
+        assert!(!abandoned.iter().any(|name| at(name).exists()));
         assert!(others.iter().all(|name| at(name).exists()));
         // What is written later wins, as it does without anyone beside it.
         writing.finish().unwrap().publish().unwrap();

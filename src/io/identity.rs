@@ -50,8 +50,7 @@ fn folds_case(folder: &Path) -> bool {
     let Some(existing) = folder.ancestors().find(|f| f.is_dir()) else {
         return false;
     };
-    let mut builder = tempfile::Builder::new();
-    let Ok(file) = builder.prefix(".hsr-gpu-Case").tempfile_in(existing) else {
+    let Ok(file) = super::file::probe(existing) else {
         return false;
     };
     let swapped = |c: char| match c.is_lowercase() {
