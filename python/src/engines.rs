@@ -49,12 +49,11 @@ fn make(backend: &str, adapter: Option<&str>) -> Result<Boxed> {
     };
     let adapter = adapter.map(str::to_owned);
     let gpu = move || -> Result<Option<Boxed>> {
-        let engine = match auto {
-            true => GpuEngine::hardware(Options::default())?,
-            false => {
-                let choice = AdapterChoice::from_option(adapter.as_deref());
-                Some(GpuEngine::with_options(&choice, Options::default())?)
-            }
+        let engine = if auto {
+            GpuEngine::hardware(Options::default())?
+        } else {
+            let choice = AdapterChoice::from_option(adapter.as_deref());
+            Some(GpuEngine::with_options(&choice, Options::default())?)
         };
         Ok(engine.map(|engine| Box::new(engine) as Boxed))
     };
@@ -66,8 +65,5 @@ fn make(backend: &str, adapter: Option<&str>) -> Result<Boxed> {
     };
     let again = move || gpu()?.ok_or_else(|| Error::device("GPU", "is gone"));
     let recovery = Failover::new(engine, again, Some(cpu()?), |line| eprintln!("hsr_gpu: {line}"));
-    Ok(Box::new(match auto {
-        true => recovery.or(cpu),
-        false => recovery,
-    }))
+    Ok(Box::new(if auto { recovery.or(cpu) } else { recovery }))
 }

@@ -165,12 +165,11 @@ fn fuse<'py>(
         let fusion = settings.fusion(config, (hsi.view(), msi.view()));
         let fusion = fusion.psf(psf).srf(srf).on(engine);
         let fused = fusion.watch(watcher).cancel(token).run()?;
-        let std = match settings.std {
-            true => {
-                let deviation = fused.deviation()?;
-                Some(deviation.rows(0..deviation.dim().0)?.samples)
-            }
-            false => None,
+        let std = if settings.std {
+            let deviation = fused.deviation()?;
+            Some(deviation.rows(0..deviation.dim().0)?.samples)
+        } else {
+            None
         };
         let report = json(&fused.report())?;
         let found = fused.degradation();

@@ -49,9 +49,10 @@ impl System {
             (point.0, point.1) = (x.to_radians(), y.to_radians());
         }
         transform(&self.proj, &other.proj, &mut point).ok()?;
-        Some(match other.proj.is_latlong() {
-            true => (point.0.to_degrees(), point.1.to_degrees()),
-            false => (point.0, point.1),
+        Some(if other.proj.is_latlong() {
+            (point.0.to_degrees(), point.1.to_degrees())
+        } else {
+            (point.0, point.1)
         })
     }
 
@@ -121,9 +122,10 @@ fn ellipsoid(a: f64, inverse_flattening: f64) -> String {
         0.0 => format!("+R={a}"),
         _ => format!("+a={a} +rf={inverse_flattening}"),
     };
-    match geocentric {
-        true => format!("{shape} {NO_SHIFT}"),
-        false => shape,
+    if geocentric {
+        format!("{shape} {NO_SHIFT}")
+    } else {
+        shape
     }
 }
 

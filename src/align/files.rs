@@ -37,13 +37,14 @@ impl Named<'_> {
             Source::Envi(fields) => fields.keys().any(|k| k == "geo points" || k == "rpc info"),
             Source::GeoTiff(tags) => !tags.tiepoints.is_empty(),
         };
-        match points {
-            true => Err(Error::input(format!(
+        if points {
+            Err(Error::input(format!(
                 "{}: placed by ground control points or RPCs alone; bring it to a grid first (gdalwarp -t_srs EPSG:..., with -rpc \
-                 where it has RPCs), or place both images by their sizes with the setting ignore-georeference",
+             where it has RPCs), or place both images by their sizes with the setting ignore-georeference",
                 self.name
-            ))),
-            false => Ok(None),
+            )))
+        } else {
+            Ok(None)
         }
     }
 }

@@ -83,9 +83,12 @@ impl Misplacement {
         self.scale = [1.0 + rr, 1.0 + cc];
         self.field_rms = rms;
         if let Some(fit) = fit {
-            let error = |k: usize| match k < fit.covariance.nrows() {
-                true => fit.covariance[(k, k)].max(0.0).sqrt(),
-                false => 0.0,
+            let error = |k: usize| {
+                if k < fit.covariance.nrows() {
+                    fit.covariance[(k, k)].max(0.0).sqrt()
+                } else {
+                    0.0
+                }
             };
             self.shift_error = [error(0), error(1)];
             self.scale_error = [error(2) / half, error(5) / half];

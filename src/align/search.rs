@@ -98,12 +98,13 @@ fn differences(image: &Array3<f64>, valid: &Array2<bool>, axis: usize) -> (Vec<A
     });
     let count = mask.sum().max(1.0);
     let band = |b: usize| {
-        let mut differences = Array2::from_shape_fn((rows, columns), |at| match mask[at] > 0.0 {
-            true => {
+        let mut differences = Array2::from_shape_fn((rows, columns), |at| {
+            if mask[at] > 0.0 {
                 let (r, c) = next(at);
                 image[[r, c, b]] - image[[at.0, at.1, b]]
+            } else {
+                0.0
             }
-            false => 0.0,
         });
         // The edge of a cloud or a dead detector must not outdo all others.
         let most = LARGEST * differences.iter().map(|d| d.abs()).sum::<f64>() / count;

@@ -127,10 +127,10 @@ fn startable(wanted: usize) -> usize {
         drop(hold);
         let _nothing_to_tell = thread.join();
     }
-    match count == wanted + SPARED {
-        true => wanted,
-        // Memory that one thread may have is what the others would take.
-        false => count.saturating_sub(SPARED).clamp(1, wanted),
+    if count == wanted + SPARED {
+        wanted
+    } else {
+        count.saturating_sub(SPARED).clamp(1, wanted)
     }
 }
 

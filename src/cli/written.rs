@@ -20,9 +20,10 @@ pub fn line(written: &Written) -> String {
             facts.extend(code.map(|code| format!("EPSG:{code}")));
         }
     }
-    match facts.is_empty() {
-        true => name,
-        false => format!("{name} ({})", facts.join(", ")),
+    if facts.is_empty() {
+        name
+    } else {
+        format!("{name} ({})", facts.join(", "))
     }
 }
 

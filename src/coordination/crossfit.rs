@@ -87,16 +87,18 @@ pub fn cross_fit(
         let mut batches = data.batches.of_part(own).unwrap_or_else(|| data.batches.clone());
         let mut pixels = usable.clone();
         pixels.indexed_iter_mut().for_each(|(at, ok)| *ok &= seen(at));
-        let linear = match model.architecture.linear_path && pixels.iter().any(|&ok| ok) {
-            true => linear_path(&model.architecture, scene, lr_msi, pixels.view())?,
-            false => model.state.linear.clone(),
+        let linear = if model.architecture.linear_path && pixels.iter().any(|&ok| ok) {
+            linear_path(&model.architecture, scene, lr_msi, pixels.view())?
+        } else {
+            model.state.linear.clone()
         };
         for (number, length) in lengths.iter_mut().enumerate() {
             let mut part = model.clone();
             part.config.training.steps = length.steps;
-            part.architecture.members = match number + 1 == LENGTHS.len() {
-                true => (members / FOLDS).max(1),
-                false => 1,
+            part.architecture.members = if number + 1 == LENGTHS.len() {
+                (members / FOLDS).max(1)
+            } else {
+                1
             };
             // Seeds of their own, so that no member starts as another.
             let seed = model.config.seed.wrapping_add((1 + number * FOLDS + fold) as u64) ^ (1 << 40);

@@ -119,9 +119,10 @@ impl<'a> Deviation<'a> {
         }
         let halves = error.iter().zip(&sums).map(|(e, &sum)| {
             let (half, mean) = (0.5 * e * e, sum / pixels.max(1) as f64);
-            match mean > 0.0 {
-                true => (half as f32, (half / mean) as f32),
-                false => (2.0 * half as f32, 0.0),
+            if mean > 0.0 {
+                (half as f32, (half / mean) as f32)
+            } else {
+                (2.0 * half as f32, 0.0)
             }
         });
         Ok(halves.unzip())

@@ -63,9 +63,10 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
         memory,
     } = job;
     let mut times = Vec::new();
-    let kept = match keeper.keeps() {
-        true => keeper.begin(Identity::of_fusion(config, engine()?, &scene, &known)?)?,
-        false => None,
+    let kept = if keeper.keeps() {
+        keeper.begin(Identity::of_fusion(config, engine()?, &scene, &known)?)?
+    } else {
+        None
     };
     let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);
     if let Some(report) = &mut refinement {
@@ -130,14 +131,15 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
         None => MixedPrior::plain(model),
         Some(_) => {
             let seen = (&scene, lr_msi.view());
-            let fit = match crossed {
-                false => None,
-                true => Some(stage("cross-fit", watcher, &mut times, |w| {
+            let fit = if !crossed {
+                None
+            } else {
+                Some(stage("cross-fit", watcher, &mut times, |w| {
                     let mut progress = |done: u32, total: u32, losses: &StepLosses| {
                         w.progress(done as usize, total as usize, Some(losses));
                     };
                     cross_fit(engine, &model, members / 2, seen, &data, &mut progress)
-                })?),
+                })?)
             };
             stage("weigh", watcher, &mut times, |_| {
                 weigh(engine, model, seen, fit.as_ref())

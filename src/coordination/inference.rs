@@ -89,11 +89,12 @@ impl<'a> Inferred<'a> {
     /// [`Error::Input`] with the numbers of bands.
     pub fn check(model: &Model, name: &str, (file, msi): (&str, &dyn Strips)) -> Result<()> {
         let (wanted, bands) = (model.architecture.msi_bands, msi.dim().2);
-        match wanted == bands {
-            true => Ok(()),
-            false => Err(Error::input(format!(
+        if wanted == bands {
+            Ok(())
+        } else {
+            Err(Error::input(format!(
                 "{name}: trained for {wanted} MSI bands; {file} has {bands}"
-            ))),
+            )))
         }
     }
 }

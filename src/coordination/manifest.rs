@@ -70,9 +70,10 @@ impl SceneOptions {
             }
             _ => return Ok(None),
         };
-        match twice {
-            true => Err(Error::input(format!("{key}= stands there twice"))),
-            false => Ok(Some([format!("--{key}"), given])),
+        if twice {
+            Err(Error::input(format!("{key}= stands there twice")))
+        } else {
+            Ok(Some([format!("--{key}"), given]))
         }
     }
 }

@@ -221,9 +221,10 @@ impl Witnesses {
         for (own, (msi, spectrum)) in means.rows().into_iter().zip(seen) {
             for (band, ((&own, &x), alive)) in own.iter().zip(spectrum).zip(&mut alive).enumerate() {
                 *alive |= own > 0.0;
-                let path = match architecture.linear_path {
-                    true => linear_path(linear, architecture.band_stride(), band, msi),
-                    false => 0.0,
+                let path = if architecture.linear_path {
+                    linear_path(linear, architecture.band_stride(), band, msi)
+                } else {
+                    0.0
                 };
                 error += f64::from((own + path - x).abs());
             }
@@ -355,9 +356,10 @@ mod tests {
                 for (band, x) in spectrum.iter().enumerate() {
                     let own = row[layout.output(Branch::Mean) + band];
                     plain.0[band] |= own > 0.0;
-                    let path = match architecture.linear_path {
-                        true => linear_path(&state.linear, architecture.band_stride(), band, msi),
-                        false => 0.0,
+                    let path = if architecture.linear_path {
+                        linear_path(&state.linear, architecture.band_stride(), band, msi)
+                    } else {
+                        0.0
                     };
                     plain.1 += f64::from((own + path - x).abs());
                 }

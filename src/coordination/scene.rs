@@ -85,9 +85,10 @@ impl Loaded {
             if here.is_empty() {
                 return Ok(());
             }
-            let strip = match columns.len() == all_columns && here.len() == strip.rows() {
-                true => strip,
-                false => strip.part(here.start - first..here.end - first, columns.clone()),
+            let strip = if columns.len() == all_columns && here.len() == strip.rows() {
+                strip
+            } else {
+                strip.part(here.start - first..here.end - first, columns.clone())
             };
             let to = here.start - rows.start..here.end - rows.start;
             let samples = in_order(strip.samples.view());

@@ -91,9 +91,10 @@ pub fn train_in_epochs(
         members: run.model.architecture.members,
         start: &start,
     };
-    let checks = match schedule.revive {
-        true => checks(&run.model.architecture, last),
-        false => Vec::new(),
+    let checks = if schedule.revive {
+        checks(&run.model.architecture, last)
+    } else {
+        Vec::new()
     };
     let patience = schedule.patience;
     let stretch = |step: u32| (step.checked_div(patience)).map_or(last, |k| (k + 1).saturating_mul(patience));

@@ -216,9 +216,10 @@ impl ReadTensorFile {
     /// # Errors
     /// As [`ReadTensorFile::tensor`].
     pub fn optional(&self, name: &str, length: usize) -> Result<Option<Vec<f32>>> {
-        match self.file.tensors.contains_key(name) {
-            true => self.tensor(name, length).map(Some),
-            false => Ok(None),
+        if self.file.tensors.contains_key(name) {
+            self.tensor(name, length).map(Some)
+        } else {
+            Ok(None)
         }
     }
 

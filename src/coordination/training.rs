@@ -265,9 +265,10 @@ fn run<T: Real>(
         if queued >= per_look || step == last {
             let stop = interrupt::check();
             // The device is waited for at the end alone: until then it always has steps to go on with.
-            let losses = match stop.is_err() || step == last {
-                true => trainer.losses()?,
-                false => trainer.arrived_losses()?,
+            let losses = if stop.is_err() || step == last {
+                trainer.losses()?
+            } else {
+                trainer.arrived_losses()?
             };
             losses.iter().try_for_each(|l| finite(l, per_epoch))?;
             if let Some(newest) = losses.last() {

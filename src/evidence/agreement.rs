@@ -106,19 +106,17 @@ pub(crate) fn components(image: ArrayView3<f32>, places: &[(usize, usize)], coun
     }
     // The smaller of the two Gram matrices has the same eigenvalues.
     let wide = bands > places.len();
-    let gram = match wide {
-        true => &data * data.transpose(),
-        false => data.tr_mul(&data),
+    let gram = if wide {
+        &data * data.transpose()
+    } else {
+        data.tr_mul(&data)
     };
     let eigen = SymmetricEigen::new(gram);
     let mut order: Vec<usize> = (0..eigen.eigenvalues.len()).collect();
     order.sort_by(|&a, &b| eigen.eigenvalues[b].total_cmp(&eigen.eigenvalues[a]));
     order.truncate(count);
     let leading = eigen.eigenvectors.select_columns(&order);
-    match wide {
-        true => leading,
-        false => data * leading,
-    }
+    if wide { leading } else { data * leading }
 }
 
 /// Share of the variance of `lr_msi` at the second places that a linear fit to the first ones' scores leaves, mean over the bands and

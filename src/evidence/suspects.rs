@@ -64,9 +64,12 @@ pub fn suspects(
         }
         weights = off
             .iter()
-            .map(|r| match round < ROUNDS {
-                true => sigma / r.max(0.1 * sigma),
-                false => (1.0 - (r / (REACH * sigma)).min(1.0).powi(2)).powi(2),
+            .map(|r| {
+                if round < ROUNDS {
+                    sigma / r.max(0.1 * sigma)
+                } else {
+                    (1.0 - (r / (REACH * sigma)).min(1.0).powi(2)).powi(2)
+                }
             })
             .collect();
         off = residual(&weights)?;

@@ -277,9 +277,10 @@ fn row_major<T: Clone, D: Dimension>(array: Array<T, D>) -> Array<T, D> {
 /// [`Error::Input`] if it has neither two axes nor three.
 pub(crate) fn image_shape(path: &Path, shape: &[usize]) -> Result<[usize; 3]> {
     let extra = shape.len().saturating_sub(3);
-    let short = match shape.iter().take(extra).all(|&d| d == 1) {
-        true => &shape[extra..],
-        false => shape,
+    let short = if shape.iter().take(extra).all(|&d| d == 1) {
+        &shape[extra..]
+    } else {
+        shape
     };
     match *short {
         [rows, columns] => Ok([rows, columns, 1]),
@@ -300,9 +301,10 @@ pub(crate) fn image_shape(path: &Path, shape: &[usize]) -> Result<[usize; 3]> {
 pub(crate) fn cube_from(path: &Path, kind: SampleType, array: ArrayD<f32>, placed: &Placed) -> Result<Cube> {
     let damaged = |e: ndarray::ShapeError| Error::input(format!("{}: damaged array: {e}", path.display()));
     // An axis that is taken apart runs on in the order of the file.
-    let order = match placed.first_axis_fastest {
-        true => ndarray::Order::ColumnMajor,
-        false => ndarray::Order::RowMajor,
+    let order = if placed.first_axis_fastest {
+        ndarray::Order::ColumnMajor
+    } else {
+        ndarray::Order::RowMajor
     };
     let samples: Array3<f32> = array
         .into_shape_with_order((placed.shape, order))

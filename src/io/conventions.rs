@@ -114,17 +114,21 @@ impl Meaning {
     /// # Errors
     /// The attribute that is not understood, as the end of a sentence.
     pub(super) fn of(attributes: &Attributes, kind: SampleType) -> std::result::Result<Meaning, String> {
-        let one = |name: &str, default: f64| match attributes.has(name) {
-            false => Ok(default),
-            true => match attributes.numbers(name)[..] {
-                [value] if value.is_finite() => Ok(value),
-                _ => Err(format!("its attribute {name} is no number")),
-            },
+        let one = |name: &str, default: f64| {
+            if !attributes.has(name) {
+                Ok(default)
+            } else {
+                match attributes.numbers(name)[..] {
+                    [value] if value.is_finite() => Ok(value),
+                    _ => Err(format!("its attribute {name} is no number")),
+                }
+            }
         };
         // NEON's factor is what reflectance was multiplied by; its samples stay as they are stored, as those of ENVI do.
-        let scale = match attributes.has("data_ignore_value") {
-            true => 1.0,
-            false => one("scale_factor", 1.0)?,
+        let scale = if attributes.has("data_ignore_value") {
+            1.0
+        } else {
+            one("scale_factor", 1.0)?
         };
         let offset = one("add_offset", 0.0)?;
         if scale == 0.0 {

@@ -145,13 +145,14 @@ impl HeaderFile {
     /// Its notes as one, with its name, `more` among them.
     fn notes(&self, more: Option<String>) -> Vec<String> {
         let notes: Vec<String> = self.header.notes.iter().cloned().chain(more).collect();
-        match notes.is_empty() {
-            true => notes,
-            false => vec![format!(
+        if notes.is_empty() {
+            notes
+        } else {
+            vec![format!(
                 "{}: the header has {}",
                 self.path.display(),
                 notes.join("; ")
-            )],
+            )]
         }
     }
 
@@ -189,10 +190,11 @@ impl HeaderFile {
 /// [`Error::Input`] if a file is missing, the header is not understood, or the data file is shorter than it says.
 pub(crate) fn open_cube(path: &Path) -> Result<Box<dyn Strips>> {
     let given_header = ending(path) == "hdr";
-    let header_path = match given_header {
-        true => path.to_owned(),
-        false => header_of(path)
-            .ok_or_else(|| Error::input(format!("{}: no ENVI header (.hdr) beside it", path.display())))?,
+    let header_path = if given_header {
+        path.to_owned()
+    } else {
+        header_of(path)
+            .ok_or_else(|| Error::input(format!("{}: no ENVI header (.hdr) beside it", path.display())))?
     };
     let file = HeaderFile::read(header_path)?;
     if !file.header.tiff {
@@ -264,9 +266,10 @@ fn open_raw(path: &Path, file: HeaderFile) -> Result<StripFile> {
     };
     layout.checked_count(&file.path, u64::MAX)?;
     let needed = needed(header);
-    let data = match ending(path) == "hdr" {
-        true => file.data(needed)?,
-        false => path.to_owned(),
+    let data = if ending(path) == "hdr" {
+        file.data(needed)?
+    } else {
+        path.to_owned()
     };
     let (opened, length) = open(&data)?;
     let named = Interleave::from_name(&ending(&data));

@@ -131,9 +131,10 @@ pub(super) fn fields(grid: &Grid) -> BTreeMap<String, String> {
 fn map_info(grid: &Grid, old: &[&str], to: Transform) -> Option<String> {
     let t = to.0;
     let straight = t[2] == 0.0 && t[4] == 0.0;
-    let (width, height) = match straight {
-        true => (t[1], -t[5]),
-        false => (t[1].hypot(t[2]), t[4].hypot(t[5])),
+    let (width, height) = if straight {
+        (t[1], -t[5])
+    } else {
+        (t[1].hypot(t[2]), t[4].hypot(t[5]))
     };
     let mut text = vec![
         old.first()

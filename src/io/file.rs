@@ -190,9 +190,10 @@ pub(super) fn check_name(path: &Path) -> Result<()> {
 /// abandoned ones.
 fn temporary(path: &Path) -> Result<(NamedTempFile, PathBuf)> {
     check_name(path)?;
-    let target = match path.is_symlink() {
-        true => resolved(path),
-        false => path.to_owned(),
+    let target = if path.is_symlink() {
+        resolved(path)
+    } else {
+        path.to_owned()
     };
     let folder = folder_of(&target);
     check_folder(path, folder)?;

@@ -201,9 +201,10 @@ fn filters(limit: usize) -> FilterRegistry {
                 .take(limit as u64 + 1)
                 .read_to_end(&mut out)
                 .map_err(|e| damaged(&e))?;
-            match out.len() > limit {
-                true => Err(damaged(&"longer than the file can hold")),
-                false => Ok(out),
+            if out.len() > limit {
+                Err(damaged(&"longer than the file can hold"))
+            } else {
+                Ok(out)
             }
         }),
     );

@@ -53,9 +53,12 @@ fn folds_case(folder: &Path) -> bool {
     let Ok(file) = super::file::probe(existing) else {
         return false;
     };
-    let swapped = |c: char| match c.is_lowercase() {
-        true => c.to_ascii_uppercase(),
-        false => c.to_ascii_lowercase(),
+    let swapped = |c: char| {
+        if c.is_lowercase() {
+            c.to_ascii_uppercase()
+        } else {
+            c.to_ascii_lowercase()
+        }
     };
     let name = file.path().file_name().unwrap_or_default().to_string_lossy();
     existing

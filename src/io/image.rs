@@ -145,12 +145,13 @@ const MASK_BYTES: usize = 1 << 24;
 
 /// Whether a mask is of the image's size.
 fn check_size(spec: &str, mask: (usize, usize), of: (usize, usize), image: &str) -> Result<()> {
-    match mask == of {
-        true => Ok(()),
-        false => Err(Error::input(format!(
+    if mask == of {
+        Ok(())
+    } else {
+        Err(Error::input(format!(
             "{spec}: the mask is {} x {} and {image} {} x {} pixels; they must agree",
             mask.0, mask.1, of.0, of.1
-        ))),
+        )))
     }
 }
 

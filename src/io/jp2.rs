@@ -124,9 +124,10 @@ fn gml_grid(text: &str) -> Option<Grid> {
     })?;
     let epsg: u32 = system.rsplit([':', '#', '/']).next()?.parse().ok()?;
     // As URNs, systems of longitude and latitude have latitude first.
-    let [x, y] = match system.starts_with("urn:") && (4000..5000).contains(&epsg) {
-        true => [1, 0],
-        false => [0, 1],
+    let [x, y] = if system.starts_with("urn:") && (4000..5000).contains(&epsg) {
+        [1, 0]
+    } else {
+        [0, 1]
     };
     let corner = |k: usize| origin[k] - 0.5 * (right[k] + down[k]);
     Some(Grid {

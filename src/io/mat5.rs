@@ -217,9 +217,12 @@ impl Elements<'_> {
     fn inside(&mut self, header: &Header, name: &str) -> io::Result<Vec<String>> {
         let count = header.shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
         let count = count.unwrap_or(usize::MAX);
-        let most = |n: usize| match n <= MOST_INSIDE {
-            true => Ok(n),
-            false => Err(damaged(format!("{name} has more than {MOST_INSIDE} parts"))),
+        let most = |n: usize| {
+            if n <= MOST_INSIDE {
+                Ok(n)
+            } else {
+                Err(damaged(format!("{name} has more than {MOST_INSIDE} parts")))
+            }
         };
         match header.class {
             CELL => Ok((1..=most(count)?).map(|k| format!("{name}{{{k}}}")).collect()),
@@ -268,9 +271,10 @@ impl Elements<'_> {
     /// Adds this variable and those inside it that are numeric, `place` being where it stands.
     fn list(&mut self, place: &Place, depth: usize, found: &mut Vec<Variable>) -> io::Result<()> {
         let header = self.header()?;
-        let name = match place.within.is_empty() {
-            true => header.name.clone(),
-            false => place.name.clone(),
+        let name = if place.within.is_empty() {
+            header.name.clone()
+        } else {
+            place.name.clone()
         };
         if let Some(kind) = kind_of(&CLASSES, header.class) {
             found.push(Variable {
@@ -438,9 +442,10 @@ impl Mat5 {
             kind,
             ..variable.layout.clone()
         };
-        let available = match variable.place.compressed {
-            true => variable.place.length.saturating_mul(DEFLATE_LIMIT),
-            false => variable.place.length,
+        let available = if variable.place.compressed {
+            variable.place.length.saturating_mul(DEFLATE_LIMIT)
+        } else {
+            variable.place.length
         };
         let count = stored.checked_count(path, available)?;
         if count * width(kind) != tag.length {

@@ -342,13 +342,14 @@ impl<'a> NamedFile<'a> {
 
     fn check_memory(&self, shape: &[usize], memory: usize) -> Result<()> {
         let count = shape.iter().try_fold(1_usize, |n, &d| n.checked_mul(d));
-        match count.is_none_or(|count| count > memory / size_of::<f32>()) {
-            true => Err(Error::input(format!(
+        if count.is_none_or(|count| count > memory / size_of::<f32>()) {
+            Err(Error::input(format!(
                 "{}: a file of this kind is read whole, and {} samples are more than the setting max-memory allows; give more, or convert it to .npy or ENVI",
                 self.path.display(),
                 shape_text(shape)
-            ))),
-            false => Ok(()),
+            )))
+        } else {
+            Ok(())
         }
     }
 

@@ -403,13 +403,15 @@ pub struct Written {
 
 /// The refusal of two uses of one file.
 fn twice(first: &Entry, second: &Entry) -> Error {
-    let (changes, other) = match second.role.changes() {
-        true => (second, first),
-        false => (first, second),
+    let (changes, other) = if second.role.changes() {
+        (second, first)
+    } else {
+        (first, second)
     };
-    let spelled = match changes.path == other.path {
-        true => String::new(),
-        false => format!(" as {}", other.path.display()),
+    let spelled = if changes.path == other.path {
+        String::new()
+    } else {
+        format!(" as {}", other.path.display())
     };
     let both = match (changes.whose == other.whose, changes.role == other.role) {
         (true, _) => format!("{} names this file twice{spelled}", changes.whose),
@@ -422,9 +424,10 @@ fn twice(first: &Entry, second: &Entry) -> Error {
             other.role.verb()
         ),
     };
-    let how = match first.apart && second.apart {
-        true => "; give each a file of its own, with {name} for the scene's name",
-        false => "; give each a file of its own",
+    let how = if first.apart && second.apart {
+        "; give each a file of its own, with {name} for the scene's name"
+    } else {
+        "; give each a file of its own"
     };
     Error::input(format!("{}: {both}{how}", changes.path.display()))
 }

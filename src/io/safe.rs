@@ -163,9 +163,10 @@ impl Described {
             .iter()
             .any(|file| file.contains(&format!("_{resolution}.jp2")));
         let file_of = |band: &str| {
-            let ending = match level2 {
-                true => format!("_{band}_{resolution}.jp2"),
-                false => format!("_{band}.jp2"),
+            let ending = if level2 {
+                format!("_{band}_{resolution}.jp2")
+            } else {
+                format!("_{band}.jp2")
             };
             files.iter().find(|file| file.ends_with(&ending)).cloned()
         };
@@ -207,11 +208,12 @@ impl Described {
             list.iter().find(|(id, _)| *id == number).map(|(_, value)| *value)
         };
         let found = bands.iter().map(|(_, band)| of(&offsets, band));
-        let offsets = match offsets.is_empty() {
-            true => vec![0.0; bands.len()],
-            false => found
+        let offsets = if offsets.is_empty() {
+            vec![0.0; bands.len()]
+        } else {
+            found
                 .collect::<Option<Vec<f64>>>()
-                .ok_or("gives no offset for a band")?,
+                .ok_or("gives no offset for a band")?
         };
         // Clouds are classified at 20 and 60 m; that of 20 m serves the finer bands.
         let classes = if resolution == "60m" {
@@ -298,12 +300,13 @@ pub(crate) fn open_cube(path: &Path, resolution: Option<&str>, memory: usize) ->
         .map_err(|what| Error::input(format!("{}: {what}", xml.display())))?;
     let read = |file: &str| -> Result<Cube> {
         let cube = jp2::decode(Path::new(file), &product.bytes(file, u64::MAX)?, memory)?;
-        match cube.bands() == 1 {
-            true => Ok(cube),
-            false => Err(Error::input(format!(
+        if cube.bands() == 1 {
+            Ok(cube)
+        } else {
+            Err(Error::input(format!(
                 "{file}: has {} bands, and one is expected",
                 cube.bands()
-            ))),
+            )))
         }
     };
     let read_band = |(file, _): &(String, &str)| -> Result<(Array2<u16>, Metadata)> {

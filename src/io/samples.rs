@@ -146,9 +146,10 @@ pub(crate) fn loss(kind: SampleType, x: Exact) -> f64 {
         return ((x.rounded().clamp(low, high) - x.rounded()) as f64).abs();
     }
     let found = written(kind, x.value);
-    match found == x.value || found.is_nan() && x.value.is_nan() {
-        true => f64::from(x.rest).abs(),
-        false => (found - x.value - f64::from(x.rest)).abs(),
+    if found == x.value || found.is_nan() && x.value.is_nan() {
+        f64::from(x.rest).abs()
+    } else {
+        (found - x.value - f64::from(x.rest)).abs()
     }
 }
 

@@ -209,9 +209,12 @@ impl Described {
             || format!("its band {band} has a source that is resampled, which GDAL computes; {ADVICE}");
         let whole = [0, 0, self.dim.0, self.dim.1];
         let has = |name: &str| source.children().any(|n| n.has_tag_name(name));
-        let rectangle = |name: &str| match has(name) {
-            true => rectangle(source, name).ok_or_else(between),
-            false => Ok(whole),
+        let rectangle = |name: &str| {
+            if has(name) {
+                rectangle(source, name).ok_or_else(between)
+            } else {
+                Ok(whole)
+            }
         };
         let (from, to) = (rectangle("SrcRect")?, rectangle("DstRect")?);
         if from[2..] != to[2..] {

@@ -60,9 +60,12 @@ pub(super) fn read(centres: &[f64], fwhm: Option<Vec<f64>>, unit: Option<&str>) 
     if centres.is_empty() || !centres.iter().all(usable) {
         return None;
     }
-    let by_size = || match centres.iter().all(|&x| x < 100.0) {
-        true => (1e3, "micrometres"),
-        false => (1.0, "nanometres"),
+    let by_size = || {
+        if centres.iter().all(|&x| x < 100.0) {
+            (1e3, "micrometres")
+        } else {
+            (1.0, "nanometres")
+        }
     };
     let (factor, note) = match unit.map_or(Unit::Unknown, Unit::named) {
         Unit::Other => return None,
@@ -85,18 +88,17 @@ pub(super) fn read(centres: &[f64], fwhm: Option<Vec<f64>>, unit: Option<&str>) 
         }
         Unit::Length(factor) => {
             let plausible = |&x: &f64| (100.0..=1e5).contains(&(x * factor));
-            match centres.iter().any(plausible) {
-                true => (factor, None),
-                false => {
-                    let (factor, name) = by_size();
-                    let said = unit.unwrap_or_default().trim();
-                    (
-                        factor,
-                        Some(format!(
-                            "wavelengths that cannot be {said}, taken to be {name} by their size"
-                        )),
-                    )
-                }
+            if centres.iter().any(plausible) {
+                (factor, None)
+            } else {
+                let (factor, name) = by_size();
+                let said = unit.unwrap_or_default().trim();
+                (
+                    factor,
+                    Some(format!(
+                        "wavelengths that cannot be {said}, taken to be {name} by their size"
+                    )),
+                )
             }
         }
     };

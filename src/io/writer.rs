@@ -242,16 +242,16 @@ impl CubeWriter {
         let mut samples = samples.to_owned();
         for (r, c) in (0..strip.rows()).flat_map(|r| (0..self.dim.1).map(move |c| (r, c))) {
             let mut pixel = samples.slice_mut(s![r, c, ..]);
-            match strip.is_valid(r, c) {
-                // What is no data in the file would be read as such.
-                true => pixel.mapv_inplace(|x| {
+            if strip.is_valid(r, c) {
+                pixel.mapv_inplace(|x| {
                     if is_nodata(x) {
                         beside(self.kind, nodata).into()
                     } else {
                         x
                     }
-                }),
-                false => pixel.fill(self.nodata_value()?.into()),
+                })
+            } else {
+                pixel.fill(self.nodata_value()?.into())
             }
         }
         Ok(samples.into())

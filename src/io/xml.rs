@@ -26,9 +26,10 @@ fn bounded(text: &str) -> bool {
 
 /// Reads a document; what is wrong with it as words.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, String> {
-    match bounded(text) {
-        true => Document::parse(text).map_err(|e| e.to_string()),
-        false => Err(format!("an element has more than {MOST_ATTRIBUTES} attributes")),
+    if bounded(text) {
+        Document::parse(text).map_err(|e| e.to_string())
+    } else {
+        Err(format!("an element has more than {MOST_ATTRIBUTES} attributes"))
     }
 }
 

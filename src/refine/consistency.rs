@@ -399,9 +399,10 @@ impl<'a, 'o> Passes<'a, 'o> {
                 )?;
                 lr = complete;
             }
-            let next = match lr < grid.rows {
-                true => grid.hr_rows_of(&(lr..lr + 1)).start.clamp(held_from, rows.end),
-                false => rows.end,
+            let next = if lr < grid.rows {
+                grid.hr_rows_of(&(lr..lr + 1)).start.clamp(held_from, rows.end)
+            } else {
+                rows.end
             };
             held.drain(..(next - held_from) * line);
             held_from = next;

@@ -73,9 +73,10 @@ impl Coverage<'_> {
             *ok = *ok && within(r, rows) && within(c, columns);
         }
         let count = |mask: &Array2<bool>| mask.iter().filter(|ok| **ok).count() as f64;
-        match count(&inner) >= MOST * count(&clear) {
-            true => inner,
-            false => clear,
+        if count(&inner) >= MOST * count(&clear) {
+            inner
+        } else {
+            clear
         }
     }
 }

@@ -223,13 +223,14 @@ impl Table2 {
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
         let config = self.protocol.configuration(None, Some(&self.tuning))?;
-        let plan: MakePlan = match self.leave_one_out {
-            true => |references, config, o, seeds| {
+        let plan: MakePlan = if self.leave_one_out {
+            |references, config, o, seeds| {
                 table2::plan(references, config, o.scale, table2::Training::LeaveOneOut, seeds)
-            },
-            false => |references, config, o, seeds| {
+            }
+        } else {
+            |references, config, o, seeds| {
                 table2::plan(references, config, o.scale, table2::Training::OneScene, seeds)
-            },
+            }
         };
         self.protocol
             .run("table2", config, None, plan, |_| Vec::new(), output)

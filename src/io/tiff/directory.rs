@@ -154,9 +154,10 @@ impl<F: Read + Seek> Source<F> {
             let count = self.number(&entry[4..value]);
             let Some(width) = width(kind) else { continue };
             let within = width.checked_mul(count).is_some_and(|n| n <= offset_size as u64);
-            let at = match within {
-                true => entries_at + k as u64 * entry_size + value as u64,
-                false => self.number(&entry[value..]),
+            let at = if within {
+                entries_at + k as u64 * entry_size + value as u64
+            } else {
+                self.number(&entry[value..])
             };
             entries.entry(tag).or_insert(Values { kind, count, at });
         }

@@ -73,17 +73,16 @@ impl Page {
         let columns = need(tags::COLUMNS, "ImageWidth")?;
         let rows = need(tags::ROWS, "ImageLength")?;
         let tiled = directory.values(tags::TILE_OFFSETS).is_some();
-        let chunk = match tiled {
-            true => (
+        let chunk = if tiled {
+            (
                 need(tags::TILE_LENGTH, "TileLength")?,
                 need(tags::TILE_WIDTH, "TileWidth")?,
-            ),
-            false => {
-                let strip = source
-                    .one(directory, tags::ROWS_PER_STRIP)?
-                    .unwrap_or(rows as u64);
-                (usize::try_from(strip).unwrap_or(rows).clamp(1, rows), columns)
-            }
+            )
+        } else {
+            let strip = source
+                .one(directory, tags::ROWS_PER_STRIP)?
+                .unwrap_or(rows as u64);
+            (usize::try_from(strip).unwrap_or(rows).clamp(1, rows), columns)
         };
         let bands = source.one(directory, tags::SAMPLES_PER_PIXEL)?.unwrap_or(1) as usize;
         if bands == 0 || bands > usize::from(u16::MAX) {
@@ -129,9 +128,10 @@ impl Page {
             2 => true,
             other => return Err(Fault::Damage(format!("its PlanarConfiguration is {other}"))),
         };
-        let (offsets, counts) = match tiled {
-            true => (tags::TILE_OFFSETS, tags::TILE_BYTE_COUNTS),
-            false => (tags::STRIP_OFFSETS, tags::STRIP_BYTE_COUNTS),
+        let (offsets, counts) = if tiled {
+            (tags::TILE_OFFSETS, tags::TILE_BYTE_COUNTS)
+        } else {
+            (tags::STRIP_OFFSETS, tags::STRIP_BYTE_COUNTS)
         };
         // 1 and 2 are transparency, 0 is anything.
         let further = source.numbers(directory, tags::EXTRA_SAMPLES)?;
@@ -171,9 +171,10 @@ impl Page {
     /// Bytes of all samples, uncompressed; `None` if that is beyond counting.
     pub(super) fn bytes(&self) -> Option<u64> {
         let pixels = (self.rows as u64).checked_mul(self.columns as u64)?;
-        match self.packed {
-            true => Some(pixels.div_ceil(8)),
-            false => pixels.checked_mul((self.bands * width(self.kind)) as u64),
+        if self.packed {
+            Some(pixels.div_ceil(8))
+        } else {
+            pixels.checked_mul((self.bands * width(self.kind)) as u64)
         }
     }
 
@@ -215,9 +216,10 @@ impl Page {
 
     /// Rows that a chunk of chunk row `down` stores.
     pub(super) fn stored_rows(&self, down: usize) -> usize {
-        match self.tiled {
-            true => self.chunk.0,
-            false => self.chunk.0.min(self.rows - down * self.chunk.0),
+        if self.tiled {
+            self.chunk.0
+        } else {
+            self.chunk.0.min(self.rows - down * self.chunk.0)
         }
     }
 

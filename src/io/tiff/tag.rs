@@ -60,8 +60,9 @@ impl Tag {
 
 /// A number as an offset or count of the directory.
 pub(super) fn word(value: u64, big: bool) -> Vec<u8> {
-    match big {
-        true => value.to_le_bytes().into(),
-        false => (value as u32).to_le_bytes().into(),
+    if big {
+        value.to_le_bytes().into()
+    } else {
+        (value as u32).to_le_bytes().into()
     }
 }

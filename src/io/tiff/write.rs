@@ -100,9 +100,10 @@ impl TiffWriter {
         let rows_per_strip = rows_per_strip(dim, kind);
         let strips = dim.0.div_ceil(rows_per_strip) * dim.2;
         let mut file = Partial::create(path)?;
-        let header: &[u8] = match big {
-            true => b"II\x2b\0\x08\0\0\0\0\0\0\0\0\0\0\0",
-            false => b"II\x2a\0\0\0\0\0",
+        let header: &[u8] = if big {
+            b"II\x2b\0\x08\0\0\0\0\0\0\0\0\0\0\0"
+        } else {
+            b"II\x2a\0\0\0\0\0"
         };
         file.write(|sink| sink.write_all(header))?;
         Ok(TiffWriter {
@@ -248,9 +249,10 @@ impl TiffWriter {
             }
         }
         let directory = start + values.len() as u64;
-        let count = match big {
-            true => word(tags.len() as u64, true),
-            false => (tags.len() as u16).to_le_bytes().into(),
+        let count = if big {
+            word(tags.len() as u64, true)
+        } else {
+            (tags.len() as u16).to_le_bytes().into()
         };
         self.file.write(|sink| {
             sink.write_all(&vec![0; (start - self.at) as usize])?;

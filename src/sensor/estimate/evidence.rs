@@ -183,9 +183,10 @@ impl Eliminator {
             misfit: 1.0,
         };
         // Without a grid the response is known and no direction is shrunk.
-        let grid = match self.grid.is_empty() {
-            true => &[(0.0, 0.0)],
-            false => &self.grid[..],
+        let grid = if self.grid.is_empty() {
+            &[(0.0, 0.0)]
+        } else {
+            &self.grid[..]
         };
         for several in grid.chunks(LANES) {
             let mut lambdas = [1.0; LANES];
