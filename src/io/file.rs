@@ -1,11 +1,9 @@
 //! Opening and replacing files: what all formats share, so that messages and guarantees are the same.
 //!
 //! Results appear whole or not at all: they are written to a temporary file in the folder of the
-//! target, synced to disk and renamed over it. The temporary file is locked while it is written, and its name says what it
-//! would have become, so that whoever writes that target next removes what killed processes left of it. A target that is a
-//! symbolic link stays one: what it leads to is replaced.
+//! target ([`super::temporary`]), synced to disk and renamed over it. A target that is a symbolic link stays one: what it leads
+//! to is replaced.
 
-use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{MAIN_SEPARATOR_STR, Path, PathBuf};
@@ -16,6 +14,7 @@ use web_time::{Duration, Instant};
 
 use super::identity::resolved;
 use super::path::folder_of;
+use super::temporary;
 use crate::error::{Error, Result};
 use crate::interrupt::Temporary;
 
@@ -84,83 +83,6 @@ impl State {
     }
 }
 
-/// Random letters and digits at the end of a temporary name.
-const RANDOM: usize = 6;
-/// Bytes of the target's name in a temporary one at most: file systems take names of 255.
-const NAMED: usize = 200;
-
-/// What the names of temporary files begin with.
-const MARK: &str = ".hsr-gpu-";
-
-/// What the names of all temporary files of the target `path` begin with; targets with names that are too long to stand
-/// in them may share it.
-pub(super) fn temporary_prefix(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let ends = name.char_indices().map(|(at, c)| at + c.len_utf8());
-    let end = ends.take_while(|&end| end <= NAMED).last().unwrap_or(0);
-    format!("{MARK}{}-", &name[..end])
-}
-
-/// What all temporary files of the target of one of this name begin with; `None` for any other name.
-pub(super) fn temporary_of(path: &Path) -> Option<&str> {
-    let name = path.file_name()?.to_str()?;
-    let random = name.strip_prefix(MARK)?.rsplit_once('-')?.1;
-    let fits = random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric());
-    fits.then(|| &name[..name.len() - RANDOM])
-}
-
-/// Name of the target of files that only ask what a folder takes. A killed process may leave one, as it may leave any other
-/// temporary file.
-const PROBE: &str = "Probe";
-
-/// A locked file without content in `folder`, which is gone when it is dropped. Its name has letters of both cases.
-///
-/// # Errors
-/// Of the file system, where the folder takes no files.
-pub(super) fn probe(folder: &Path) -> io::Result<NamedTempFile> {
-    let prefix = temporary_prefix(Path::new(PROBE));
-    locked(
-        tempfile::Builder::new().prefix(&prefix).rand_bytes(RANDOM),
-        folder,
-    )
-}
-
-/// Removes probes and temporary files of these targets in `folder` that nobody writes any more: those whose lock is free.
-/// Where a file system has no locks, or one cannot be looked at, they stay.
-fn remove_abandoned(folder: &Path, targets: &[&Path]) {
-    let targets = targets.iter().copied().chain([Path::new(PROBE)]);
-    let prefixes: HashSet<String> = targets.map(temporary_prefix).collect();
-    let Ok(entries) = fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if !temporary_of(&path).is_some_and(|prefix| prefixes.contains(prefix)) {
-            continue;
-        }
-        // Removed under the lock: whoever has just created it sees that it is locked, or gone.
-        let Ok(file) = File::options().write(true).open(entry.path()) else {
-            continue;
-        };
-        if file.try_lock().is_ok() {
-            let _stays_where_that_is_refused = fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// A new file in `folder`, locked where the file system has locks.
-fn locked(builder: &tempfile::Builder, folder: &Path) -> io::Result<NamedTempFile> {
-    loop {
-        let file = builder.tempfile_in(folder)?;
-        match file.as_file().try_lock() {
-            // Before it was locked, somebody may have taken it for an abandoned one.
-            Err(TryLockError::WouldBlock) => continue,
-            Ok(()) if !file.path().try_exists()? => continue,
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
-        }
-    }
-}
-
 /// Checks that `path` is a name that a file can have and nothing else has: no folder, no pipe or device.
 ///
 /// # Errors
@@ -188,7 +110,7 @@ pub(super) fn check_name(path: &Path) -> Result<()> {
 
 /// Creates the temporary file that will become the file that `path` leads to, gives it and the latter, and removes
 /// abandoned ones.
-fn temporary(path: &Path) -> Result<(NamedTempFile, PathBuf)> {
+fn create_temporary(path: &Path) -> Result<(NamedTempFile, PathBuf)> {
     check_name(path)?;
     let target = if path.is_symlink() {
         resolved(path)
@@ -197,16 +119,8 @@ fn temporary(path: &Path) -> Result<(NamedTempFile, PathBuf)> {
     };
     let folder = folder_of(&target);
     check_folder(path, folder)?;
-    remove_abandoned(folder, &[&target]);
-    let prefix = temporary_prefix(&target);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).rand_bytes(RANDOM);
-    // Temporary files are private by default; a result gets the rights that any new file would get.
-    #[cfg(unix)]
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-    #[cfg(unix)]
-    builder.permissions(permissions);
-    let file = locked(&builder, folder).map_err(|e| not_created(path, folder, &e))?;
+    temporary::remove_abandoned(folder, &[&target]);
+    let file = temporary::create(&target, folder).map_err(|e| not_created(path, folder, &e))?;
     Ok((file, target))
 }
 
@@ -235,7 +149,7 @@ fn not_created(path: &Path, folder: &Path, error: &io::Error) -> Error {
 /// # Errors
 /// [`Error::Input`] with the reason.
 pub fn check_writable(path: impl AsRef<Path>) -> Result<()> {
-    temporary(path.as_ref()).map(drop)
+    create_temporary(path.as_ref()).map(drop)
 }
 
 /// [`check_writable`] of many targets in one folder, of which the first is named where it takes no files. A folder that is not
@@ -250,8 +164,8 @@ pub(super) fn check_takes_files(folder: &Path, targets: &[&Path], made_later: bo
     let existing = folder.ancestors().find(|f| !made_later || f.exists());
     let existing = existing.filter(|f| !f.as_os_str().is_empty()).unwrap_or(folder);
     check_folder(first, existing)?;
-    probe(existing).map_err(|e| not_created(first, existing, &e))?;
-    remove_abandoned(folder, targets);
+    temporary::probe(existing).map_err(|e| not_created(first, existing, &e))?;
+    temporary::remove_abandoned(folder, targets);
     Ok(())
 }
 
@@ -271,7 +185,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The file whose lock stands for `path`: `path` itself is replaced while it is written.
 pub(super) fn lock_of(path: &Path) -> PathBuf {
-    let prefix = temporary_prefix(path);
+    let prefix = temporary::prefix_of(path);
     folder_of(path).join(format!("{}.lock", prefix.trim_end_matches('-')))
 }
 
@@ -377,7 +291,7 @@ impl Partial {
     /// # Errors
     /// [`Error::Input`] if the folder cannot take files.
     pub(crate) fn create(path: &Path) -> Result<Partial> {
-        let (file, target) = temporary(path)?;
+        let (file, target) = create_temporary(path)?;
         let (file, temporary) = file.into_parts();
         Ok(Partial {
             remembered: Temporary::remember(&temporary),

@@ -50,7 +50,7 @@ fn folds_case(folder: &Path) -> bool {
     let Some(existing) = folder.ancestors().find(|f| f.is_dir()) else {
         return false;
     };
-    let Ok(file) = super::file::probe(existing) else {
+    let Ok(file) = super::temporary::probe(existing) else {
         return false;
     };
     let swapped = |c: char| {

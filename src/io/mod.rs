@@ -34,6 +34,7 @@ mod prisma;
 mod safe;
 mod samples;
 mod strip_file;
+mod temporary;
 mod text;
 mod tiff;
 mod vrt;

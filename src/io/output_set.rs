@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::file::{check_name, check_takes_files, companions, lock_of, temporary_of, temporary_prefix};
+use super::file::{check_name, check_takes_files, companions, lock_of};
 use super::format::{Format, Spec, cube_output_format, detect};
 use super::identity::{Known, resolved};
 use super::path::folder_of;
-use super::{band_folder, enmap, envi, safe, vrt};
+use super::{band_folder, enmap, envi, safe, temporary, vrt};
 use crate::error::{Error, Result};
 
 /// What becomes of a file.
@@ -261,7 +261,7 @@ impl OutputSet {
             .map(|(entry, real)| (real.as_path(), entry))
             .collect();
         let inputs: BTreeMap<(&Path, &str), &Entry> = of(|r| r == Role::Read)
-            .filter_map(|(entry, real)| Some(((real.parent()?, temporary_of(real)?), entry)))
+            .filter_map(|(entry, real)| Some(((real.parent()?, temporary::prefix_in(real)?), entry)))
             .collect();
         if folders.is_empty() && inputs.is_empty() {
             return Ok(());
@@ -276,7 +276,7 @@ impl OutputSet {
                     read.whose
                 )));
             }
-            if let Some(read) = inputs.get(&(folder, temporary_prefix(real).as_str())) {
+            if let Some(read) = inputs.get(&(folder, temporary::prefix_of(real).as_str())) {
                 return Err(Error::input(format!(
                     "{}: {} would remove it as an abandoned temporary file of {}; rename it",
                     read.path.display(),
