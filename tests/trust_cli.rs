@@ -159,3 +159,23 @@ fn indices_without_a_reference() {
     folder.refused("eval --estimate t.npy --hsi x.npy --msi y.npy");
     folder.refused("eval --no-reference --estimate y.npy --hsi x.npy --msi y.npy");
 }
+
+// The reference of a misplaced pair lies on one of two grids of one size: the summary says which is taken.
+#[test]
+fn the_grid_that_a_reference_is_taken_to_lie_on_is_told() {
+    let scene = truth(1);
+    let (hsi, msi) = observed(&scene);
+    let moved = Array3::from_shape_fn(msi.dim(), |(r, c, b)| {
+        msi[[r.saturating_sub(1), c.saturating_sub(1), b]]
+    });
+    let plain = FUSE.replace(" --json --quiet", " --reference z0.npy");
+    let told = |msi: &Array3<f32>, grid: &str| {
+        let folder = pair(&hsi, msi);
+        folder.cube("z0.npy", &Cube::new(scene.clone()));
+        let text = folder.good(&format!("{plain} --grid {grid}"));
+        text.contains("one that lies where the HSI does needs --grid hsi")
+    };
+    assert!(told(&moved, "msi"));
+    assert!(!told(&moved, "hsi"));
+    assert!(!told(&msi, "msi"));
+}

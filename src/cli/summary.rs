@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::align::misplacement::Stage;
 use crate::cli::memory;
 use crate::cli::output::with_options;
 use crate::coordination::model::Model;
 use crate::coordination::native::{Native, OnMsi};
-use crate::coordination::placement::OnGrid;
+use crate::coordination::placement::{OnGrid, Placement};
 use crate::coordination::prior::MixtureReport;
 use crate::coordination::summary::{DegradationSummary, ObjectiveSummary, Summary};
 use crate::coordination::watcher::StageTime;
@@ -216,14 +217,23 @@ impl Summary {
                 let _ = writeln!(text, "{}", line.trim_start_matches("note: "));
             }
         }
-        if let (Some(OnGrid::Hsi), Some(OnGrid::Msi)) =
-            (self.scored_on, self.placement.as_ref().map(|p| p.grid))
-        {
-            let _ = writeln!(
-                text,
-                "metrics are taken on the reference's grid, the HSI's divided by {}",
-                self.scale
-            );
+        let misplaced = |p: &Placement| p.found.as_ref().is_some_and(|f| f.stage != Stage::None);
+        match (self.scored_on, &self.placement) {
+            (Some(OnGrid::Hsi), Some(p)) if p.grid == OnGrid::Msi => {
+                let _ = writeln!(
+                    text,
+                    "metrics are taken on the reference's grid, the HSI's divided by {}",
+                    self.scale
+                );
+            }
+            // Both grids have the same size, so only who made the reference knows which it is on.
+            (Some(OnGrid::Msi), Some(p)) if misplaced(p) => {
+                let _ = writeln!(
+                    text,
+                    "metrics take the reference to lie on the MSI's pixels; one that lies where the HSI does needs --grid hsi"
+                );
+            }
+            _ => {}
         }
         if self.masked_pixels > 0 {
             let _ = writeln!(
