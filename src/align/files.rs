@@ -40,7 +40,7 @@ impl Named<'_> {
         if points {
             Err(Error::input(format!(
                 "{}: placed by ground control points or RPCs alone; bring it to a grid first (gdalwarp -t_srs EPSG:..., with -rpc \
-             where it has RPCs), or place both images by their sizes with the setting ignore-georeference",
+                 where it has RPCs), or place both images by their sizes with the setting ignore-georeference",
                 self.name
             )))
         } else {

@@ -130,6 +130,7 @@ fn startable(wanted: usize) -> usize {
     if count == wanted + SPARED {
         wanted
     } else {
+        // Memory that one thread may have is what the others would take.
         count.saturating_sub(SPARED).clamp(1, wanted)
     }
 }

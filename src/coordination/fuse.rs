@@ -131,15 +131,15 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
         None => MixedPrior::plain(model),
         Some(_) => {
             let seen = (&scene, lr_msi.view());
-            let fit = if !crossed {
-                None
-            } else {
+            let fit = if crossed {
                 Some(stage("cross-fit", watcher, &mut times, |w| {
                     let mut progress = |done: u32, total: u32, losses: &StepLosses| {
                         w.progress(done as usize, total as usize, Some(losses));
                     };
                     cross_fit(engine, &model, members / 2, seen, &data, &mut progress)
                 })?)
+            } else {
+                None
             };
             stage("weigh", watcher, &mut times, |_| {
                 weigh(engine, model, seen, fit.as_ref())

@@ -116,12 +116,11 @@ impl Meaning {
     pub(super) fn of(attributes: &Attributes, kind: SampleType) -> std::result::Result<Meaning, String> {
         let one = |name: &str, default: f64| {
             if !attributes.has(name) {
-                Ok(default)
-            } else {
-                match attributes.numbers(name)[..] {
-                    [value] if value.is_finite() => Ok(value),
-                    _ => Err(format!("its attribute {name} is no number")),
-                }
+                return Ok(default);
+            }
+            match attributes.numbers(name)[..] {
+                [value] if value.is_finite() => Ok(value),
+                _ => Err(format!("its attribute {name} is no number")),
             }
         };
         // NEON's factor is what reflectance was multiplied by; its samples stay as they are stored, as those of ENVI do.

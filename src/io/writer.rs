@@ -243,6 +243,7 @@ impl CubeWriter {
         for (r, c) in (0..strip.rows()).flat_map(|r| (0..self.dim.1).map(move |c| (r, c))) {
             let mut pixel = samples.slice_mut(s![r, c, ..]);
             if strip.is_valid(r, c) {
+                // What is no data in the file would be read as such.
                 pixel.mapv_inplace(|x| {
                     if is_nodata(x) {
                         beside(self.kind, nodata).into()

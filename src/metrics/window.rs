@@ -199,10 +199,10 @@ impl Indices<'_> {
             for r in rows.clone() {
                 self.fill(&mut cells, row(r), tile.columns.start, lanes.clone());
                 if let Some((k, moments)) = sliders[0].take(tile, r, &cells) {
-                    let row = if !self.as_published {
-                        row_sum(&uiqi[k], moments, strict_uiqi)
-                    } else {
+                    let row = if self.as_published {
                         row_sum(&uiqi[k], moments, sewar_uqi)
+                    } else {
+                        row_sum(&uiqi[k], moments, strict_uiqi)
                     };
                     sums[0].sums[k * bands..][lanes.clone()].copy_from_slice(&row[..lanes.len()]);
                 }
