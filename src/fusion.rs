@@ -12,14 +12,17 @@ use ndarray::Array2;
 
 use crate::align::files::Named;
 use crate::align::register::Align;
+use crate::baseline::Method;
 use crate::coordination::config::Config;
 use crate::coordination::deviation::{self, Deviation};
 use crate::coordination::fuse::{Job, fuse};
+use crate::coordination::fused_scene::finish;
 use crate::coordination::keeper::Keeper;
 use crate::coordination::memory::{Dim, MemoryBudget, fusion_bytes, pair_bytes};
-use crate::coordination::model::Model;
+use crate::coordination::method::{ByMethod, fuse_by};
+use crate::coordination::model::{Degradation, Model};
 use crate::coordination::placement::{Ground, OnGrid, Placed, Placement, Placing};
-use crate::coordination::product::{Fused, finish};
+use crate::coordination::product::Fused;
 use crate::coordination::response::{psf_file, psf_kernel, srf_file, srf_response};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, estimate_degradation, start, told_window};
@@ -331,7 +334,30 @@ impl<'a, 'e> Fusion<'a, 'e> {
     /// # Errors
     /// [`Error::Input`] where the two images do not fit each other or what is known of the sensors,
     /// [`Error::Interrupted`] after a stop, [`Error::Failed`] where training diverges, [`Error::Device`] where a device fails.
-    pub fn run(mut self) -> Result<Fused<'e>> {
+    pub fn run(self) -> Result<Fused<'e>> {
+        self.with_job(|job, watcher, keeper, placement| {
+            let mut fused = fuse(job, watcher, keeper)?;
+            fused.common.placement = placement;
+            Ok(fused)
+        })
+    }
+
+    /// Fuses by a method without a network instead. Of the settings it takes what PSF and SRF are estimated by, and refinement.
+    ///
+    /// # Errors
+    /// As [`Fusion::run`].
+    pub fn run_method(self, method: Method) -> Result<ByMethod> {
+        self.with_job(|job, watcher, _, placement| {
+            let mut fused = fuse_by(method, job, watcher)?;
+            fused.common.placement = placement;
+            Ok(fused)
+        })
+    }
+
+    fn with_job<R>(
+        mut self,
+        run: impl FnOnce(Job<'_, 'e>, &mut dyn Watcher, &mut Keeper, Option<Placement>) -> Result<R>,
+    ) -> Result<R> {
         let token = self.token.take().unwrap_or_default();
         token.during(|| {
             let prepared = self.choices.prepare(self.pair)?;
@@ -348,9 +374,8 @@ impl<'a, 'e> Fusion<'a, 'e> {
                 memory: self.choices.memory,
             };
             let (silent, none) = (&mut Silent, &mut Keeper::none());
-            let mut fused = fuse(job, self.watcher.unwrap_or(silent), self.keeper.unwrap_or(none))?;
-            fused.placement = prepared.placement;
-            Ok(fused)
+            let (watcher, keeper) = (self.watcher.unwrap_or(silent), self.keeper.unwrap_or(none));
+            run(job, watcher, keeper, prepared.placement)
         })
     }
 
@@ -471,15 +496,6 @@ impl Choices {
     }
 }
 
-/// PSF (K×K, sum 1) and SRF (B×b, columns sum to 1) as a fusion found them or was given them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Degradation {
-    /// The point spread function on the MSI's pixels.
-    pub psf: Array2<f64>,
-    /// The spectral response, a column a band of the MSI.
-    pub srf: Array2<f64>,
-}
-
 /// PSF and SRF of two images before any training.
 pub struct Estimated {
     /// What the images say, with its misfit and standard errors.
@@ -495,16 +511,13 @@ pub struct Estimated {
 impl Estimated {
     /// PSF and SRF.
     pub fn degradation(&self) -> Degradation {
-        Degradation {
-            psf: self.model.psf(),
-            srf: self.model.srf(),
-        }
+        self.model.degradation()
     }
 
     /// The estimate in numbers.
     pub fn report(&self) -> DegradationSummary {
-        let Known { psf, srf } = &self.known;
-        DegradationSummary::new(&self.model, &self.found, psf.is_some(), srf.is_some())
+        let used = (&self.degradation(), self.model.gaussian());
+        DegradationSummary::new(used, &self.found, &self.known)
     }
 }
 
@@ -534,10 +547,7 @@ impl Fused<'_> {
 
     /// PSF and SRF.
     pub fn degradation(&self) -> Degradation {
-        Degradation {
-            psf: self.model.psf(),
-            srf: self.model.srf(),
-        }
+        self.model.degradation()
     }
 
     /// A standard deviation for every sample of the result, strip by strip.

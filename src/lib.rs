@@ -4,6 +4,7 @@
 //! a high-resolution hyperspectral image comes out. `docs/ARCHITECTURE.md` has the plan of the house.
 
 pub mod align;
+pub mod baseline;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod coordination;
@@ -25,10 +26,11 @@ pub mod refine;
 pub mod report;
 pub mod sensor;
 
+pub use coordination::model::Degradation;
 pub use coordination::product::Fused;
 pub use error::{Error, Result};
 pub use fusion::trained;
-pub use fusion::{Aligned, Degradation, Estimated, Fusion, Psf, Srf};
+pub use fusion::{Aligned, Estimated, Fusion, Psf, Srf};
 pub use interrupt::Token;
 
 /// The program of README.md, which is compiled and run as a test.

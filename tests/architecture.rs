@@ -6,12 +6,13 @@ use std::fs;
 use std::path::Path;
 
 /// What each room of `src` may use besides itself and the files at the bottom.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("cube", &[]),
     ("network", &[]),
     ("io", &["cube"]),
     ("metrics", &["cube"]),
     ("sensor", &["cube"]),
+    ("baseline", &["sensor", "cube"]),
     ("report", &["metrics", "cube"]),
     ("engine", &["network", "sensor", "cube"]),
     ("align", &["engine", "network", "sensor", "cube"]),
@@ -20,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     (
         "coordination",
         &[
-            "align", "refine", "evidence", "engine", "network", "sensor", "metrics", "io", "cube",
+            "align", "baseline", "refine", "evidence", "engine", "network", "sensor", "metrics", "io", "cube",
         ],
     ),
     (
@@ -28,6 +29,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
         &[
             "coordination",
             "align",
+            "baseline",
             "refine",
             "evidence",
             "engine",
@@ -44,6 +46,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "fusion",
             "coordination",
             "align",
+            "baseline",
             "refine",
             "evidence",
             "engine",
@@ -62,6 +65,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "fusion",
             "coordination",
             "align",
+            "baseline",
             "refine",
             "evidence",
             "engine",

@@ -102,7 +102,7 @@ fn a_noisy_image_asks_for_it_where_it_is_denoised() {
     let engine = SimdEngine::new();
     let (events, fused) = until_asked(1e-3, Ok(&engine));
     assert_eq!(events[..3], ["begin denoise", "asked", "end denoise"]);
-    assert!(fused.unwrap().refinement.unwrap().msi_denoised);
+    assert!(fused.unwrap().common.refinement.unwrap().msi_denoised);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod instruments_cli;
 mod jpeg2000;
 mod limits;
 mod meanings;
+mod methods_cli;
 mod output_cli;
 mod outputs;
 mod report_cli;

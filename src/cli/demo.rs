@@ -109,7 +109,7 @@ impl Demo {
             for (name, image) in FILES.iter().zip([&hsi, &msi, &reference, &image]) {
                 io::write_cube(self.out.join(name), image)?;
             }
-            save_degradation(&self.out, &fused.model)?;
+            save_degradation(&self.out, &fused.degradation())?;
             let bicubic = bicubic::upsample(&hsi, SCALE)?;
             let comparison = Comparison {
                 lr_hsi: &hsi,
@@ -126,7 +126,7 @@ impl Demo {
         let (found, whole) = (resized(&found, side), resized(&truth, side));
         let error: f64 = found.iter().zip(&whole).map(|(a, b)| (a - b) * (a - b)).sum();
         let psf_nrmse = (error / truth.iter().map(|x| x * x).sum::<f64>()).sqrt();
-        summary.finish(fused.engine, stages.times, started);
+        summary.finish(Some(fused.engine), stages.times, started);
         let images = Images {
             hsi: &hsi,
             result: &image,
@@ -138,7 +138,7 @@ impl Demo {
         let wavelengths = hsi.metadata.wavelengths.as_deref();
         let text = format!(
             "{}error of the estimated PSF (NRMSE): {psf_nrmse:.4}\nimages, PSF, SRF and report: {}, picture: {}, page: {}\n",
-            summary.text(&fused.model, wavelengths),
+            summary.text(&fused.degradation(), wavelengths),
             self.out.display(),
             picture.display(),
             page.display()

@@ -65,10 +65,10 @@ impl Estimate {
             fusion.config(config).known(known).estimate()
         })?;
         if let Some(folder) = &self.save_degradation {
-            save_degradation(folder, &found.model)?;
+            save_degradation(folder, &found.degradation())?;
         }
         let summary = found.report();
-        let text = degradation_text(&found.model, &summary, wavelengths.as_deref());
+        let text = degradation_text(&found.degradation(), &summary, wavelengths.as_deref());
         output.result(&summary, &text)
     }
 }

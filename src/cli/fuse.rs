@@ -15,12 +15,15 @@ use super::page::{Images, PAGE, page_path, write_page};
 use super::pending_engine::PendingEngine;
 use super::progress::Stages;
 use super::summary::{DEGRADATION, compare, save_degradation};
-use crate::coordination::config::Config;
-use crate::coordination::deviation::{self, calibration};
+use crate::baseline::Method;
+use crate::coordination::config::{Config, Refine};
+use crate::coordination::deviation::{self, Calibration, calibration};
+use crate::coordination::fused_scene::{FusedImage, Maker, ModelImage};
 use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::memory::fusion_bytes;
+use crate::coordination::method::ByMethod;
 use crate::coordination::placement::{OnGrid, Placed, Placement};
-use crate::coordination::product::{Fused, ModelImage, Product};
+use crate::coordination::product::Fused;
 use crate::coordination::scene::{Part, Scene};
 use crate::coordination::start::{Known, foresee, told_window};
 use crate::coordination::summary::Summary;
@@ -32,6 +35,29 @@ use crate::error::{Error, Result};
 use crate::evidence::verdict::Verdict;
 use crate::fusion::Fusion;
 use crate::io::{self, OutputSet, Target, write_strips};
+
+/// Options that mean something to the network alone.
+const OF_THE_NETWORK: [&str; 19] = [
+    "preset",
+    "config",
+    "dump_config",
+    "seed",
+    "steps",
+    "finetune_steps",
+    "members",
+    "revive",
+    "patience",
+    "no_coordination",
+    "robust",
+    "checkpoint",
+    "every",
+    "resume",
+    "save_std",
+    "save_suspect",
+    "report",
+    "log",
+    "dry_run",
+];
 
 /// Fuse a low-resolution hyperspectral and a high-resolution multispectral image of one scene
 ///
@@ -48,6 +74,10 @@ pub struct Fuse {
     /// Whose pixels the result lies on: the MSI's, or the HSI's divided by the ratio rounded up
     #[arg(long, value_enum, default_value = "msi")]
     grid: OnGrid,
+    /// Fuse by a method without a network instead; PSF and SRF are estimated or told as ever, and only with --refine auto is the MSI
+    /// denoised and the result made to agree with the HSI
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with_all = OF_THE_NETWORK)]
+    method: Option<Method>,
     #[command(flatten)]
     sensors: SensorOptions,
     #[command(flatten)]
@@ -101,6 +131,21 @@ struct Request {
 }
 
 impl Request {
+    fn by_method(
+        self,
+        method: Method,
+        device: &PendingEngine,
+        watcher: &mut dyn Watcher,
+    ) -> Result<ByMethod> {
+        Fusion::of_scene(self.scene, self.metadata)
+            .config(self.config)
+            .known(self.known)
+            .memory(self.memory)
+            .on_demand(&|| device.engine())
+            .watch(watcher)
+            .run_method(method)
+    }
+
     fn compute<'e>(
         self,
         device: &'e PendingEngine,
@@ -146,45 +191,46 @@ impl Delivery<'_> {
     }
 
     /// A result that is not in memory, read back from its file: it is not made a third time.
-    fn written(&self, fused: &Fused) -> Result<Option<io::Image>> {
-        let whole = matches!(fused.product, Product::Whole(_)) && fused.scene.wanted().is_none();
-        if whole || self.original.is_none() {
+    fn written(&self, image: &FusedImage) -> Result<Option<io::Image>> {
+        if image.is_held() || self.original.is_none() {
             return Ok(None);
         }
-        let (name, image) = (self.target.path.to_string_lossy(), fused.strips());
+        let name = self.target.path.to_string_lossy();
         let metadata = image.metadata();
         let written = io::open_image(&name, metadata.nodata, self.target.memory)?;
         Ok(Some(written.with_metadata(metadata.clone())))
     }
 
-    /// Metrics of the result and of bicubic interpolation, where there is a reference, and how true the deviations are.
+    /// Metrics of the result and of bicubic interpolation, where there is a reference.
     fn measure(
         &self,
-        fused: &Fused,
+        fused: &dyn Maker,
         result: &dyn Strips,
         summary: &mut Summary,
-        log: &mut Log,
         stages: &mut Stages,
     ) -> Result<()> {
         let (Some((reference, grid)), Some(hsi)) = (self.reference(), self.original()) else {
             return Ok(());
         };
-        let (scale, image) = (fused.scene.scale, fused.strips());
+        let (scene, image) = (&fused.fused().scene, FusedImage::new(fused));
         let (metrics, bicubic) = stages.run("metrics", |_| match grid {
-            OnGrid::Hsi => compare(&reference, &ModelImage(&image), (&hsi, scale), None),
-            OnGrid::Msi => compare(&reference, result, (&hsi, scale), fused.scene.wanted()),
+            OnGrid::Hsi => compare(&reference, &ModelImage(&image), (&hsi, scene.scale), None),
+            OnGrid::Msi => compare(&reference, result, (&hsi, scene.scale), scene.wanted()),
         })?;
-        log.scores(fused.model.step, "fused", &metrics);
-        log.scores(fused.model.step, "bicubic", &bicubic);
-        if let Some(target) = &self.std_target {
-            let name = target.path.to_string_lossy();
-            let deviation = io::open_image(&name, image.metadata().nodata, target.memory)?;
-            summary.calibration = Some(calibration(&deviation, &reference, result)?);
-        }
         summary.scored_on = Some(grid);
         summary.metrics = Some(metrics);
         summary.bicubic = Some(bicubic);
         Ok(())
+    }
+
+    /// How true the deviations are, where they and a reference are there.
+    fn calibrated(&self, image: &FusedImage, result: &dyn Strips) -> Result<Option<Calibration>> {
+        let (Some((reference, _)), Some(target)) = (self.reference(), &self.std_target) else {
+            return Ok(None);
+        };
+        let name = target.path.to_string_lossy();
+        let deviation = io::open_image(&name, image.metadata().nodata, target.memory)?;
+        calibration(&deviation, &reference, result).map(Some)
     }
 
     /// The page, where one is asked for.
@@ -195,7 +241,7 @@ impl Delivery<'_> {
         // The page lays images over each other, on the pixels that the model was made on.
         let (image, reference) = (fused.strips(), self.reference());
         let model = ModelImage(&image);
-        let resampled = fused.scene.wanted().is_some();
+        let resampled = fused.common.scene.wanted().is_some();
         let reference = reference.filter(|(_, grid)| !resampled || *grid == OnGrid::Hsi);
         let images = Images {
             hsi: &hsi,
@@ -265,6 +311,9 @@ impl Fuse {
     pub fn run(self, output: &Output) -> Result<()> {
         let started = Instant::now();
         let mut config = self.config.load("single-scene", Some(&self.sensors))?;
+        if self.method.is_some() {
+            config.refine = Refine::Off;
+        }
         self.refine.apply(&mut config);
         if self.config.dump_config {
             return output.result(&config, &config.to_toml()?);
@@ -273,8 +322,11 @@ impl Fuse {
             .out
             .as_deref()
             .ok_or_else(|| Error::input("--out FILE is missing"))?;
-        let mut keeper = self.checkpoint.keeper(self.resume)?;
         let mut stages = Stages::new(output);
+        if let Some(method) = self.method {
+            return self.run_method((method, config), out, stages, output);
+        }
+        let mut keeper = self.checkpoint.keeper(self.resume)?;
         let device = PendingEngine::begin(&self.engine, output)?;
         let (request, delivery) = self.prepare(out, config, &mut stages, output)?;
         if self.dry_run {
@@ -289,11 +341,26 @@ impl Fuse {
         let fused = request.compute(&device, &mut log.watch(stages.watcher()), &mut keeper)?;
         let mut summary = fused.report();
         summary.placement = Some(delivery.placement.clone());
-        self.deliver(&delivery, &fused, &mut stages, output)?;
-        let (image, written) = (fused.strips(), delivery.written(&fused)?);
+        let image = fused.strips();
+        self.deliver(&delivery, &fused, &image, &mut stages, output)?;
+        if let Some(target) = &delivery.std_target {
+            let deviation = fused.deviation()?;
+            stages.run("deviation", |w| {
+                write_strips(target, &deviation, &mut |done, total| {
+                    w.progress(done, total, None)
+                })
+            })?;
+        }
+        let written = delivery.written(&image)?;
         let result: &dyn Strips = written.as_ref().map_or(&image, |written| written);
-        delivery.measure(&fused, result, &mut summary, &mut log, &mut stages)?;
-        summary.finish(fused.engine, stages.times, started);
+        delivery.measure(&fused, result, &mut summary, &mut stages)?;
+        for (name, scores) in [("fused", &summary.metrics), ("bicubic", &summary.bicubic)] {
+            scores.iter().for_each(|s| log.scores(fused.model.step, name, s));
+        }
+        if let Some(network) = &mut summary.network {
+            network.calibration = delivery.calibrated(&image, result)?;
+        }
+        summary.finish(Some(fused.engine), stages.times, started);
         let title = format!("Fusion of {} and {}", self.pair.hsi(), self.pair.msi());
         delivery.show(&title, &fused, result, &summary)?;
         log.psf(0, &fused.model.start_psf());
@@ -301,12 +368,45 @@ impl Fuse {
         log.finish()?;
         keeper.done()?;
         let wavelengths = delivery.hsi.wavelengths.as_deref();
-        output.result(&summary, &summary.text(&fused.model, wavelengths))?;
-        if self.strict && fused.verdict != Verdict::Good {
-            let verdict = fused.verdict;
+        output.result(&summary, &summary.text(&fused.degradation(), wavelengths))?;
+        self.judge(&fused.common.verdict)
+    }
+
+    /// The failure that a verdict is with `--strict`.
+    fn judge(&self, verdict: &Verdict) -> Result<()> {
+        if self.strict && *verdict != Verdict::Good {
             return Err(Error::failed(format!("--strict: the verdict is {verdict}")));
         }
         Ok(())
+    }
+
+    /// The same by a method without a network; a device is opened where refinement asks for one.
+    fn run_method(
+        &self,
+        (method, config): (Method, Config),
+        out: &Path,
+        mut stages: Stages,
+        output: &Output,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let refined = config.refine == Refine::Auto;
+        self.engine.check()?;
+        let (request, delivery) = self.prepare(out, config, &mut stages, output)?;
+        let device = PendingEngine::begin(&self.engine, output)?;
+        let fused = request.by_method(method, &device, stages.watcher())?;
+        let mut summary = Summary::of_method(&fused);
+        summary.placement = Some(delivery.placement.clone());
+        let image = fused.strips();
+        self.deliver(&delivery, &fused, &image, &mut stages, output)?;
+        let written = delivery.written(&image)?;
+        let result: &dyn Strips = written.as_ref().map_or(&image, |written| written);
+        delivery.measure(&fused, result, &mut summary, &mut stages)?;
+        let engine = if refined { Some(device.engine()?) } else { None };
+        summary.engine = engine.map(|engine| engine.name());
+        summary.finish(engine, stages.times, started);
+        let wavelengths = delivery.hsi.wavelengths.as_deref();
+        output.result(&summary, &summary.text(&fused.degradation, wavelengths))?;
+        self.judge(&fused.common.verdict)
     }
 
     /// Says what the run would do.
@@ -410,11 +510,18 @@ impl Fuse {
         Ok((request, delivery))
     }
 
-    /// Writes the result and what was asked for beside it.
-    fn deliver(&self, to: &Delivery, fused: &Fused, stages: &mut Stages, output: &Output) -> Result<()> {
-        let (image, target) = (fused.strips(), &to.target);
+    /// Writes the result, and what can stand beside that of any method.
+    fn deliver(
+        &self,
+        to: &Delivery,
+        fused: &dyn Maker,
+        image: &FusedImage,
+        stages: &mut Stages,
+        output: &Output,
+    ) -> Result<()> {
+        let target = &to.target;
         stages.run("write", |w| {
-            write_strips(target, &image, &mut |done, total| w.progress(done, total, None))
+            write_strips(target, image, &mut |done, total| w.progress(done, total, None))
         })?;
         if image.seconds() > 0.0 {
             split_off(&mut stages.times, "reconstruct again", image.seconds());
@@ -422,19 +529,11 @@ impl Fuse {
         for lost in io::metadata_lost(target.path, image.metadata()) {
             output.say(&format!("note: {} cannot hold {lost}", target.path.display()));
         }
-        if let Some(target) = &to.std_target {
-            let deviation = fused.deviation()?;
-            stages.run("deviation", |w| {
-                write_strips(target, &deviation, &mut |done, total| {
-                    w.progress(done, total, None)
-                })
-            })?;
-        }
         if let Some(folder) = &self.save_degradation {
-            save_degradation(folder, &fused.model)?;
+            save_degradation(folder, &fused.degradation())?;
         }
         if let Some(path) = &self.save_suspect {
-            io::write_cube(path, &fused.suspects(&to.hsi))?;
+            io::write_cube(path, &fused.fused().suspects(&to.hsi))?;
         }
         Ok(())
     }

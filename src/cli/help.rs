@@ -37,6 +37,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "no_coordination",
             "refine",
             "robust",
+            "method",
         ],
     ),
     (

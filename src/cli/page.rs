@@ -133,29 +133,41 @@ fn chart(title: &str, epochs: &[Epoch], length: u32) -> Chart {
 fn facts(summary: &Summary) -> Vec<(String, String)> {
     let (rows, columns, bands) = summary.shape;
     let degradation = &summary.degradation;
-    let mut facts = vec![
-        (
-            "Result",
-            format!("{rows} x {columns} pixels, {bands} bands, x{}", summary.scale),
+    let psf = match degradation.psf_variances_angle {
+        None => degradation.psf.to_owned(),
+        Some((v1, v2, angle)) => format!(
+            "{}, variances {v1:.3} and {v2:.3} pixels², angle {angle:.3} rad",
+            degradation.psf
         ),
-        ("Engine", summary.engine.clone()),
-        (
-            "Network",
-            format!(
-                "{} weights x {} member{}",
-                summary.weights,
-                summary.members,
-                if summary.members == 1 { "" } else { "s" }
+    };
+    let mut facts = vec![(
+        "Result",
+        format!("{rows} x {columns} pixels, {bands} bands, x{}", summary.scale),
+    )];
+    facts.extend(summary.engine.clone().map(|engine| ("Engine", engine)));
+    if let Some(network) = &summary.network {
+        facts.extend([
+            (
+                "Network",
+                format!(
+                    "{} weights x {} member{}",
+                    network.weights,
+                    network.members,
+                    if network.members == 1 { "" } else { "s" }
+                ),
             ),
-        ),
-        (
-            "Trained on",
-            format!(
-                "{} of {} LR pixels",
-                summary.training_pixels.1, summary.training_pixels.0
+            (
+                "Trained on",
+                format!(
+                    "{} of {} LR pixels",
+                    network.training_pixels.1, network.training_pixels.0
+                ),
             ),
-        ),
-        ("PSF", degradation.psf.to_owned()),
+            ("Seed", network.seed.to_string()),
+        ]);
+    }
+    facts.extend([
+        ("PSF", psf),
         ("SRF", degradation.srf.to_owned()),
         (
             "Misfit",
@@ -165,20 +177,14 @@ fn facts(summary: &Summary) -> Vec<(String, String)> {
             ),
         ),
         ("Verdict", with_options(&summary.verdict.to_string())),
-        ("Seed", summary.seed.to_string()),
         ("Time", format!("{:.1} s", summary.seconds)),
         ("Program", format!("hsr-gpu {}", summary.version)),
-    ];
-    if let Some((v1, v2, angle)) = degradation.psf_variances_angle {
-        facts[4].1 = format!(
-            "{}, variances {v1:.3} and {v2:.3} pixels², angle {angle:.3} rad",
-            degradation.psf
-        );
-    }
-    if let Some(mixture) = &summary.mixture {
+    ]);
+    let mixture = summary.network.as_ref().and_then(|n| n.mixture.as_ref());
+    if let Some(mixture) = mixture {
         facts.push(("Prior", mixture.line()));
     }
-    if let Some(expected) = summary.mixture.as_ref().and_then(|m| m.expected.as_ref()) {
+    if let Some(expected) = mixture.and_then(|m| m.expected.as_ref()) {
         facts.push((
             "Expected",
             format!("PSNR {:.1} dB, SAM {:.1} deg", expected.psnr_db, expected.sam_deg),
@@ -201,7 +207,11 @@ fn facts(summary: &Summary) -> Vec<(String, String)> {
 
 fn remarks(summary: &Summary) -> Vec<String> {
     let mut remarks = summary.degradation.remarks.clone();
-    let rises = [Some(&summary.objective), summary.finetune.as_ref()];
+    let network = summary.network.as_ref();
+    let rises = [
+        network.map(|n| &n.objective),
+        network.and_then(|n| n.finetune.as_ref()),
+    ];
     for objective in rises.into_iter().flatten().filter(|o| !o.rises.is_empty()) {
         remarks.push(format!(
             "the objective rose beyond sampling noise before step {:?}",

@@ -7,11 +7,11 @@ use std::time::Instant;
 use crate::align::misplacement::Stage;
 use crate::cli::memory;
 use crate::cli::output::with_options;
-use crate::coordination::model::Model;
+use crate::coordination::model::Degradation;
 use crate::coordination::native::{Native, OnMsi};
 use crate::coordination::placement::{OnGrid, Placement};
 use crate::coordination::prior::MixtureReport;
-use crate::coordination::summary::{DegradationSummary, ObjectiveSummary, Summary};
+use crate::coordination::summary::{DegradationSummary, NetworkSummary, ObjectiveSummary, Summary};
 use crate::coordination::watcher::StageTime;
 use crate::cube::bicubic;
 use crate::cube::strips::Strips;
@@ -46,11 +46,11 @@ pub const DEGRADATION: [&str; 2] = ["psf.npy", "srf.npy"];
 ///
 /// # Errors
 /// [`Error::Input`] where the folder cannot take them.
-pub fn save_degradation(folder: &Path, model: &Model) -> Result<()> {
+pub fn save_degradation(folder: &Path, used: &Degradation) -> Result<()> {
     make_folder(folder)?;
     let [psf, srf] = DEGRADATION.map(|name| folder.join(name));
-    io::write_matrix(psf, &model.psf())?;
-    io::write_matrix(srf, &model.srf())
+    io::write_matrix(psf, &used.psf)?;
+    io::write_matrix(srf, &used.srf)
 }
 
 /// Makes a folder for results.
@@ -63,7 +63,11 @@ pub fn make_folder(folder: &Path) -> Result<()> {
 }
 
 /// PSF and SRF as lines for a terminal.
-pub fn degradation_text(model: &Model, summary: &DegradationSummary, wavelengths: Option<&[f64]>) -> String {
+pub fn degradation_text(
+    used: &Degradation,
+    summary: &DegradationSummary,
+    wavelengths: Option<&[f64]>,
+) -> String {
     let mut text = String::new();
     let mut line = |s: String| {
         text.push_str(&s);
@@ -84,9 +88,9 @@ pub fn degradation_text(model: &Model, summary: &DegradationSummary, wavelengths
         }
         _ => line(format!("PSF ({}, {k} x {k}):", summary.psf, k = summary.kernel)),
     }
-    line(terminal::psf_picture(&model.psf()));
+    line(terminal::psf_picture(&used.psf));
     line(format!("SRF ({}):", summary.srf));
-    line(terminal::srf_curves(&model.srf(), wavelengths));
+    line(terminal::srf_curves(&used.srf, wavelengths));
     line(format!(
         "misfit of the two images through PSF and SRF: {:.3} % of their spread (an isotropic PSF: {:.3} %)",
         100.0 * summary.misfit.1,
@@ -181,9 +185,10 @@ pub fn metrics_text(metrics: &Scores, bicubic: &Scores) -> String {
 impl Summary {
     /// Adds what memory and the device held at most, the times of the command's own stages, and the time since
     /// `started`.
-    pub fn finish(&mut self, engine: &dyn Engine<f32>, command: Vec<StageTime>, started: Instant) {
+    pub fn finish(&mut self, engine: Option<&dyn Engine<f32>>, command: Vec<StageTime>, started: Instant) {
         self.peak_bytes = memory::peak();
-        self.device_bytes = engine.instruments().and_then(|i| i.take_peak_memory());
+        let instruments = engine.and_then(|engine| engine.instruments());
+        self.device_bytes = instruments.and_then(|i| i.take_peak_memory());
         let (before, after): (Vec<_>, Vec<_>) = command
             .into_iter()
             .partition(|t| matches!(t.stage, "read" | "simulate"));
@@ -191,26 +196,15 @@ impl Summary {
         self.seconds = started.elapsed().as_secs_f64();
     }
 
-    /// The summary for a reader.
-    pub fn text(&self, model: &Model, wavelengths: Option<&[f64]>) -> String {
+    /// The summary for a reader; `used` is what the fusion went by.
+    pub fn text(&self, used: &Degradation, wavelengths: Option<&[f64]>) -> String {
         let (rows, columns, bands) = self.shape;
-        let mut text = format!(
-            "{rows} x {columns} pixels x {bands} bands, x{} from {} of {} LR pixels\nengine {}, seed {}, {} weights x {} member{}\n",
-            self.scale,
-            self.training_pixels.1,
-            self.training_pixels.0,
-            self.engine,
-            self.seed,
-            self.weights,
-            self.members,
-            if self.members == 1 { "" } else { "s" }
-        );
-        if self.steps.0 < self.steps.1 {
-            let _ = writeln!(
-                text,
-                "training ended on a plateau of L_phi after {} of {} steps",
-                self.steps.0, self.steps.1
-            );
+        let mut text = format!("{rows} x {columns} pixels x {bands} bands, x{}", self.scale);
+        match &self.network {
+            Some(network) => text.push_str(&network.head(self.engine.as_deref().unwrap_or_default())),
+            None => {
+                let _ = writeln!(text, " by {}, without a network", self.method);
+            }
         }
         if let Some(placement) = &self.placement {
             for line in placement.notes() {
@@ -251,8 +245,65 @@ impl Summary {
                 100.0 * self.suspect_share
             );
         }
-        text.push_str(&degradation_text(model, &self.degradation, wavelengths));
-        text.push_str(&objective_text("coordination", &self.objective));
+        text.push_str(&degradation_text(used, &self.degradation, wavelengths));
+        if let Some(network) = &self.network {
+            text.push_str(&network.course());
+        }
+        if let Some(refinement) = &self.refinement {
+            text.push_str(&refinement_text(refinement));
+        }
+        if let (Some(metrics), Some(bicubic)) = (&self.metrics, &self.bicubic) {
+            text.push_str(&metrics_text(metrics, bicubic));
+        }
+        if let Some(network) = &self.network {
+            text.push_str(&network.calibration());
+        }
+        let held: Vec<String> = [
+            (self.peak_bytes, "resident"),
+            (self.device_bytes, "on the device"),
+        ]
+        .into_iter()
+        .filter_map(|(bytes, place)| Some(format!("{:.1} MB {place}", bytes? as f64 / 1e6)))
+        .collect();
+        if !held.is_empty() {
+            let _ = writeln!(text, "memory: at most {}", held.join(", "));
+        }
+        let stages: Vec<String> = self
+            .stages
+            .iter()
+            .map(|s| format!("{} {:.2} s", s.stage, s.seconds))
+            .collect();
+        let _ = writeln!(text, "time: {:.2} s ({})", self.seconds, stages.join(", "));
+        text
+    }
+}
+
+/// What is said of a fusion by the network alone.
+impl NetworkSummary {
+    /// The rest of the first line, and what it was trained on.
+    fn head(&self, engine: &str) -> String {
+        let mut text = format!(
+            " from {} of {} LR pixels\nengine {engine}, seed {}, {} weights x {} member{}\n",
+            self.training_pixels.1,
+            self.training_pixels.0,
+            self.seed,
+            self.weights,
+            self.members,
+            if self.members == 1 { "" } else { "s" }
+        );
+        if self.steps.0 < self.steps.1 {
+            let _ = writeln!(
+                text,
+                "training ended on a plateau of L_phi after {} of {} steps",
+                self.steps.0, self.steps.1
+            );
+        }
+        text
+    }
+
+    /// How training went, and what the prior was mixed from.
+    fn course(&self) -> String {
+        let mut text = objective_text("coordination", &self.objective);
         for revived in &self.revived {
             let _ = writeln!(
                 text,
@@ -276,37 +327,18 @@ impl Summary {
         if let Some(mixture) = &self.mixture {
             text.push_str(&mixture_text(mixture));
         }
-        if let Some(refinement) = &self.refinement {
-            text.push_str(&refinement_text(refinement));
-        }
-        if let (Some(metrics), Some(bicubic)) = (&self.metrics, &self.bicubic) {
-            text.push_str(&metrics_text(metrics, bicubic));
-        }
-        if let Some(calibration) = &self.calibration {
-            let _ = writeln!(
-                text,
+        text
+    }
+
+    /// How true the standard deviations are, where that was measured.
+    fn calibration(&self) -> String {
+        self.calibration.map_or(String::new(), |calibration| {
+            format!(
                 "standard deviation: {:.1} % of the samples are within 1 sigma of the reference, {:.1} % within 2 (of normal errors \
-                 68.3 % and 95.4 %)",
+                 68.3 % and 95.4 %)\n",
                 100.0 * calibration.within_1,
                 100.0 * calibration.within_2
-            );
-        }
-        let held: Vec<String> = [
-            (self.peak_bytes, "resident"),
-            (self.device_bytes, "on the device"),
-        ]
-        .into_iter()
-        .filter_map(|(bytes, place)| Some(format!("{:.1} MB {place}", bytes? as f64 / 1e6)))
-        .collect();
-        if !held.is_empty() {
-            let _ = writeln!(text, "memory: at most {}", held.join(", "));
-        }
-        let stages: Vec<String> = self
-            .stages
-            .iter()
-            .map(|s| format!("{} {:.2} s", s.stage, s.seconds))
-            .collect();
-        let _ = writeln!(text, "time: {:.2} s ({})", self.seconds, stages.join(", "));
-        text
+            )
+        })
     }
 }

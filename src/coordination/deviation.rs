@@ -13,8 +13,9 @@ use std::ops::Range;
 use ndarray::s;
 use serde::Serialize;
 
+use crate::coordination::fused_scene::finish;
 use crate::coordination::model::Model;
-use crate::coordination::product::{Fused, finish};
+use crate::coordination::product::Fused;
 use crate::coordination::reconstruct::reconstruct_rows;
 use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType, filled};
@@ -99,7 +100,7 @@ impl<'a> Deviation<'a> {
     /// the image they are half each of the square of `error`, what is expected from held-out pixels. Half, because a spread of
     /// four is a poor witness of a single sample.
     fn scaled(&self, error: &[f64]) -> Result<(Vec<f32>, Vec<f32>)> {
-        let (rows, columns, _) = self.fused.scene.hr_msi.dim();
+        let (rows, columns, _) = self.fused.common.scene.hr_msi.dim();
         let bands = error.len();
         let mut sums = vec![0.0f64; bands];
         let mut pixels = 0usize;
@@ -108,7 +109,10 @@ impl<'a> Deviation<'a> {
             let row = (2 * k + 1) * rows / (2 * lines);
             let mut line = vec![0.0; columns * bands];
             self.spread(row..row + 1, &mut line)?;
-            for (pixel, &ok) in line.chunks_exact(bands).zip(self.fused.scene.hr_valid.row(row)) {
+            for (pixel, &ok) in line
+                .chunks_exact(bands)
+                .zip(self.fused.common.scene.hr_valid.row(row))
+            {
                 if ok {
                     pixels += 1;
                     sums.iter_mut()
@@ -145,7 +149,7 @@ impl<'a> Deviation<'a> {
     fn spread(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let mut made = self.room.borrow_mut();
         made.resize(out.len(), 0.0);
-        let (scene, model) = (&self.fused.scene, &self.fused.model);
+        let (scene, model) = (&self.fused.common.scene, &self.fused.model);
         let count = self.members.len() as f32;
         if self.members.len() > 1 {
             // Welford's recurrence: `out` sums the squares, `mean` the members so far.
@@ -224,7 +228,7 @@ impl Strips for Deviation<'_> {
     }
 
     fn metadata(&self) -> &Metadata {
-        &self.fused.metadata
+        &self.fused.common.metadata
     }
 
     fn sample_type(&self) -> SampleType {
@@ -232,7 +236,7 @@ impl Strips for Deviation<'_> {
     }
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let scene = &self.fused.scene;
+        let scene = &self.fused.common.scene;
         let (_, columns, _) = scene.hr_msi.dim();
         let mut variance = |rows: Range<usize>| {
             let shape = (rows.len(), columns, self.dim().2);
@@ -248,6 +252,6 @@ impl Strips for Deviation<'_> {
         samples.iter_mut().for_each(|v: &mut f32| *v = v.max(0.0).sqrt());
         let valid = scene.result_valid();
         let valid = valid.slice(s![rows, ..]);
-        finish(samples, scene.hsi_unit, valid, self.fused.metadata.clone())
+        finish(samples, scene.hsi_unit, valid, self.fused.common.metadata.clone())
     }
 }

@@ -4,6 +4,7 @@ use ndarray::Array2;
 
 use crate::coordination::config::{Config, Refine, Robust};
 use crate::coordination::crossfit::{self, cross_fit};
+use crate::coordination::fused_scene::FusedScene;
 use crate::coordination::held_out::weigh;
 use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::memory::fits;
@@ -186,26 +187,29 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
         }
         Product::Strips(correction.map(Box::new))
     };
-    Ok(Fused {
-        engine,
+    let common = FusedScene {
         metadata,
-        product,
         scene,
+        known,
+        estimate,
+        agreement: found,
+        verdict,
+        suspect,
+        refinement,
+        times,
+        placement: None,
+    };
+    Ok(Fused {
+        common,
+        engine,
+        product,
         model,
         blend,
         folds,
         mixture,
-        agreement: found,
-        verdict,
-        suspect,
-        known,
-        estimate,
         training,
         finetuning,
         pixels,
-        refinement,
-        times,
-        placement: None,
     })
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use nalgebra::DMatrix;
 use ndarray::{Array3, ArrayView3, s};
 
+use crate::baseline::regression::{Blend, Degree, Regression};
 use crate::coordination::crossfit::CrossFit;
 use crate::coordination::model::Model;
 use crate::coordination::prior::{MixedPrior, MixtureReport, Shares};
@@ -18,7 +19,6 @@ use crate::evidence::stacking::mix;
 use crate::interrupt;
 use crate::refine::consistency::variance;
 use crate::refine::prediction::{Predictor, Sample, samples};
-use crate::refine::regression::{Blend, Regression};
 use crate::refine::spread::Lattice;
 use crate::sensor::observe::blur_samples;
 
@@ -186,9 +186,10 @@ impl<'a> HeldOut<'a> {
                 others
                     .filter(|(r, c)| usize::from(folds[r * columns + c]) != fold)
                     .filter_map(pair),
+                Degree::Two,
             )
         };
-        let all = Regression::fit(places.iter().filter_map(pair));
+        let all = Regression::fit(places.iter().filter_map(pair), Degree::Two);
         let quadratic = all.zip((0..FOLDS).map(without).collect());
         let mut names = Vec::new();
         if quadratic.is_some() {

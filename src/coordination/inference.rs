@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use ndarray::{Array2, Array3};
 
+use crate::coordination::fused_scene::finish;
 use crate::coordination::model::Model;
-use crate::coordination::product::finish;
 use crate::coordination::scene::calibrate_msi;
 use crate::cube::strips::Strips;
 use crate::cube::{Cube, Metadata, SampleType};

@@ -52,6 +52,12 @@ pub fn whole_bytes(scene: &Scene) -> usize {
         .saturating_add(BASE_BYTES)
 }
 
+/// Bytes of a fusion of `scene` by a method without a network, which holds two images of the size of its result on the way.
+pub fn method_bytes(scene: &Scene) -> usize {
+    let (rows, columns, _) = scene.hr_msi.dim();
+    whole_bytes(scene).saturating_add(bytes(2, (rows, columns, scene.lr_hsi.dim().2)))
+}
+
 /// Whether a fusion of `scene` may hold its result as a whole within `memory` bytes.
 pub fn fits(scene: &Scene, memory: usize) -> bool {
     whole_bytes(scene) <= memory

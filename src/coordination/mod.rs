@@ -5,15 +5,17 @@
 pub mod batches;
 pub mod checkpoint;
 pub mod config;
-pub mod control;
+
 pub mod crossfit;
 pub mod deviation;
 pub mod fuse;
+pub mod fused_scene;
 pub mod held_out;
 pub mod inference;
 pub mod keeper;
 pub mod manifest;
 pub mod memory;
+pub mod method;
 pub mod model;
 pub mod native;
 pub mod placement;

@@ -8,6 +8,15 @@ use crate::network::Architecture;
 use crate::sensor::psf::{self, GaussianPsf};
 use crate::sensor::srf;
 
+/// PSF (K×K, sum 1) and SRF (B×b, columns sum to 1) as a fusion found them or was given them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Degradation {
+    /// The point spread function on the MSI's pixels.
+    pub psf: Array2<f64>,
+    /// The spectral response, a column a band of the MSI.
+    pub srf: Array2<f64>,
+}
+
 /// Network φ, degradation θ, Adam's moments, and the configuration they came from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
@@ -97,6 +106,14 @@ impl Model {
             }
         }
         Array2::from_shape_fn((bands, b), |(i, j)| response[i * b + j])
+    }
+
+    /// PSF and SRF that the model holds.
+    pub fn degradation(&self) -> Degradation {
+        Degradation {
+            psf: self.psf(),
+            srf: self.srf(),
+        }
     }
 
     /// Whether anything of θ can be learned.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use ndarray::{Array3, ArrayView3, Axis, s};
 use serde::Serialize;
 
+use crate::baseline::regression::Blend;
 use crate::coordination::crossfit::CrossFit;
 use crate::coordination::model::Model;
 use crate::coordination::reconstruct::reconstruct_rows;
@@ -18,7 +19,6 @@ use crate::engine::{Engine, Output};
 use crate::error::Result;
 use crate::evidence::expectation::Expectation;
 use crate::network::Branch;
-use crate::refine::regression::Blend;
 
 /// What a prior is made of.
 #[derive(Debug, Clone, Serialize)]

@@ -5,6 +5,7 @@ use web_time::Instant;
 
 use ndarray::{Array2, Array3};
 
+use crate::baseline::regression::Blend;
 use crate::coordination::model::Model;
 use crate::coordination::prior::prior_rows;
 use crate::coordination::scene::Scene;
@@ -13,7 +14,6 @@ use crate::engine::refinement::Refiner;
 use crate::engine::{Engine, Geometry};
 use crate::error::Result;
 use crate::refine::consistency::{Correction, Observed, Prior, correct};
-use crate::refine::regression::Blend;
 use crate::refine::{RefinementReport, denoise, refine};
 
 /// Denoises the MSI of a scene, on its own pixels, where noise is independent; what is resampled from it follows.

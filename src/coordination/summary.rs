@@ -3,11 +3,14 @@
 use serde::Serialize;
 
 use crate::coordination::deviation::Calibration;
-use crate::coordination::model::Model;
+use crate::coordination::fused_scene::FusedScene;
+use crate::coordination::method::ByMethod;
+use crate::coordination::model::{Degradation, Model};
 use crate::coordination::placement::{OnGrid, Placement};
 use crate::coordination::prior::MixtureReport;
 use crate::coordination::product::Fused;
 use crate::coordination::revival::Revived;
+use crate::coordination::start::Known;
 use crate::coordination::training::{Epoch, History, rises};
 use crate::coordination::watcher::StageTime;
 use crate::evidence::agreement::Agreement;
@@ -15,6 +18,7 @@ use crate::evidence::verdict::Verdict;
 use crate::metrics::Scores;
 use crate::refine::RefinementReport;
 use crate::sensor::estimate::Estimate;
+use crate::sensor::psf::GaussianPsf;
 
 /// Rise of the objective, as a share of it, from which on a fusion speaks of it.
 const RISE_WORTH_SAYING: f64 = 0.05;
@@ -45,9 +49,12 @@ pub struct DegradationSummary {
 }
 
 impl DegradationSummary {
-    /// Of an estimate and the model that went on from it; `psf_given` and `srf_given` say what the user knew.
-    pub fn new(model: &Model, estimate: &Estimate, psf_given: bool, srf_given: bool) -> Self {
-        let gaussian = model.gaussian();
+    /// Of what a fusion went by, with the Gaussian that the PSF is, where it is one, and of the estimate before it.
+    pub fn new(
+        (used, gaussian): (&Degradation, Option<GaussianPsf>),
+        estimate: &Estimate,
+        known: &Known,
+    ) -> Self {
         let word = |given| if given { "given" } else { "estimated" };
         let peak = |column: ndarray::ArrayView1<f64>| {
             column
@@ -57,12 +64,12 @@ impl DegradationSummary {
                 .map_or(0, |(i, _)| i)
         };
         DegradationSummary {
-            psf: word(psf_given),
+            psf: word(known.psf.is_some()),
             psf_variances_angle: gaussian.map(|g| g.variances()),
             psf_centre: gaussian.map(|g| g.centre),
-            kernel: model.geometry.kernel,
-            srf: word(srf_given),
-            srf_peak_band: model.srf().columns().into_iter().map(peak).collect(),
+            kernel: used.psf.nrows(),
+            srf: word(known.srf.is_some()),
+            srf_peak_band: used.srf.columns().into_iter().map(peak).collect(),
             misfit: (estimate.misfit_start, estimate.misfit),
             gain: estimate.gain.clone(),
             offset: estimate.offset.clone(),
@@ -93,21 +100,11 @@ impl ObjectiveSummary {
     }
 }
 
-/// Everything that a fusion tells.
+/// What a fusion by the network tells besides.
 #[derive(Debug, Clone, Serialize)]
-pub struct Summary {
-    /// Version of the program.
-    pub version: &'static str,
-    /// The device.
-    pub engine: String,
-    /// What went wrong with devices on the way and was mended, a line each.
-    pub mishaps: Vec<String>,
+pub struct NetworkSummary {
     /// Seed.
     pub seed: u64,
-    /// Rows, columns and bands of the result.
-    pub shape: (usize, usize, usize),
-    /// Ratio s of the grids.
-    pub scale: usize,
     /// Weights and biases of one member.
     pub weights: usize,
     /// Members.
@@ -116,14 +113,6 @@ pub struct Summary {
     pub training_pixels: (usize, usize),
     /// Steps of the coordination loop that were taken, and of its schedule.
     pub steps: (u32, u32),
-    /// HR pixels that are masked in the result.
-    pub masked_pixels: usize,
-    /// How the images lie on each other, where they were read from files.
-    pub placement: Option<Placement>,
-    /// The grid that metrics were taken on, where there is a reference.
-    pub scored_on: Option<OnGrid>,
-    /// PSF and SRF.
-    pub degradation: DegradationSummary,
     /// Outputs and members that were given another start on the way.
     pub revived: Vec<Revived>,
     /// Outputs (member, band) that are zero at every LR pixel: their bands are lost.
@@ -132,20 +121,48 @@ pub struct Summary {
     pub objective: ObjectiveSummary,
     /// Partial fine-tuning, where it ran.
     pub finetune: Option<ObjectiveSummary>,
+    /// What the prior of refinement was mixed from, and what error is to be expected.
+    pub mixture: Option<MixtureReport>,
+    /// How well `--save-std` holds, where it and a reference were given.
+    pub calibration: Option<Calibration>,
+}
+
+/// Everything that a fusion tells.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Version of the program.
+    pub version: &'static str,
+    /// What fused: `network`, or the name of a method.
+    pub method: &'static str,
+    /// The device; null where none was needed.
+    pub engine: Option<String>,
+    /// What went wrong with devices on the way and was mended, a line each.
+    pub mishaps: Vec<String>,
+    /// Rows, columns and bands of the result.
+    pub shape: (usize, usize, usize),
+    /// Ratio s of the grids.
+    pub scale: usize,
+    /// HR pixels that are masked in the result.
+    pub masked_pixels: usize,
+    /// How the images lie on each other, where they were read from files.
+    pub placement: Option<Placement>,
+    /// The grid that metrics were taken on, where there is a reference.
+    pub scored_on: Option<OnGrid>,
+    /// PSF and SRF.
+    pub degradation: DegradationSummary,
     /// What is to be thought of the result.
     pub verdict: Verdict,
     /// How well the two images agree; null with too few LR pixels to tell.
     pub agreement: Option<Agreement>,
     /// Share of LR pixels that were left out because the others cannot explain them.
     pub suspect_share: f64,
-    /// What the prior of refinement was mixed from, and what error is to be expected.
-    pub mixture: Option<MixtureReport>,
+    /// What the network tells, where it fused.
+    #[serde(flatten)]
+    pub network: Option<NetworkSummary>,
     /// Refinement, where it was not switched off.
     pub refinement: Option<RefinementReport>,
     /// Metrics of the result, where a reference was given.
     pub metrics: Option<Scores>,
-    /// How well `--save-std` holds, where it and a reference were given.
-    pub calibration: Option<Calibration>,
     /// Metrics of bicubic interpolation of the HSI, likewise.
     pub bicubic: Option<Scores>,
     /// Largest resident memory of the process so far in bytes; null where the system does not tell.
@@ -159,46 +176,59 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Of a fused scene; metrics and times are added by what follows.
+    /// Of a scene that the network fused; metrics and times are added by what follows.
     pub fn new(fused: &Fused) -> Self {
-        let (rows, columns, _) = fused.dim();
         let (model, config) = (&fused.model, &fused.model.config);
         let finetuned = !fused.finetuning.steps.is_empty();
-        Summary {
-            version: env!("CARGO_PKG_VERSION"),
-            engine: fused.engine.name(),
-            mishaps: fused.engine.mishaps(),
+        let mut summary = Summary::of("network", &fused.common, (&model.degradation(), model.gaussian()));
+        summary.engine = Some(fused.engine.name());
+        summary.mishaps = fused.engine.mishaps();
+        summary.network = Some(NetworkSummary {
             seed: config.seed,
-            shape: (rows, columns, model.architecture.bands),
-            scale: fused.scene.scale,
             weights: model.architecture.weights(),
             members: model.architecture.members,
             training_pixels: fused.pixels,
             steps: (model.step, config.training.steps),
-            masked_pixels: fused.scene.result_valid().iter().filter(|&&ok| !ok).count(),
-            placement: fused.placement.clone(),
-            scored_on: None,
-            degradation: DegradationSummary::new(
-                model,
-                &fused.estimate,
-                fused.known.psf.is_some(),
-                fused.known.srf.is_some(),
-            ),
             revived: fused.training.revived.clone(),
             dead_outputs: fused.training.dead.clone(),
             objective: ObjectiveSummary::new(model, &fused.training, (config.training.steps / 20).max(1)),
             finetune: finetuned.then(|| {
                 ObjectiveSummary::new(model, &fused.finetuning, (config.finetune.steps / 10).max(1))
             }),
+            mixture: fused.mixture.clone(),
+            calibration: None,
+        });
+        summary
+    }
+
+    /// Of a scene that a method fused; likewise.
+    pub fn of_method(fused: &ByMethod) -> Self {
+        let common = &fused.common;
+        let gaussian = match common.known.psf {
+            Some(_) => None,
+            None => common.estimate.psf.gaussian().copied(),
+        };
+        Summary::of(fused.method.name(), common, (&fused.degradation, gaussian))
+    }
+
+    fn of(method: &'static str, fused: &FusedScene, used: (&Degradation, Option<GaussianPsf>)) -> Self {
+        Summary {
+            version: env!("CARGO_PKG_VERSION"),
+            method,
+            engine: None,
+            mishaps: Vec::new(),
+            shape: fused.dim(),
+            scale: fused.scene.scale,
+            masked_pixels: fused.scene.result_valid().iter().filter(|&&ok| !ok).count(),
+            placement: fused.placement.clone(),
+            scored_on: None,
+            degradation: DegradationSummary::new(used, &fused.estimate, &fused.known),
             verdict: fused.verdict.clone(),
             agreement: fused.agreement,
-            suspect_share: fused.suspect.as_ref().map_or(0.0, |marks| {
-                marks.iter().filter(|mark| **mark > 0).count() as f64 / marks.len().max(1) as f64
-            }),
-            mixture: fused.mixture.clone(),
+            suspect_share: fused.suspect_share(),
+            network: None,
             refinement: fused.refinement.clone(),
             metrics: None,
-            calibration: None,
             bicubic: None,
             peak_bytes: None,
             device_bytes: None,

@@ -5,6 +5,7 @@ use std::fmt;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::baseline;
 use crate::error::Error;
 use crate::experiment::misplacement::Misplaced;
 use crate::experiment::paper::Paper;
@@ -26,16 +27,15 @@ pub enum Told {
     Srf,
 }
 
-/// How the result is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+/// How the result is made; in the order of the tables, and of how long it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Method {
     /// Bicubic interpolation of the LR-HSI.
     Bicubic,
-    /// Quadratic regression from the estimated PSF ([`crate::coordination::control`]).
-    Control,
-    /// The control with the refinement of a fusion.
-    RefinedControl,
+    /// A method without a network.
+    Baseline(baseline::Method),
+    /// The same with the refinement of a fusion.
+    RefinedBaseline(baseline::Method),
     /// The fusion without refinement.
     Network,
     /// The fusion with refinement.
@@ -45,20 +45,15 @@ pub enum Method {
 }
 
 impl Method {
-    /// All methods, in the order of the tables.
-    pub const ALL: [Method; 6] = [
-        Method::Bicubic,
-        Method::Control,
-        Method::RefinedControl,
-        Method::Network,
-        Method::Refined,
-        Method::Paper,
-    ];
+    /// Quadratic regression from the estimated PSF: what any network must be better than.
+    pub const CONTROL: Method = Method::Baseline(baseline::Method::Regression);
+    /// The control with the refinement of a fusion.
+    pub const REFINED_CONTROL: Method = Method::RefinedBaseline(baseline::Method::Regression);
     /// Those of the quality tables, which need nothing but a setting.
     pub const OF_QUALITY: [Method; 5] = [
         Method::Bicubic,
-        Method::Control,
-        Method::RefinedControl,
+        Method::CONTROL,
+        Method::REFINED_CONTROL,
         Method::Network,
         Method::Refined,
     ];
@@ -66,14 +61,24 @@ impl Method {
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Method::Bicubic => "bicubic",
-            Method::Control => "control",
-            Method::RefinedControl => "refined-control",
-            Method::Network => "network",
-            Method::Refined => "refined",
-            Method::Paper => "paper",
-        })
+        let name = |method: &baseline::Method| match method {
+            baseline::Method::Regression => "control",
+            other => other.name(),
+        };
+        match self {
+            Method::Bicubic => f.write_str("bicubic"),
+            Method::Baseline(method) => f.write_str(name(method)),
+            Method::RefinedBaseline(method) => write!(f, "refined-{}", name(method)),
+            Method::Network => f.write_str("network"),
+            Method::Refined => f.write_str("refined"),
+            Method::Paper => f.write_str("paper"),
+        }
+    }
+}
+
+impl Serialize for Method {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -257,7 +262,7 @@ mod tests {
         setting.snr_hsi = Some(20.0);
         setting.snr_msi = Some(17.5);
         setting.shift = 0.25;
-        let method = Method::Control;
+        let method = Method::CONTROL;
         assert_eq!(
             Cell {
                 setting,
@@ -287,9 +292,15 @@ mod tests {
             |s| s.psf_model = PsfModel::Free,
             |s| s.seed = 1,
         ];
+        let more = [baseline::Method::Gsa, baseline::Method::GlpHpm].map(Method::Baseline);
+        let every: Vec<Method> = Method::OF_QUALITY
+            .into_iter()
+            .chain(more)
+            .chain([Method::Paper])
+            .collect();
         let mut names = BTreeSet::new();
         for change in changed {
-            for method in Method::ALL {
+            for &method in &every {
                 let mut setting = base.clone();
                 change(&mut setting);
                 let cell = Cell {
@@ -300,6 +311,6 @@ mod tests {
                 names.insert(cell.name());
             }
         }
-        assert_eq!(names.len(), 13 * Method::ALL.len());
+        assert_eq!(names.len(), 13 * 8);
     }
 }

@@ -1,5 +1,6 @@
 //! `experiment misplaced`: pairs whose images do not lie on each other, blind, beside the same pair undisturbed.
 
+use crate::baseline;
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Method, Setting, Told};
 use crate::experiment::conditions::as_wide;
@@ -65,8 +66,13 @@ fn all() -> Vec<(&'static str, Misplaced)> {
 ///
 /// # Errors
 /// [`Error::Input`] where every scene is a pair of real sensors or too small.
-pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seeds: u64) -> Result<Plan> {
-    let mut plan = Plan::default();
+pub fn plan(
+    references: &[Reference],
+    psf_model: PsfModel,
+    (first_seed, seeds): (u64, u64),
+    beside: &[baseline::Method],
+) -> Result<Plan> {
+    let mut plan = Plan::beside(beside);
     for (value, misplaced) in all() {
         for reference in references {
             let (rows, columns, _) = reference.shape;
@@ -90,6 +96,7 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
                     seed,
                 };
                 plan.add_method("misplaced", value, &setting, Method::Refined);
+                plan.add_beside("misplaced", value, &setting);
             }
         }
     }
@@ -159,7 +166,7 @@ mod tests {
     #[test]
     fn every_misplacement_is_a_cell_of_its_own() {
         let demo = [built_in().unwrap()];
-        let plan = plan(&demo, PsfModel::Gaussian, 0, 1).unwrap();
+        let plan = plan(&demo, PsfModel::Gaussian, (0, 1), &[]).unwrap();
         let names: std::collections::BTreeSet<String> = plan.rows.iter().map(|r| r.cell.name()).collect();
         assert_eq!((plan.rows.len(), names.len()), (12, 12));
     }

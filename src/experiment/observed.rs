@@ -5,8 +5,8 @@ use std::time::Instant;
 use ndarray::{Array2, Array3};
 
 use crate::align::files::Named;
+use crate::coordination::fused_scene::finish;
 use crate::coordination::placement::{Ground, OnGrid, Placing};
-use crate::coordination::product::finish;
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Known;
 use crate::coordination::watcher::{Watcher, stage};

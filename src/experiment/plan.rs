@@ -1,5 +1,6 @@
 //! A plan: the rows of an experiment's table, each with its cell.
 
+use crate::baseline;
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Cell, Method, Setting};
 use crate::experiment::paper::Paper;
@@ -22,13 +23,34 @@ pub struct Plan {
     pub rows: Vec<Row>,
     /// What was left out and why, a sentence each.
     pub left_out: Vec<String>,
+    /// Methods without a network that run beside those of the tables.
+    beside: Vec<baseline::Method>,
 }
 
 impl Plan {
-    /// Adds a row for every method of the quality tables.
+    /// An empty one; `beside` run wherever the fusion does.
+    pub fn beside(beside: &[baseline::Method]) -> Self {
+        Plan {
+            beside: beside.to_vec(),
+            ..Plan::default()
+        }
+    }
+
+    /// Adds a row for every method of the quality tables and those beside them.
     pub fn add(&mut self, factor: &str, value: &str, setting: &Setting) {
         for method in Method::OF_QUALITY {
             self.add_method(factor, value, setting, method);
+        }
+        self.add_beside(factor, value, setting);
+    }
+
+    /// Adds a row for every method beside those of the tables.
+    pub fn add_beside(&mut self, factor: &str, value: &str, setting: &Setting) {
+        for method in self.beside.clone() {
+            let method = Method::Baseline(method);
+            if !Method::OF_QUALITY.contains(&method) {
+                self.add_method(factor, value, setting, method);
+            }
         }
     }
 

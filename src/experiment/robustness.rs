@@ -1,5 +1,6 @@
 //! `experiment robustness`: one factor at a time away from a clean base setting, blind.
 
+use crate::baseline;
 use crate::error::{Error, Result};
 use crate::experiment::cell::{Method, Setting, Told};
 use crate::experiment::conditions::as_wide;
@@ -40,8 +41,13 @@ fn gaussian(scale: usize) -> PsfSpec {
 ///
 /// # Errors
 /// [`Error::Input`] for a scene that is too small, and where every scene is a pair of real sensors.
-pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seeds: u64) -> Result<Plan> {
-    let mut plan = Plan::default();
+pub fn plan(
+    references: &[Reference],
+    psf_model: PsfModel,
+    (first_seed, seeds): (u64, u64),
+    beside: &[baseline::Method],
+) -> Result<Plan> {
+    let mut plan = Plan::beside(beside);
     let mut bases = Vec::new();
     for reference in references {
         if let MsiSource::Image(_) = reference.msi {
@@ -127,7 +133,7 @@ pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seed
                     ..base.clone()
                 };
                 let value = format!("x{scale}, paper:{number}");
-                plan.add_method("published PSF", &value, &setting, Method::Control);
+                plan.add_method("published PSF", &value, &setting, Method::CONTROL);
             }
         }
     }
@@ -179,7 +185,7 @@ mod tests {
     #[test]
     fn every_factor_is_there_and_the_base_is_shared() {
         let demo = [built_in().unwrap()];
-        let plan = plan(&demo, PsfModel::Gaussian, 3, 4).unwrap();
+        let plan = plan(&demo, PsfModel::Gaussian, (3, 4), &[]).unwrap();
         let factors: BTreeSet<&str> = plan.rows.iter().map(|r| r.factor.as_str()).collect();
         let expected = [
             "PSF",

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::baseline;
 use crate::coordination::config::{Config, Refine};
-use crate::coordination::control::control;
 use crate::coordination::keeper::Keeper;
+use crate::coordination::model::Degradation;
 use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -160,8 +161,8 @@ impl Runner<'_> {
         config.seed = setting.seed;
         config.degradation.psf_model = setting.psf_model;
         config.refine = match cell.method {
-            Method::RefinedControl | Method::Refined => Refine::Auto,
-            Method::Bicubic | Method::Control | Method::Network | Method::Paper => Refine::Off,
+            Method::RefinedBaseline(_) | Method::Refined => Refine::Auto,
+            Method::Bicubic | Method::Baseline(_) | Method::Network | Method::Paper => Refine::Off,
         };
         if let Some(paper) = &cell.paper {
             paper.apply(&mut config);
@@ -235,7 +236,9 @@ impl Runner<'_> {
         for cell in cells {
             let made = match cell.method {
                 Method::Bicubic => observed.bicubic()?,
-                Method::Control | Method::RefinedControl => self.control(cell, &observed, observer)?,
+                Method::Baseline(method) | Method::RefinedBaseline(method) => {
+                    self.baseline(method, cell, &observed, observer)?
+                }
                 Method::Network | Method::Refined => self.network(cell, &observed, observer)?,
                 Method::Paper => self.paper(cell, &observed, &mut trained, observer)?,
             };
@@ -245,13 +248,25 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn control(&self, cell: &Cell, observed: &Observed, observer: &mut dyn Observer) -> Result<Made> {
+    fn baseline(
+        &self,
+        method: baseline::Method,
+        cell: &Cell,
+        observed: &Observed,
+        observer: &mut dyn Observer,
+    ) -> Result<Made> {
         let (config, known) = (self.configuration(cell), observed.known(cell.setting.told));
-        let made = control(self.engine, &config, observed.scene()?, &known, observer)?;
+        let made = Fusion::of_scene(observed.scene()?, observed.result_metadata())
+            .config(config)
+            .known(known)
+            .on(self.engine)
+            .watch(observer)
+            .run_method(method)?;
+        let Degradation { psf, srf } = made.degradation.clone();
         Ok(Made {
-            image: observed.finished(made.samples, &made.scene)?,
-            degradation: Some((made.psf, made.response)),
-            seconds: total(&made.times),
+            degradation: Some((psf, srf)),
+            image: made.strips().whole()?,
+            seconds: total(&made.common.times),
             dead_bands: None,
             trace: None,
         })
@@ -308,7 +323,7 @@ impl Runner<'_> {
             .watch(observer)
             .keep(&mut keeper)
             .run()?;
-        let seconds = keeper.seconds_before() + total(&fused.times);
+        let seconds = keeper.seconds_before() + total(&fused.common.times);
         Ok(Made {
             degradation: Some((fused.model.psf(), fused.model.srf())),
             image: fused.into_image()?,

@@ -1,6 +1,7 @@
 //! `experiment scenes`: every scene under the two settings of the quality tables, blind and told the response; pairs of
 //! real sensors blind at ×3 and ×4.
 
+use crate::baseline::Method;
 use crate::error::Result;
 use crate::experiment::cell::{Setting, Told};
 use crate::experiment::manifest::{MsiSource, Reference};
@@ -20,8 +21,13 @@ const PAIRS: [(usize, PsfSpec); 2] = [
 ///
 /// # Errors
 /// [`crate::Error::Input`] for a scene that is too small for every scale.
-pub fn plan(references: &[Reference], psf_model: PsfModel, first_seed: u64, seeds: u64) -> Result<Plan> {
-    let mut plan = Plan::default();
+pub fn plan(
+    references: &[Reference],
+    psf_model: PsfModel,
+    (first_seed, seeds): (u64, u64),
+    beside: &[Method],
+) -> Result<Plan> {
+    let mut plan = Plan::beside(beside);
     for told in [Told::Blind, Told::Srf] {
         for (simulated, conditions) in [(true, &SIMULATED), (false, &PAIRS)] {
             for (scale, psf) in conditions {

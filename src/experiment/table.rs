@@ -1,5 +1,6 @@
 //! The results of an experiment as CSV (one line a row of the plan; one line an epoch), JSON (everything) and text.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde::Serialize;
@@ -382,7 +383,7 @@ impl Results {
                 });
             }
             let Some(table) = tables.last_mut() else { continue };
-            for method in Method::ALL {
+            for method in self.methods() {
                 let rows: Vec<&ResultRow> = self.of(factor, value, method).collect();
                 if rows.is_empty() {
                     continue;
@@ -494,7 +495,7 @@ impl Results {
                 );
                 factor = name;
             }
-            for method in Method::ALL {
+            for method in self.methods() {
                 let rows: Vec<&ResultRow> = self.of(name, value, method).collect();
                 if !rows.is_empty() {
                     let _ = writeln!(text, "{value:<36} {:<15} {}", method.to_string(), numbers(&rows));
@@ -502,6 +503,11 @@ impl Results {
             }
         }
         text
+    }
+
+    /// The methods of all rows, in the order of the tables.
+    fn methods(&self) -> BTreeSet<Method> {
+        self.rows.iter().map(|row| row.cell.method).collect()
     }
 
     /// Factor and value of every line of the table, in the order of the plan.

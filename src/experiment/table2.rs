@@ -1,6 +1,7 @@
 //! `experiment table2`: the supplement's section E. Each scene under a PSF drawn from the six of the paper, several seeds,
 //! beside the published rows.
 
+use crate::baseline;
 use crate::coordination::config::{Config, FineTunePsf};
 use crate::error::{Error, Result};
 use crate::experiment::cell::Method;
@@ -25,7 +26,7 @@ pub enum Training {
     LeaveOneOut,
 }
 
-/// Five rows a scene and seed, and one more with [`Training::LeaveOneOut`].
+/// Four rows a scene and seed, one for each method of `beside`, and one more with [`Training::LeaveOneOut`].
 ///
 /// # Errors
 /// [`Error::Input`] for a scene that is too small, and where there are no others to train on.
@@ -35,6 +36,7 @@ pub fn plan(
     scale: Option<usize>,
     training: Training,
     seeds: std::ops::Range<u64>,
+    beside: &[baseline::Method],
 ) -> Result<Plan> {
     let mut plan = Plan::default();
     for (number, reference) in references.iter().enumerate() {
@@ -45,10 +47,13 @@ pub fn plan(
             setting.psf = paper_psf((word % PSFS) as usize, setting.scale)?;
             for (name, method) in [
                 ("bicubic interpolation", Method::Bicubic),
-                ("quadratic regression (control)", Method::Control),
+                ("quadratic regression (control)", Method::CONTROL),
                 ("hsr-gpu, default of `fuse`", Method::Refined),
             ] {
                 plan.add_method(FACTOR, name, &setting, method);
+            }
+            for method in beside {
+                plan.add_method(FACTOR, method.name(), &setting, Method::Baseline(*method));
             }
             let paper = Paper {
                 start: Start::Estimated,

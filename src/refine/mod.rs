@@ -11,7 +11,6 @@ pub mod denoise;
 pub mod gains;
 pub mod noise;
 pub mod prediction;
-pub mod regression;
 pub mod spread;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ mod supplement;
 
 use clap::{Args, Subcommand};
 
-use self::run::{ExperimentFiles, PlannedExperiment};
+use self::run::{ExperimentFiles, MethodOptions, PlannedExperiment};
 use self::supplement::{Network, Plain, Table2, Tuned};
 use super::Output;
 use super::engine_options::EngineOptions;
@@ -85,6 +85,8 @@ enum Name {
 struct Common {
     #[command(flatten)]
     place: ExperimentFiles,
+    #[command(flatten)]
+    methods: MethodOptions,
     /// Number of seeds, from --seed on [default: 1; robustness: 10, for its factor "seed"]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: Option<u64>,
@@ -147,10 +149,11 @@ impl Experiment {
         };
         let (seed, model) = (config.seed, config.degradation.psf_model);
         let seeds = common.seeds.unwrap_or(if name == "robustness" { 10 } else { 1 });
+        let methods = &common.methods.methods;
         let plan = match name {
-            "scenes" => scenes::plan(&references, model, seed, seeds)?,
-            "misplaced" => misplaced::plan(&references, model, seed, seeds)?,
-            _ => robustness::plan(&references, model, seed, seeds)?,
+            "scenes" => scenes::plan(&references, model, (seed, seeds), methods)?,
+            "misplaced" => misplaced::plan(&references, model, (seed, seeds), methods)?,
+            _ => robustness::plan(&references, model, (seed, seeds), methods)?,
         };
         PlannedExperiment {
             name,

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::baseline::Method;
 use crate::cli::Output;
 use crate::cli::engine_options::EngineOptions;
 use crate::cli::page::{PAGE, page_path};
@@ -66,6 +67,14 @@ impl ExperimentFiles {
             None => Ok(()),
         }
     }
+}
+
+/// What runs beside the fusion.
+#[derive(Debug, Args)]
+pub(super) struct MethodOptions {
+    /// Methods without a network that are measured beside the fusion, by commas; `hsr-gpu fuse --help` says what they are
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',')]
+    pub(super) methods: Vec<Method>,
 }
 
 /// What the experiment of this name leaves in `out` and `report`.

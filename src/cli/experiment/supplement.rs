@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::run::{Delivery, ExperimentFiles, NETWORK, PlannedExperiment, delivered};
+use super::run::{Delivery, ExperimentFiles, MethodOptions, NETWORK, PlannedExperiment, delivered};
 use crate::cli::Output;
 use crate::cli::engine_options::EngineOptions;
 use crate::cli::options::load_config;
@@ -97,6 +97,8 @@ pub struct Table2 {
     protocol: Protocol,
     #[command(flatten)]
     tuning: Tuning,
+    #[command(flatten)]
+    methods: MethodOptions,
     /// Train on the other scenes of the manifest too, as published, in turn: one more row
     #[arg(long)]
     leave_one_out: bool,
@@ -113,7 +115,7 @@ pub struct Network {
     report: Option<PathBuf>,
 }
 
-type MakePlan = fn(&[Reference], &Config, &Observation, Range<u64>) -> Result<Plan>;
+type MakePlan<'a> = &'a dyn Fn(&[Reference], &Config, &Observation, Range<u64>) -> Result<Plan>;
 type MakeFigures = fn(&Results) -> Vec<Figure>;
 
 impl Plain {
@@ -133,7 +135,7 @@ impl Plain {
         self.run(
             "convergence",
             None,
-            convergence::plan,
+            &convergence::plan,
             convergence::figures,
             output,
         )
@@ -147,7 +149,7 @@ impl Plain {
         self.run(
             "coordination",
             None,
-            coordination::plan,
+            &coordination::plan,
             coordination::figures,
             output,
         )
@@ -162,7 +164,7 @@ impl Plain {
         self.run(
             "hyperparameters",
             epochs,
-            hyperparameters::plan,
+            &hyperparameters::plan,
             hyperparameters::figures,
             output,
         )
@@ -201,7 +203,7 @@ impl Tuned {
             "finetune",
             config,
             self.psf.psf,
-            finetune::plan,
+            &finetune::plan,
             finetune::figures,
             output,
         )
@@ -223,14 +225,14 @@ impl Table2 {
     /// [`Error`] with the line to show.
     pub fn run(self, output: &Output) -> Result<()> {
         let config = self.protocol.configuration(None, Some(&self.tuning))?;
-        let plan: MakePlan = if self.leave_one_out {
-            |references, config, o, seeds| {
-                table2::plan(references, config, o.scale, table2::Training::LeaveOneOut, seeds)
-            }
+        let training = if self.leave_one_out {
+            table2::Training::LeaveOneOut
         } else {
-            |references, config, o, seeds| {
-                table2::plan(references, config, o.scale, table2::Training::OneScene, seeds)
-            }
+            table2::Training::OneScene
+        };
+        let methods = self.methods.methods;
+        let plan: MakePlan = &|references, config, o, seeds| {
+            table2::plan(references, config, o.scale, training, seeds, &methods)
         };
         self.protocol
             .run("table2", config, None, plan, |_| Vec::new(), output)

@@ -1,8 +1,9 @@
-//! Quadratic regression from MSI pixel to spectrum: a prior without a network.
+//! Regression from MSI pixel to spectrum: the simplest fusion of all, and a part of others.
 //!
-//! By itself it is the control that every table of quality shows (`coordination/control`). A fusion blends it into
-//! the network's mean ([`Blend`]): its errors are smooth in colour and place, so what is left of them after the residual has
-//! been spread can be smaller than what is left of the network's, though its own error is larger.
+//! Of degree 2 it is the control that every table of quality shows: a network that does not beat it has not been trained well. A fusion
+//! by the network blends it into its mean ([`Blend`]): its errors are smooth in colour and place, so what is left of them after
+//! the residual has been spread can be smaller than what is left of the network's, though its own error is larger. Of degree 1
+//! it synthesises the sharp band of hypersharpening (Selva et al. 2015).
 
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
@@ -11,9 +12,29 @@ use rayon::prelude::*;
 /// pixels are fewer than monomials, and is far below what one LR pixel says elsewhere.
 const RIDGE: f64 = 1e-8;
 
-/// Least-squares map from all monomials of degree ≤ 2 of an MSI pixel to a spectrum.
+/// Highest degree of the monomials of a [`Regression`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Degree {
+    /// 1 and the MSI's bands.
+    One,
+    /// Their products, too.
+    Two,
+}
+
+impl Degree {
+    /// Number of monomials in `msi_bands` variables.
+    fn monomials(self, msi_bands: usize) -> usize {
+        let linear = 1 + msi_bands;
+        match self {
+            Degree::One => linear,
+            Degree::Two => linear + msi_bands * (msi_bands + 1) / 2,
+        }
+    }
+}
+
+/// Least-squares map from all monomials up to a degree of an MSI pixel to a spectrum.
 ///
-/// Gain and offset of the MSI's bands do not matter: quadratics are closed under them.
+/// Gain and offset of the MSI's bands do not matter: such polynomials are closed under them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Regression {
     /// Mean of each MSI band over the LR pixels.
@@ -21,19 +42,17 @@ pub struct Regression {
     /// Inverse of its standard deviation, 0 for a band of one value: brought to mean 0 and deviation 1, one ridge
     /// suits all monomials.
     inverse_deviation: Vec<f32>,
-    /// Monomials × B: 1, x_j, x_j·x_k (j ≤ k).
+    /// Monomials × B: 1, x_j, and of degree 2 x_j·x_k (j ≤ k).
     map: Vec<f32>,
     bands: usize,
 }
 
-/// Number of monomials of degree ≤ 2 in `msi_bands` variables.
-pub fn monomials(msi_bands: usize) -> usize {
-    1 + msi_bands + msi_bands * (msi_bands + 1) / 2
-}
-
 impl Regression {
     /// Fits pairs of an LR-MSI pixel (b) and its spectrum (B). `None` where there is no pair.
-    pub fn fit<'a>(pairs: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone) -> Option<Self> {
+    pub fn fit<'a>(
+        pairs: impl Iterator<Item = (&'a [f32], &'a [f32])> + Clone,
+        degree: Degree,
+    ) -> Option<Self> {
         let (b, bands) = pairs.clone().next().map(|(msi, hsi)| (msi.len(), hsi.len()))?;
         let count = pairs.clone().count() as f64;
         let mut mean = vec![0.0f64; b];
@@ -57,7 +76,7 @@ impl Regression {
             map: Vec::new(),
             bands,
         };
-        let n = monomials(b);
+        let n = degree.monomials(b);
         let mut normal = DMatrix::<f64>::zeros(n, n);
         let mut right = DMatrix::<f64>::zeros(n, bands);
         let mut single = vec![0.0; n];
@@ -85,6 +104,11 @@ impl Regression {
         self.bands
     }
 
+    /// Number of monomials.
+    fn monomials(&self) -> usize {
+        self.map.len() / self.bands.max(1)
+    }
+
     /// The spectrum (B) that an MSI pixel (b) is mapped to; `row` is room for the monomials.
     fn predict(&self, row: &mut [f32], msi: &[f32], spectrum: &mut [f32]) {
         self.fill(msi, row);
@@ -101,6 +125,9 @@ impl Regression {
         row[0] = 1.0;
         for (j, &x) in pixel.iter().enumerate() {
             row[1 + j] = (x - self.mean[j]) * self.inverse_deviation[j];
+        }
+        if row.len() == 1 + b {
+            return;
         }
         let mut next = 1 + b;
         for j in 0..b {
@@ -142,11 +169,12 @@ impl Blend {
         let b = msi.len() / (hsi.len() / bands).max(1);
         let regression = self.regression.as_ref();
         let regression = regression.filter(|_| self.share != 0.0);
+        let monomials = regression.map_or(0, Regression::monomials);
         hsi.par_chunks_exact_mut(bands)
             .zip(msi.par_chunks_exact(b.max(1)))
             .with_min_len(256)
             .for_each_init(
-                || (vec![0.0; monomials(b)], vec![0.0; bands]),
+                || (vec![0.0; monomials], vec![0.0; bands]),
                 |(row, spectrum), (out, pixel)| {
                     if let Some(regression) = regression {
                         regression.predict(row, pixel, spectrum);
