@@ -78,10 +78,23 @@ fn turned<T: Copy + Zero>(from: &[T], rows: usize, columns: usize) -> Vec<T> {
 pub(super) struct Frame {
     /// LR rows and columns of the image.
     pub inner: [usize; 2],
-    /// LR pixels of border on each side.
+    /// LR pixels of border above and to the left; at the other sides there are as many or more.
     pub border: usize,
     /// Ratio s of the grids.
     pub scale: usize,
+}
+
+/// The next number from `n` on that has no prime factor above 7: transforms of such sizes are quick.
+fn quick(n: usize) -> usize {
+    let left = |n: usize| {
+        [2, 3, 5, 7].into_iter().fold(n, |mut n, prime| {
+            while n.is_multiple_of(prime) {
+                n /= prime;
+            }
+            n
+        })
+    };
+    (n..).find(|&n| left(n) == 1).unwrap_or(n)
 }
 
 impl Frame {
@@ -97,7 +110,7 @@ impl Frame {
 
     /// Rows and columns with the border, LR pixels.
     pub fn low(&self) -> [usize; 2] {
-        self.inner.map(|n| n + 2 * self.border)
+        self.inner.map(|n| quick(n + 2 * self.border))
     }
 
     /// Rows and columns with the border, HR pixels.
@@ -160,7 +173,7 @@ impl<T: Sample> Blur<T> {
         let joined = |k: usize, length: usize| (k as isize + start).rem_euclid(length as isize) as usize;
         for ((i, j), &weight) in psf.indexed_iter() {
             let at = joined(i, rows) * columns + joined(j, columns);
-            transfer[at].re = transfer[at].re + T::of(weight);
+            transfer[at].re += T::of(weight);
         }
         fourier.forward(&mut transfer);
         // A window is a correlation.
@@ -181,7 +194,7 @@ impl<T: Sample> Blur<T> {
             let to = (c % low_columns) * low_rows;
             for part in column.chunks_exact(low_rows) {
                 for (sum, x) in folded[to..to + low_rows].iter_mut().zip(part) {
-                    *sum = *sum + *x;
+                    *sum += *x;
                 }
             }
         }
@@ -223,6 +236,11 @@ mod tests {
         assert!((spectrum[0].re - 21.0).abs() < 1e-12 && (spectrum[1].re + 9.0).abs() < 1e-12);
         fourier.inverse(&mut spectrum);
         assert!(spectrum.iter().zip(&image).all(|(a, b)| (a - b).norm() < 1e-12));
+    }
+
+    #[test]
+    fn sizes_without_large_primes() {
+        assert_eq!([1, 11, 67, 75, 143].map(quick), [1, 12, 70, 75, 144]);
     }
 
     #[test]

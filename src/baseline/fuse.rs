@@ -30,6 +30,8 @@ pub const CITATION: &str = "Q. Wei, N. Dobigeon, J.-Y. Tourneret: Fast fusion of
 
 /// Dimensions of the subspace.
 const DIMENSIONS: usize = 10;
+/// Images of the coefficients that are held at once, in single precision: A₃ in double, the solution, planes on their way.
+pub(super) const PLANES: usize = 5 * DIMENSIONS;
 /// Least power of noise, relative to that of a band.
 const LEAST_NOISE: f64 = 1e-6;
 /// The same of an image in \[0, 1\], for bands of zeros.

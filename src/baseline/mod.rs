@@ -8,10 +8,12 @@
 //! * What is interpolated lies where the PSF's centroid is.
 //! * Nothing is scaled: both images are in \[0, 1\] where they were not negative.
 
+mod cnmf;
 mod fourier;
 mod fuse;
 mod glp;
 mod gsa;
+mod hysure;
 mod pair;
 pub mod regression;
 mod sfim;
@@ -46,17 +48,23 @@ pub enum Method {
     GlpHpm,
     /// Fast fusion by a Sylvester equation in closed form (Wei et al. 2015)
     Fuse,
+    /// Subspace with vector total variation (Simoes et al. 2015)
+    Hysure,
+    /// Coupled non-negative matrix factorisation (Yokoya et al. 2012)
+    Cnmf,
 }
 
 impl Method {
     /// All of them, the simplest first.
-    pub const ALL: [Method; 6] = [
+    pub const ALL: [Method; 8] = [
         Method::Regression,
         Method::Gsa,
         Method::Sfim,
         Method::Glp,
         Method::GlpHpm,
         Method::Fuse,
+        Method::Hysure,
+        Method::Cnmf,
     ];
 
     /// Its name, as it is asked for.
@@ -68,6 +76,20 @@ impl Method {
             Method::Glp => "glp",
             Method::GlpHpm => "glp-hpm",
             Method::Fuse => "fuse",
+            Method::Hysure => "hysure",
+            Method::Cnmf => "cnmf",
+        }
+    }
+
+    /// Images of one band on the MSI's pixels, in single precision, that it holds at once: of a result of so many bands, with that.
+    pub fn planes(self, bands: usize) -> usize {
+        match self {
+            Method::Regression | Method::Gsa => bands,
+            Method::Glp => 2 * bands,
+            Method::Sfim | Method::GlpHpm => 3 * bands,
+            Method::Fuse => bands + fuse::PLANES,
+            Method::Hysure => bands + hysure::PLANES,
+            Method::Cnmf => bands + cnmf::PLANES,
         }
     }
 
@@ -79,6 +101,8 @@ impl Method {
             Method::Sfim => sfim::CITATION,
             Method::Glp | Method::GlpHpm => glp::CITATION,
             Method::Fuse => fuse::CITATION,
+            Method::Hysure => hysure::CITATION,
+            Method::Cnmf => cnmf::CITATION,
         }
     }
 }
@@ -98,6 +122,8 @@ pub fn fuse(method: Method, inputs: &Inputs, progress: &mut dyn FnMut(usize, usi
         Method::Glp => glp::fuse(&pair, glp::Injection::Additive),
         Method::GlpHpm => glp::fuse(&pair, glp::Injection::Modulated),
         Method::Fuse => fuse::fuse(&pair, progress),
+        Method::Hysure => hysure::fuse(&pair, progress),
+        Method::Cnmf => cnmf::fuse(&pair, progress),
     }?;
     match image.iter().find(|x| !x.is_finite()) {
         Some(x) => Err(Error::failed(format!(

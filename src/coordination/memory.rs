@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::baseline::Method;
 use crate::coordination::scene::Scene;
 use crate::cube::scratch::Store;
 use crate::error::Result;
@@ -52,10 +53,14 @@ pub fn whole_bytes(scene: &Scene) -> usize {
         .saturating_add(BASE_BYTES)
 }
 
-/// Bytes of a fusion of `scene` by a method without a network, which holds two images of the size of its result on the way.
-pub fn method_bytes(scene: &Scene) -> usize {
+/// Bytes of a fusion of `scene` by a method without a network, which holds its result.
+pub fn method_bytes(scene: &Scene, method: Method) -> usize {
     let (rows, columns, _) = scene.hr_msi.dim();
-    whole_bytes(scene).saturating_add(bytes(2, (rows, columns, scene.lr_hsi.dim().2)))
+    let bands = scene.lr_hsi.dim().2;
+    whole_bytes(scene).saturating_add(bytes(
+        1,
+        (rows, columns, method.planes(bands).saturating_sub(bands)),
+    ))
 }
 
 /// Whether a fusion of `scene` may hold its result as a whole within `memory` bytes.

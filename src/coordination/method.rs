@@ -47,7 +47,7 @@ pub fn fuse_by(method: Method, job: Job, watcher: &mut dyn Watcher) -> Result<By
         metadata,
         memory,
     } = job;
-    let needed = method_bytes(&scene);
+    let needed = method_bytes(&scene, method);
     if needed > memory {
         return Err(Error::input(format!(
             "{} holds the whole image, about {} MB, and {} MB may be used; allow more, or take a part of the scene",
