@@ -77,6 +77,17 @@ def netcdf():
             v = d.createVariable(f"rhos_{centre}", "f4", ("y", "x"), fill_value=-1.0)
             v[:] = CUBE[..., band]
         v[0, 1] = -1.0
+    # Numbers that single precision does not hold; the scaled ones are n 1e-6 + 0.25.
+    with create("wide.nc") as d:
+        d.createDimension("y", 1), d.createDimension("x", 3), d.createDimension("band", 2)
+        doubles = d.createVariable("doubles", "f8", ("y", "x", "band"))
+        doubles[:] = np.array([1e300, 1e-300, 0.1, 16777217.0, -1.0, 2.5]).reshape(1, 3, 2)
+        integers = d.createVariable("integers", "i8", ("y", "x", "band"), fill_value=-9223372036854775807)
+        integers[:] = np.array([2**63 - 1, 16777217, -(2**53) - 1, 0, 1, 2]).reshape(1, 3, 2)
+        scaled = d.createVariable("scaled", "i4", ("band", "y", "x"))
+        scaled.set_auto_maskandscale(False)
+        scaled.scale_factor, scaled.add_offset = 1e-6, 0.25
+        scaled[:] = np.array([123456789, 2147483647, 16777217, -5, 0, 1]).reshape(2, 1, 3)
     with h5py.File(FOLDER / "neon.h5", "w") as f:
         cube = CUBE.astype("i2")
         cube[1, 2] = -9999

@@ -97,15 +97,6 @@ impl Convert {
             memory: usize::MAX,
         };
         let name = self.output.display().to_string();
-        let source = image.sample_type();
-        let rows = 0..image.dim().0.min(1);
-        if !source.fits_single() && image.exact(rows)?.is_none() {
-            output.say(&format!(
-                "note: {}: samples of type {} are read from this format in single precision, to 1 part in 10 million",
-                self.input,
-                io::sample_type_name(source)
-            ));
-        }
         let (masked_pixels, largest) = write_exactly(&target, &image)?;
         if largest > 0.0 {
             output.say(&format!(

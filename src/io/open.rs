@@ -1,18 +1,20 @@
 //! Opening what a name means: an image to be read in strips, a matrix, a response.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::path::Path;
 
-use ndarray::Array2;
+use ndarray::{Array2, Array3, s};
 
-use super::array::Arrangement;
+use super::array::{Arrangement, ImageOf};
 use super::format::{Format, Spec, detect};
 use super::named::{Asked, NamedFile};
 use super::text::ResponseTable;
 use super::{
     array, band_folder, enmap, envi, hdf5, jp2, npy, png_image, prisma, safe, text, vrt, wavelength_file,
 };
-use crate::cube::strips::Strips;
+use crate::cube::exact::Exact;
+use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 
@@ -46,12 +48,35 @@ impl Strips for Masked {
 }
 
 /// An image that was read whole, with notes for whoever reads it.
-struct Noted {
+struct Whole {
     cube: Cube,
     notes: Vec<String>,
+    /// Reads it again, with the samples as the file has them.
+    again: Box<dyn Fn() -> Result<Array3<Exact>>>,
+    exact: OnceCell<Array3<Exact>>,
 }
 
-impl Strips for Noted {
+impl Whole {
+    /// What was read, and how it is read again.
+    fn new(
+        (image, notes): (ImageOf<f32>, Vec<String>),
+        again: impl Fn() -> Result<(ImageOf<Exact>, Vec<String>)> + 'static,
+    ) -> Box<dyn Strips> {
+        Box::new(Whole {
+            cube: image.into(),
+            notes,
+            again: Box::new(move || again().map(|(image, _)| image.samples)),
+            exact: OnceCell::new(),
+        })
+    }
+
+    fn of_named(file: NamedFile, asked: Asked) -> Result<Box<dyn Strips>> {
+        let image = file.image(&asked)?;
+        Ok(Whole::new(image, move || file.image(&asked)))
+    }
+}
+
+impl Strips for Whole {
     fn dim(&self) -> (usize, usize, usize) {
         self.cube.dim()
     }
@@ -66,6 +91,20 @@ impl Strips for Noted {
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
         Strips::rows(&self.cube, rows)
+    }
+
+    fn exact(&self, rows: Range<usize>) -> Result<Option<Array3<Exact>>> {
+        if self.cube.sample_type.fits_single() {
+            return Ok(None);
+        }
+        let samples = match self.exact.get() {
+            Some(samples) => samples,
+            None => {
+                let samples = (self.again)()?;
+                self.exact.get_or_init(|| samples)
+            }
+        };
+        Ok(Some(samples.slice(s![rows, .., ..]).to_owned()))
     }
 
     fn notes(&self) -> &[String] {
@@ -118,11 +157,10 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
     }
     let array = spec.array.as_deref();
     let asked = Asked {
-        array,
-        arrangement,
+        array: spec.array.clone(),
+        arrangement: arrangement.clone(),
         memory,
     };
-    let noted = |(cube, notes)| Box::new(Noted { cube, notes });
     Ok(match format {
         Format::Npy => Box::new(npy::open_cube(spec.whole_file()?, arrangement)?),
         Format::Envi => envi::open_cube(spec.whole_file()?)?,
@@ -132,9 +170,9 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
             let xml = enmap::metadata_file(path)?;
             Box::new(enmap::open_cube(xml.as_deref().unwrap_or(path))?)
         }
-        Format::Mat5 => noted(NamedFile::open_level5(&spec.path)?.cube(asked)?),
-        Format::Mat73 => noted(NamedFile::open_version73(&spec.path)?.cube(asked)?),
-        Format::Npz => noted(NamedFile::open_npz(&spec.path)?.cube(asked)?),
+        Format::Mat5 => Whole::of_named(NamedFile::open_level5(&spec.path)?, asked)?,
+        Format::Mat73 => Whole::of_named(NamedFile::open_version73(&spec.path)?, asked)?,
+        Format::Npz => Whole::of_named(NamedFile::open_npz(&spec.path)?, asked)?,
         Format::Hdf5 => {
             let path = &spec.path;
             let file = hdf5::Hdf5::open(path)?;
@@ -144,7 +182,7 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
             };
             match product {
                 Some(product) => Box::new(product.read(memory)?),
-                None => noted(NamedFile::of_hdf5(path, file, array)?.cube(asked)?),
+                None => Whole::of_named(NamedFile::of_hdf5(path, file, array)?, asked)?,
             }
         }
         Format::Png => Box::new(png_image::read_cube(spec.whole_file()?, memory)?),
@@ -163,7 +201,12 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
         Format::Safe => Box::new(safe::open_cube(&spec.path, array, memory)?),
         Format::Folder => {
             let open = |name: &str, memory| open_samples(name, &Arrangement::default(), memory);
-            noted(band_folder::read_cube(spec.whole_file()?, memory, open)?)
+            let path = spec.whole_file()?.to_owned();
+            let read = |band: &dyn Strips, rows| band.rows(rows).map(|strip| strip.samples);
+            let image = band_folder::read_image(&path, memory, open, read)?;
+            Whole::new(image, move || {
+                band_folder::read_image(&path, memory, open, strips::exactly)
+            })
         }
         Format::Text => {
             return Err(Error::input(format!(

@@ -11,7 +11,7 @@ use super::array::shape_text;
 use super::envi_header::Interleave;
 use super::file::{Partial, check_room, check_writable};
 use super::format::{Format, cube_output_format, matrix_output_format, output_format};
-use super::samples::{beside, integer_range, loss, sample_type_name, width, write_samples, written};
+use super::samples::{Float, beside, integer_range, loss, sample_type_name, width, write_samples, written};
 use super::tiff::{self, TiffWriter};
 use super::{envi, envi_header, mat, npy, npz, text};
 use crate::cube::exact::Exact;
@@ -185,8 +185,15 @@ impl CubeWriter {
     /// # Errors
     /// [`Error::Failed`] if they do not fit or writing fails, [`Error::Input`] if the type cannot hold the no-data value.
     pub fn append(&mut self, strip: &Cube) -> Result<()> {
-        let first = self.advance(strip)?;
         let kind = self.kind;
+        let single = |value: f64| value.is_nan() || f64::from(value as f32) == value;
+        if !kind.fits_single() && !self.metadata.nodata.is_none_or(single) {
+            // The file's type holds the no-data value and single precision does not.
+            return self
+                .append_exact(strip, strip.samples.mapv(Exact::from).view())
+                .map(drop);
+        }
+        let first = self.advance(strip)?;
         let samples = self.marked(strip, strip.samples.view(), |x| written(kind, x.into()) as f32)?;
         self.put(first, samples.view())
     }
@@ -225,7 +232,7 @@ impl CubeWriter {
     }
 
     /// The samples of a strip with the no-data value in masked pixels and nowhere else; `single` says how a reader compares.
-    fn marked<'a, T: Copy + From<f32>>(
+    fn marked<'a, T: Float>(
         &self,
         strip: &Cube,
         samples: ArrayView3<'a, T>,
@@ -246,24 +253,24 @@ impl CubeWriter {
                 // What is no data in the file would be read as such.
                 pixel.mapv_inplace(|x| {
                     if is_nodata(x) {
-                        beside(self.kind, nodata).into()
+                        T::from_f64(beside(self.kind, nodata).into())
                     } else {
                         x
                     }
                 })
             } else {
-                pixel.fill(self.nodata_value()?.into())
+                pixel.fill(T::from_f64(self.nodata_value()?))
             }
         }
         Ok(samples.into())
     }
 
-    fn nodata_value(&self) -> Result<f32> {
+    fn nodata_value(&self) -> Result<f64> {
         let value = self.metadata.nodata.unwrap_or(f64::NAN);
         let fits = integer_range(self.kind)
             .is_none_or(|(low, high)| (low..=high).contains(&value) && value.fract() == 0.0);
         if fits {
-            return Ok(value as f32);
+            return Ok(value);
         }
         Err(Error::input(format!(
             "{}: samples of type {} cannot hold the no-data value {value}; choose another type or the setting nodata",
