@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
-use super::level::Level;
-use super::write::{HELD, STRIP};
 use crate::cube::SampleType;
 use crate::error::{Error, Result, meant};
 use crate::io::format::{Format, output_format};
 use crate::io::samples::{integer_range, width};
 
+/// Bytes of a strip before compression.
+const STRIP: usize = 1 << 16;
+/// Bytes of chunks of all bands that are held.
+pub(super) const HELD: usize = 64 << 20;
 /// Side of a tile, as GDAL has it.
 const TILE: usize = 256;
 /// The same in a cloud-optimised file.
@@ -279,25 +281,6 @@ impl TiffOptions {
             ))),
             Some(big) => Ok(big),
             None => Ok(may_need),
-        }
-    }
-
-    /// The whole image and its overviews, each half as wide and high, down to one that lies in a tile.
-    pub(super) fn levels(
-        &self,
-        path: &Path,
-        dim: (usize, usize, usize),
-        kind: SampleType,
-    ) -> Result<Vec<Level>> {
-        let mut levels = Vec::new();
-        let mut next = dim;
-        loop {
-            levels.push(Level::new(path, next, kind, self)?);
-            let side = self.tile().map_or(usize::MAX, |(rows, _)| rows);
-            if !self.cog || next.0.max(next.1) <= side {
-                return Ok(levels);
-            }
-            next = (next.0.div_ceil(2), next.1.div_ceil(2), dim.2);
         }
     }
 }

@@ -15,10 +15,9 @@ use rayon::prelude::*;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::chunk::Predictor;
-use super::creation::{Packing, TiffOptions};
+use super::creation::{HELD, Packing, TiffOptions};
 use super::page::{sample_format, tags};
 use super::tag::Tag;
-use super::write::HELD;
 use crate::cube::SampleType;
 use crate::cube::exact::Exact;
 use crate::error::{Error, Result};

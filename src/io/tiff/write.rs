@@ -24,11 +24,6 @@ use crate::io::file::{Partial, Prepared};
 use crate::io::path::folder_of;
 use crate::io::samples::width;
 
-/// Bytes of a strip before compression.
-pub(super) const STRIP: usize = 1 << 16;
-/// Bytes of chunks of all bands that are held.
-pub(super) const HELD: usize = 64 << 20;
-
 /// A TIFF file that grows by rows.
 pub(crate) struct TiffWriter {
     path: PathBuf,
@@ -90,6 +85,25 @@ fn most_bytes(dim: (usize, usize, usize), kind: SampleType, options: &TiffOption
     (packed + 32 * chunks) * images + (1 << 24)
 }
 
+/// The whole image and its overviews, each half as wide and high, down to one that lies in a tile.
+fn levels(
+    path: &Path,
+    dim: (usize, usize, usize),
+    kind: SampleType,
+    options: &TiffOptions,
+) -> Result<Vec<Level>> {
+    let mut levels = Vec::new();
+    let mut next = dim;
+    let side = options.tile().map_or(usize::MAX, |(rows, _)| rows);
+    loop {
+        levels.push(Level::new(path, next, kind, options)?);
+        if !options.is_cog() || next.0.max(next.1) <= side {
+            return Ok(levels);
+        }
+        next = (next.0.div_ceil(2), next.1.div_ceil(2), dim.2);
+    }
+}
+
 impl TiffWriter {
     /// Begins a file.
     ///
@@ -104,7 +118,7 @@ impl TiffWriter {
     ) -> Result<Self> {
         check(path, dim, kind, options)?;
         let big = options.is_big(path, most_bytes(dim, kind, options))?;
-        let levels = options.levels(path, dim, kind)?;
+        let levels = levels(path, dim, kind, options)?;
         let mut file = Partial::create(path)?;
         let header: &[u8] = if big {
             b"II\x2b\0\x08\0\0\0\0\0\0\0\0\0\0\0"
