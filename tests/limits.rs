@@ -3,9 +3,11 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Output};
 
-use crate::common::{Folder, besides_times, scene};
+use crate::common::{Folder, besides_times, fixture, scene};
+use hsr_gpu::cube::SampleType;
 use hsr_gpu::io::{open_image, read_array, read_cube, write_cube};
 use ndarray::{Array2, Array3, ArrayD, IxDyn};
 
@@ -19,6 +21,87 @@ fn limited(folder: &Folder, limit: &str, arguments: &str) -> (Option<i32>, Strin
         .output()
         .unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+/// Runs the program as a user without rights, whose processes and threads may be so many; `None` where this test may not become one.
+#[cfg(target_os = "linux")]
+fn with_threads(folder: &Folder, most: usize, arguments: &str) -> Option<(Option<i32>, String)> {
+    use std::os::unix::process::CommandExt;
+    let shell = fs::metadata("/bin/bash").is_ok();
+    if !rustix::process::geteuid().is_root() || !shell {
+        return None;
+    }
+    // A user of whom nothing else runs.
+    const NOBODY: u32 = 61_023;
+    let program = env!("CARGO_BIN_EXE_hsr-gpu");
+    let Output { status, stderr, .. } = Command::new("/bin/bash")
+        .args(["-c", &format!("ulimit -u {most} && exec {program} {arguments}")])
+        .current_dir(folder.path(""))
+        .env("HSR_GPU_CACHE", "off")
+        .env_remove("XDG_RUNTIME_DIR")
+        .uid(NOBODY)
+        .output()
+        .unwrap();
+    Some((status.code(), String::from_utf8(stderr).unwrap()))
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn few_threads_are_enough_or_one_line() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    folder.cube("hsi.npy", &scene(12, 12, 6));
+    folder.cube("msi.npy", &scene(24, 24, 3));
+    fs::write(folder.path("scenes.txt"), "hsi.npy,msi.npy\n").unwrap();
+    for open in ["", "hsi.npy", "msi.npy", "scenes.txt"] {
+        fs::set_permissions(folder.path(open), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let fuse = "--steps 4 --finetune-steps 2 --backend cpu";
+    for most in [1, 2, 3, 4, 8] {
+        for arguments in [
+            format!("fuse hsi.npy msi.npy -o z{most}.npy {fuse}"),
+            format!("batch scenes.txt --out b{most} -- {fuse}"),
+            "info hsi.npy".to_owned(),
+        ] {
+            let Some((code, said)) = with_threads(&folder, most, &arguments) else {
+                println!("skipped: this test becomes another user, which takes root and bash");
+                return;
+            };
+            assert!(!said.contains("panicked"), "{most}: {arguments}: {said}");
+            if most == 1 {
+                assert_eq!((code, besides_times(&said).len()), (Some(1), 1), "{said}");
+                assert!(said.contains("ulimit -u"), "{said}");
+            } else if !arguments.starts_with("batch") {
+                assert_eq!(code, Some(0), "{most}: {arguments}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_is_no_longer_unpacked_than_in_a_file() {
+    let folder = Folder::new();
+    folder.cube("hsi.npy", &scene(12, 12, 6));
+    folder.cube("msi.npy", &scene(24, 24, 3));
+    // 300 MB of zeros.
+    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (6250, 6000), }";
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(format!("{header:117}\n").bytes());
+    let mut archive = zip::ZipWriter::new(fs::File::create(folder.path("bomb.npz")).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    archive.start_file("x.npy", options).unwrap();
+    archive.write_all(&bytes).unwrap();
+    let zeros = vec![0; 1_000_000];
+    for _ in 0..300 {
+        archive.write_all(&zeros).unwrap();
+    }
+    archive.finish().unwrap();
+    for option in ["--psf", "--srf", "--wavelengths"] {
+        let arguments = format!("estimate --hsi hsi.npy --msi msi.npy {option} bomb.npz");
+        let (code, said) = limited(&folder, "-v 400000", &arguments);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("bomb.npz: is 300 MB long"), "{said}");
+    }
 }
 
 #[test]
@@ -135,6 +218,45 @@ fn npy(folder: &Folder, name: &str, kind: &str, values: &[[u8; 8]]) {
 }
 
 #[test]
+fn conversion_of_netcdf_keeps_what_the_type_holds() {
+    let folder = Folder::new();
+    let wide = fixture("wide.nc");
+    let back = |name: &str| -> ArrayD<f64> {
+        let said = folder.run(&format!("convert {wide}:/{name} back.npy"));
+        let said = String::from_utf8(said.stderr).unwrap();
+        assert!(!said.contains("difference"), "{said}");
+        read_array(folder.path("back.npy")).unwrap()
+    };
+    let doubles = [1e300, 1e-300, 0.1, 16_777_217.0, -1.0, 2.5];
+    assert!(back("doubles").iter().eq(&doubles));
+    back("integers");
+    let integers: [i64; 6] = [i64::MAX, 16_777_217, -9_007_199_254_740_993, 0, 1, 2];
+    let bytes: Vec<u8> = integers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    assert_eq!(fs::read(folder.path("back.npy")).unwrap()[128..], bytes);
+    // What stored integers of 32 bits stand for are doubles.
+    let scaled: Vec<f64> = [123_456_789, -5, i32::MAX, 0, 16_777_217, 1]
+        .map(|n| f64::from(n) * 1e-6 + 0.25)
+        .into();
+    assert!(back("scaled").iter().eq(&scaled));
+}
+
+#[test]
+fn the_no_data_value_is_written_whole() {
+    let folder = Folder::new();
+    // Single precision has -2147483648 for it, which other programs take for data.
+    let nodata: i32 = -2_147_483_647;
+    let mut masked = scene(2, 2, 1);
+    masked.sample_type = SampleType::I32;
+    masked.metadata.nodata = Some(f64::from(nodata));
+    masked.valid = Some(Array2::from_shape_fn((2, 2), |at| at != (1, 0)));
+    write_cube(folder.path("m.img"), &masked).unwrap();
+    let bytes = fs::read(folder.path("m.img")).unwrap();
+    assert_eq!(bytes[8..12], nodata.to_le_bytes());
+    folder.good("convert m.img again.bip --quiet");
+    assert_eq!(fs::read(folder.path("again.bip")).unwrap(), bytes);
+}
+
+#[test]
 fn conversion_keeps_what_the_type_holds_and_says_what_it_does_not() {
     let folder = Folder::new();
     let doubles = [1e300, 1e-300, 16_777_217.0, 0.1, -1.0, f64::MAX];
@@ -146,7 +268,7 @@ fn conversion_keeps_what_the_type_holds_and_says_what_it_does_not() {
     let whole = |name: &str| fs::read(folder.path(name)).unwrap();
     let data = |name: &str| whole(name)[128..].to_vec();
     for source in ["d.npy", "i.npy", "u.npy"] {
-        for way in ["w.img", "w.bip", "w.tif"] {
+        for way in ["w.img", "w.bip", "w.tif", "w.mat", "w.npz"] {
             for old in ["w.img", "w.bip", "w.tif", "w.hdr"] {
                 let _ = fs::remove_file(folder.path(old));
             }
@@ -157,19 +279,6 @@ fn conversion_keeps_what_the_type_holds_and_says_what_it_does_not() {
             folder.good(&format!("convert {way} back.npy --quiet"));
             assert!(data("back.npy") == data(source), "{source} through {way}");
         }
-        // These hold them, and are read back in single precision, which is said.
-        for way in ["w.mat", "w.npz"] {
-            folder.good(&format!("convert {source} {way} --quiet"));
-            let bytes = whole(way);
-            let there = bytes.windows(48).any(|w| w == &data(source)[..48]);
-            assert!(there, "{source} in {way}");
-            let said = folder.run(&format!("convert {way} back.npy"));
-            assert!(
-                String::from_utf8(said.stderr)
-                    .unwrap()
-                    .contains("single precision")
-            );
-        }
     }
     let said = folder.run("convert i.npy s.npy --type f32");
     assert!(
@@ -179,6 +288,29 @@ fn conversion_keeps_what_the_type_holds_and_says_what_it_does_not() {
     );
     let array: ArrayD<f64> = read_array(folder.path("s.npy")).unwrap();
     assert_eq!(array[IxDyn(&[0, 2, 0])], 16_777_216.0);
+    // Folders of bands and virtual images are as exact as their files.
+    fs::create_dir(folder.path("bands")).unwrap();
+    for band in 1..=2 {
+        folder.good(&format!("convert d.npy bands/x_{band}.tif --quiet"));
+    }
+    let band = |number: usize| {
+        format!(
+            "<VRTRasterBand dataType=\"Float64\" band=\"{number}\"><SimpleSource><SourceFilename relativeToVRT=\"1\">bands/x_{number}.tif\
+             </SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        )
+    };
+    let text = format!(
+        "<VRTDataset rasterXSize=\"6\" rasterYSize=\"1\">{}{}</VRTDataset>",
+        band(1),
+        band(2)
+    );
+    fs::write(folder.path("two.vrt"), text).unwrap();
+    for source in ["bands", "two.vrt"] {
+        folder.good(&format!("convert {source} back.npy --quiet"));
+        let array: ArrayD<f64> = read_array(folder.path("back.npy")).unwrap();
+        let twice = doubles.iter().flat_map(|&x| [x, x]);
+        assert!(array.iter().copied().eq(twice), "{source}: {array}");
+    }
     folder.cube(
         "f.npy",
         &hsr_gpu::cube::Cube::new(Array3::from_elem((2, 2, 2), 0.25)),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::arrays::ArrayOptions;
+use super::creation::CreationOptions;
 use crate::cube::SampleType;
 use crate::cube::bands::BandSelection;
 use crate::cube::strips::Strips;
@@ -40,6 +41,8 @@ pub struct Convert {
     bands: Option<BandSelection>,
     #[command(flatten)]
     array: ArrayOptions,
+    #[command(flatten)]
+    creation: CreationOptions,
 }
 
 /// What was written, for `--json`.
@@ -64,7 +67,7 @@ impl Convert {
         set.reads("the input", &self.input);
         self.array.files(set);
         set.writes_image("the output", &self.output)?;
-        Ok(())
+        self.creation.tiff(&[&self.output]).map(drop)
     }
 
     /// Reads, converts and writes.
@@ -95,17 +98,9 @@ impl Convert {
             sample_type: kind,
             interleave: self.interleave,
             memory: usize::MAX,
+            tiff: self.creation.tiff(&[&self.output])?,
         };
         let name = self.output.display().to_string();
-        let source = image.sample_type();
-        let rows = 0..image.dim().0.min(1);
-        if !source.fits_single() && image.exact(rows)?.is_none() {
-            output.say(&format!(
-                "note: {}: samples of type {} are read from this format in single precision, to 1 part in 10 million",
-                self.input,
-                io::sample_type_name(source)
-            ));
-        }
         let (masked_pixels, largest) = write_exactly(&target, &image)?;
         if largest > 0.0 {
             output.say(&format!(

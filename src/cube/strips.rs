@@ -30,7 +30,7 @@ pub trait Strips {
     /// [`Error::Input`] or [`Error::Failed`] where they cannot be read or made.
     fn rows(&self, rows: Range<usize>) -> Result<Cube>;
 
-    /// The samples of some rows as the file has them, where single precision may not hold them and the format says more.
+    /// The samples of some rows as the file has them, where single precision may not hold them; `None` where it does.
     ///
     /// # Errors
     /// As [`Strips::rows`].
@@ -56,6 +56,17 @@ pub fn ranges(image: &dyn Strips) -> impl Iterator<Item = Range<usize>> + use<> 
     (0..rows)
         .step_by(step)
         .map(move |first| first..(first + step).min(rows))
+}
+
+/// The samples of some rows as the image's file has them.
+///
+/// # Errors
+/// Those of the image.
+pub fn exactly(image: &dyn Strips, rows: Range<usize>) -> Result<Array3<Exact>> {
+    match image.exact(rows.clone())? {
+        Some(samples) => Ok(samples),
+        None => Ok(image.rows(rows)?.samples.mapv(Exact::from)),
+    }
 }
 
 /// Shows `see` every strip of an image, from top to bottom, with the number of its first row.

@@ -7,9 +7,10 @@ use std::path::Path;
 
 use ndarray::{Array, Array2, Array3, ArrayD, Axis, Dimension, IxDyn, ShapeBuilder};
 
+use super::clouds::Clouds;
 use super::file::read_error;
 use super::samples::{ByteOrder, Float, read_samples, sample_type_name, width};
-use crate::cube::{Cube, SampleType};
+use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 
 /// Header of an array: everything but the samples.
@@ -86,7 +87,7 @@ impl Axes {
     }
 }
 
-/// What a user says of how an array is an image, for formats that do not say it.
+/// What a user says of how a file is an image: of arrays what their formats do not say, of products what is taken of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arrangement {
     /// Order of its axes.
@@ -95,6 +96,8 @@ pub struct Arrangement {
     pub size: Option<(usize, usize)>,
     /// A file of the bands' wavelengths.
     pub wavelengths: Option<String>,
+    /// What is done about what a product takes for cloud.
+    pub clouds: Option<Clouds>,
 }
 
 /// An array as an image.
@@ -294,11 +297,36 @@ pub(crate) fn image_shape(path: &Path, shape: &[usize]) -> Result<[usize; 3]> {
     }
 }
 
+/// An image of samples of any type: what a [`Cube`] is of singles, for those who want them as the file has them.
+#[derive(Debug, Clone)]
+pub(crate) struct ImageOf<T> {
+    /// Rows x columns x bands.
+    pub samples: Array3<T>,
+    /// Numeric type of the file.
+    pub sample_type: SampleType,
+    pub metadata: Metadata,
+}
+
+impl From<ImageOf<f32>> for Cube {
+    fn from(image: ImageOf<f32>) -> Self {
+        Cube {
+            sample_type: image.sample_type,
+            metadata: image.metadata,
+            ..Cube::new(image.samples)
+        }
+    }
+}
+
 /// An image from an array that is placed as one.
 ///
 /// # Errors
 /// [`Error::Input`] if it has another number of samples.
-pub(crate) fn cube_from(path: &Path, kind: SampleType, array: ArrayD<f32>, placed: &Placed) -> Result<Cube> {
+pub(crate) fn image_from<T: Clone>(
+    path: &Path,
+    kind: SampleType,
+    array: ArrayD<T>,
+    placed: &Placed,
+) -> Result<ImageOf<T>> {
     let damaged = |e: ndarray::ShapeError| Error::input(format!("{}: damaged array: {e}", path.display()));
     // An axis that is taken apart runs on in the order of the file.
     let order = if placed.first_axis_fastest {
@@ -306,12 +334,33 @@ pub(crate) fn cube_from(path: &Path, kind: SampleType, array: ArrayD<f32>, place
     } else {
         ndarray::Order::RowMajor
     };
-    let samples: Array3<f32> = array
+    let samples: Array3<T> = array
         .into_shape_with_order((placed.shape, order))
         .map_err(damaged)?;
-    let mut cube = Cube::new(row_major(samples.permuted_axes(placed.places)));
-    cube.sample_type = kind;
-    Ok(cube)
+    Ok(ImageOf {
+        samples: row_major(samples.permuted_axes(placed.places)),
+        sample_type: kind,
+        metadata: Metadata::default(),
+    })
+}
+
+/// Bytes of the longest matrix, in a file or unpacked: PSFs and responses have some thousand numbers.
+const MATRIX_BYTES: u64 = 1 << 28;
+
+/// Refuses what is too long for a matrix before memory is asked for.
+///
+/// # Errors
+/// [`Error::Input`] with both sizes.
+pub(crate) fn check_matrix_bytes(path: &Path, bytes: u64) -> Result<()> {
+    if bytes <= MATRIX_BYTES {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{}: is {} MB long, and no PSF or response has more than {}; name a file that holds one",
+        path.display(),
+        bytes / 1_000_000,
+        MATRIX_BYTES / 1_000_000
+    )))
 }
 
 /// A matrix from an array of two axes, or of one (a single row).

@@ -5,14 +5,17 @@
 //! Any format that a single file of one band may have will do. Memory: the image and one band.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array3, Axis, s};
 
+use super::array::ImageOf;
 use super::file::read_error;
 use super::path::ending;
+use super::samples::Float;
 use crate::cube::strips::Strips;
-use crate::cube::{Cube, Metadata, SampleType};
+use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
 
 /// Endings of files that may be bands.
@@ -93,7 +96,11 @@ fn bands_of(path: &Path) -> Result<(Vec<PathBuf>, usize)> {
 ///
 /// # Errors
 /// [`Error::Input`] where that is a sample of a band whose own value is another.
-fn unite_nodata(samples: &mut Array3<f32>, own: &[Option<f64>], files: &[PathBuf]) -> Result<Option<f64>> {
+fn unite_nodata<T: Float>(
+    samples: &mut Array3<T>,
+    own: &[Option<f64>],
+    files: &[PathBuf],
+) -> Result<Option<f64>> {
     let is = |x: f32, value: f64| x == value as f32 || (x.is_nan() && value.is_nan());
     let mut named = own.iter().zip(files);
     let Some((common, first)) = named.find_map(|(own, file)| own.map(|own| (own, file))) else {
@@ -103,30 +110,38 @@ fn unite_nodata(samples: &mut Array3<f32>, own: &[Option<f64>], files: &[PathBuf
         let Some(own) = own.filter(|&own| !is(common as f32, own)) else {
             continue;
         };
-        if band.iter().any(|&x| is(x, common)) {
+        if band.iter().any(|x| is(x.single(), common)) {
             return Err(Error::input(format!(
                 "{}: has samples of {common}, which is no data in {}, and {own} for no data; convert the bands to one value",
                 file.display(),
                 first.display()
             )));
         }
-        band.mapv_inplace(|x| if is(x, own) { common as f32 } else { x });
+        band.mapv_inplace(|x| {
+            if is(x.single(), own) {
+                T::from_f64(common)
+            } else {
+                x
+            }
+        });
     }
     Ok(Some(common))
 }
 
-/// Reads a folder, each of whose files `open` opens, as one image, and what is to be said about it.
+/// Reads a folder, each of whose files `open` opens and whose samples `rows` hands out, as one image, and what is to be said
+/// about it.
 ///
 /// # Errors
 /// [`Error::Input`] if the folder has no bands or two rows of them, a file cannot be read or has several bands, sizes or
 /// types differ, or the image takes more than `memory` bytes.
-pub(crate) fn read_cube(
+pub(crate) fn read_image<T: Float>(
     path: &Path,
     memory: usize,
     open: impl Fn(&str, usize) -> Result<Box<dyn Strips>>,
-) -> Result<(Cube, Vec<String>)> {
+    read: impl Fn(&dyn Strips, Range<usize>) -> Result<Array3<T>>,
+) -> Result<(ImageOf<T>, Vec<String>)> {
     let (bands, others) = bands_of(path)?;
-    let mut all: Option<(Array3<f32>, SampleType, Metadata)> = None;
+    let mut all: Option<(Array3<T>, SampleType, Metadata)> = None;
     let mut nodata = Vec::new();
     for (number, file) in bands.iter().enumerate() {
         let name = file.display().to_string();
@@ -145,14 +160,14 @@ pub(crate) fn read_cube(
                 bands.len()
             )));
         }
-        let strip = band.rows(0..rows)?;
-        nodata.push(strip.metadata.nodata);
+        let plane = read(band.as_ref(), 0..rows)?;
+        nodata.push(band.metadata().nodata);
         let (samples, kind, _) = all.get_or_insert_with(|| {
-            let dim = (rows, columns, bands.len());
-            (Array3::zeros(dim), strip.sample_type, strip.metadata.clone())
+            let samples = Array3::from_elem((rows, columns, bands.len()), T::from_f64(0.0));
+            (samples, band.sample_type(), band.metadata().clone())
         });
         let (rows1, columns1, _) = samples.dim();
-        if (rows1, columns1, *kind) != (rows, columns, strip.sample_type) {
+        if (rows1, columns1, *kind) != (rows, columns, band.sample_type()) {
             return Err(Error::input(format!(
                 "{name}: is {rows} x {columns} pixels of another size or type than {} with {rows1} x {columns1}; the bands of one image are alike",
                 bands[0].display()
@@ -160,21 +175,19 @@ pub(crate) fn read_cube(
         }
         samples
             .slice_mut(s![.., .., number])
-            .assign(&strip.samples.slice(s![.., .., 0]));
+            .assign(&plane.slice(s![.., .., 0]));
     }
     let Some((mut samples, kind, first)) = all else {
         return Err(Error::input(format!("{}: is an empty folder", path.display())));
     };
     let nodata = unite_nodata(&mut samples, &nodata, &bands)?;
-    let mut cube = Cube::new(samples);
-    cube.sample_type = kind;
     let stem = |file: &PathBuf| {
         file.file_stem()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned()
     };
-    cube.metadata = Metadata {
+    let metadata = Metadata {
         band_names: Some(bands.iter().map(stem).collect()),
         nodata,
         grid: first.grid,
@@ -188,7 +201,12 @@ pub(crate) fn read_cube(
             bands.len()
         )],
     };
-    Ok((cube, notes))
+    let image = ImageOf {
+        samples,
+        sample_type: kind,
+        metadata,
+    };
+    Ok((image, notes))
 }
 
 #[cfg(test)]

@@ -6,19 +6,20 @@ use std::path::Path;
 
 use ndarray::{Array2, Array3, ArrayD, s};
 
-use super::array::Layout;
+use super::array::{ImageOf, Layout};
+use super::attributes::Attributes;
 use super::crs;
-use super::hdf5::{Attributes, Hdf5};
-use super::samples::integer_range;
+use super::samples::{Float, integer_range};
+use super::tree::Tree;
 use super::wavelength;
 use crate::cube::grid::{GeoTiffTags, Grid, Source, Transform};
-use crate::cube::{Cube, Metadata, SampleType, is_nodata};
+use crate::cube::{Metadata, SampleType, is_nodata};
 use crate::error::{Error, Result};
 
 /// A dataset among others.
 pub(super) struct Variable<'a> {
     pub path: &'a Path,
-    pub file: &'a Hdf5,
+    pub file: &'a Tree,
     /// All datasets of real numbers: path and layout.
     pub all: &'a [(String, Layout)],
     /// Its path.
@@ -173,30 +174,35 @@ impl Meaning {
     }
 
     /// Makes samples of stored numbers.
-    pub(super) fn apply(&self, cube: &mut Cube) {
+    pub(super) fn apply<T: Float>(&self, image: &mut ImageOf<T>) {
         let nodata = self.nodata();
         let (low, high) = self.range;
         let scaled = self.is_scaled();
         if nodata.is_some() || scaled {
-            let empty = nodata.unwrap_or(f64::NAN) as f32;
-            for x in &mut cube.samples {
-                let stored = f64::from(*x);
-                if x.is_nan()
+            let empty = T::from_f64(nodata.unwrap_or(f64::NAN));
+            for x in &mut image.samples {
+                let stored = (*x).into().value;
+                if stored.is_nan()
                     || stored < low
                     || stored > high
-                    || self.fills.iter().any(|&fill| is_nodata(*x, fill))
+                    || self.fills.iter().any(|&fill| is_nodata(x.single(), fill))
                 {
                     *x = empty;
                 } else if scaled {
-                    *x = (stored * self.scale + self.offset) as f32;
+                    *x = T::from_f64(stored * self.scale + self.offset);
                 }
             }
         }
-        let integer = integer_range(cube.sample_type).is_some();
+        let integer = integer_range(image.sample_type).is_some();
         if integer && (scaled || nodata.is_some_and(f64::is_nan)) {
-            cube.sample_type = SampleType::F32;
+            // Singles hold what integers of 16 bits measure, and not what those of 32 do.
+            image.sample_type = if image.sample_type.fits_single() {
+                SampleType::F32
+            } else {
+                SampleType::F64
+            };
         }
-        cube.metadata.nodata = nodata.or(cube.metadata.nodata);
+        image.metadata.nodata = nodata.or(image.metadata.nodata);
     }
 
     /// What whoever reads the image should be told.
@@ -282,6 +288,12 @@ impl Variable<'_> {
         Ok(array.iter().copied().collect())
     }
 
+    /// Whether there is an array of this path with numbers of its own: netCDF has one without for a dimension that is no variable.
+    fn holds_numbers(&self, name: &str) -> bool {
+        let without = |text: &str| text.starts_with("This is a netCDF dimension");
+        self.file.layout_of(name).is_some() && !self.file.attributes(name).text("name").is_some_and(without)
+    }
+
     /// The path of the vector of `count` numbers whose name fits: in the dataset's own group, else the only one that does not stand
     /// beside another image.
     fn neighbour(&self, count: usize, fits: impl Fn(&str) -> bool) -> Option<&str> {
@@ -293,6 +305,7 @@ impl Variable<'_> {
                     && layout.count() == Some(count)
                     && name != self.name
                     && fits(&leaf(name).to_lowercase())
+                    && self.holds_numbers(name)
             })
             .map(|(name, _)| name.as_str())
             .collect();
@@ -327,8 +340,7 @@ impl Variable<'_> {
         let of_dimension = dimension.filter(|name| {
             let attributes = self.file.attributes(name);
             let text = |name: &str| attributes.text(name).unwrap_or_default().to_lowercase();
-            // A dimension without a variable of its own holds no numbers.
-            !text("name").starts_with("this is a netcdf dimension")
+            self.holds_numbers(name)
                 && (is_centre(&leaf(name).to_lowercase())
                     || text("standard_name").contains("wavelength")
                     || text("long_name").contains("wavelength")
@@ -386,10 +398,7 @@ impl Variable<'_> {
             Ok((numbers.len() > 1 && step != 0.0 && straight).then_some((*first, step)))
         };
         let of = |name: &str| self.file.attributes(name);
-        if of(x)
-            .text("name")
-            .is_some_and(|text| text.starts_with("This is a netCDF dimension"))
-        {
+        if !self.holds_numbers(x) || !self.holds_numbers(y) {
             return Ok(None);
         }
         let (Some((top, down)), Some((left, across))) = (even(y)?, even(x)?) else {
@@ -425,7 +434,12 @@ impl Variable<'_> {
 
     /// An image in the sensor's geometry on the grid of the file's lookup table (EMIT's `glt_x` and `glt_y`, counted from 1, 0 for
     /// pixels that it does not see); as it was where there is none. `memory` is what the image on its grid may take.
-    pub(super) fn orthorectified(&self, cube: Cube, memory: usize, notes: &mut Vec<String>) -> Result<Cube> {
+    pub(super) fn orthorectified<T: Float>(
+        &self,
+        image: ImageOf<T>,
+        memory: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<ImageOf<T>> {
         let table = |name: &str| -> Result<Option<Array2<f64>>> {
             let path = format!("/location/{name}");
             let Some(layout) = self
@@ -439,10 +453,10 @@ impl Variable<'_> {
             Ok(array.into_dimensionality().ok())
         };
         if !self.file.has_group("location") {
-            return Ok(cube);
+            return Ok(image);
         }
         let (Some(x), Some(y)) = (table("glt_x")?, table("glt_y")?) else {
-            return Ok(cube);
+            return Ok(image);
         };
         let root = self.file.attributes("");
         let transform = root
@@ -450,14 +464,14 @@ impl Variable<'_> {
             .try_into()
             .ok()
             .and_then(Transform::new);
-        let (rows, columns, bands) = cube.samples.dim();
+        let (rows, columns, bands) = image.samples.dim();
         let fits = |table: &Array2<f64>, most: usize| table.iter().all(|&at| at <= most as f64);
         if x.dim() != y.dim() || !fits(&x, columns) || !fits(&y, rows) || transform.is_none() {
             notes.push(format!(
                 "{}: its geometric lookup table does not fit the image, which stays in the sensor's geometry",
                 self.path.display()
             ));
-            return Ok(cube);
+            return Ok(image);
         }
         let count = x.len().checked_mul(bands);
         if count.is_none_or(|count| count > memory / size_of::<f32>()) {
@@ -468,18 +482,16 @@ impl Variable<'_> {
                 x.ncols()
             )));
         }
-        let empty = cube.metadata.nodata.unwrap_or(f64::NAN);
-        let mut samples = Array3::from_elem((x.nrows(), x.ncols(), bands), empty as f32);
+        let empty = image.metadata.nodata.unwrap_or(f64::NAN);
+        let mut samples = Array3::from_elem((x.nrows(), x.ncols(), bands), T::from_f64(empty));
         for (((r, c), &x), &y) in x.indexed_iter().zip(&y) {
             if x >= 1.0 && y >= 1.0 {
-                let from = cube.samples.slice(s![y as usize - 1, x as usize - 1, ..]);
+                let from = image.samples.slice(s![y as usize - 1, x as usize - 1, ..]);
                 samples.slice_mut(s![r, c, ..]).assign(&from);
             }
         }
         let wkt = root.text("spatial_ref").map(str::to_owned);
-        let mut placed = Cube::new(samples);
-        placed.sample_type = cube.sample_type;
-        placed.metadata = Metadata {
+        let metadata = Metadata {
             nodata: Some(empty),
             grid: Some(Grid {
                 transform,
@@ -487,13 +499,17 @@ impl Variable<'_> {
                 wkt,
                 source: Source::GeoTiff(GeoTiffTags::default()),
             }),
-            ..cube.metadata
+            ..image.metadata
         };
         notes.push(format!(
             "{}: placed on its grid by the lookup table glt_x, glt_y",
             self.path.display()
         ));
-        Ok(placed)
+        Ok(ImageOf {
+            samples,
+            metadata,
+            sample_type: image.sample_type,
+        })
     }
 }
 

@@ -8,10 +8,12 @@
 //! the file before they ask for memory. Writers replace a file whole or not at all.
 
 mod array;
+mod attributes;
 mod band_folder;
+mod clouds;
 mod conventions;
 mod crs;
-mod enmap;
+mod dlr;
 mod envi;
 mod envi_header;
 mod envi_map;
@@ -37,13 +39,16 @@ mod strip_file;
 mod temporary;
 mod text;
 mod tiff;
+mod tree;
 mod vrt;
 mod wavelength;
 mod wavelength_file;
 mod writer;
 mod xml;
+mod zarr;
 
 pub use array::{Arrangement, Axes, parse_size};
+pub use clouds::Clouds;
 pub use envi_header::Interleave;
 pub use file::{Lock, check_writable, replace};
 pub use format::{Format, format_of, metadata_lost};
@@ -54,6 +59,7 @@ pub use output_set::{OutputSet, Planned, Written, files_of, same_file};
 pub use path::folder_of;
 pub use samples::{parse_sample_type, sample_type_name};
 pub use text::ResponseTable;
+pub use tiff::TiffOptions;
 pub use writer::{
     CubeWriter, Target, check_cube_writable, check_matrix_writable, write_cube, write_cube_as, write_exactly,
     write_matrix, write_strips,

@@ -1,22 +1,26 @@
-//! Files that hold several arrays under names, as images and matrices: MATLAB of both kinds, NumPy's `.npz` and HDF5.
+//! Files that hold several arrays under names, as images and matrices: MATLAB of both kinds, NumPy's `.npz`, HDF5 and Zarr.
 //! Which array is meant is settled here, for all of them alike: the one named (`FILE:NAME`), else the only one that could be.
 //!
 //! An image may have its wavelengths beside it: vectors named `wavelengths` and `fwhm` in
-//! nanometres with one number a band, and a number `nodata`. They are read if they fit. What HDF5 has besides is for `conventions`.
+//! nanometres with one number a band, and a number `nodata`. They are read if they fit. What HDF5 and Zarr have besides is for `conventions`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Array3, ArrayD, s};
 
-use super::array::{Arrangement, Axes, Layout, cube_from, matrix_from, shape_text};
+use super::array::{
+    Arrangement, Axes, ImageOf, Layout, check_matrix_bytes, image_from, matrix_from, shape_text,
+};
+use super::attributes::Listing;
 use super::conventions::{self, Meaning, Variable};
-use super::hdf5::{Hdf5, Listing};
+use super::hdf5::Hdf5;
 use super::mat5::Mat5;
 use super::npz::Npz;
 use super::samples::Float;
+use super::tree::Tree;
 use super::wavelength;
-use crate::cube::{Cube, is_nodata};
+use crate::cube::{Metadata, SampleType, is_nodata};
 use crate::error::{Error, Result};
 
 /// Whether an array of this shape could be what is looked for.
@@ -26,13 +30,13 @@ type ShapeTest<'a> = &'a dyn Fn(&[usize]) -> bool;
 enum Source {
     Level5(Mat5),
     Version73(Hdf5),
-    Hdf5(Hdf5),
+    Tree(Tree),
     Npz(Npz),
 }
 
 /// A file with the numeric arrays that it holds.
-pub(crate) struct NamedFile<'a> {
-    path: &'a Path,
+pub(crate) struct NamedFile {
+    path: PathBuf,
     source: Source,
     /// Name, layout with the axes as the program that wrote it has them, and whether it is complex.
     variables: Vec<(String, Layout, bool)>,
@@ -41,12 +45,12 @@ pub(crate) struct NamedFile<'a> {
 }
 
 /// How an image of a file is to be read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked<'a> {
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
     /// Name of the array.
-    pub array: Option<&'a str>,
+    pub array: Option<String>,
     /// What the user says of its axes.
-    pub arrangement: &'a Arrangement,
+    pub arrangement: Arrangement,
     /// Bytes that the image may take.
     pub memory: usize,
 }
@@ -56,12 +60,12 @@ fn split(name: &str) -> (&str, &str) {
     name.rsplit_once(['/', '.']).unwrap_or(("", name))
 }
 
-impl<'a> NamedFile<'a> {
+impl NamedFile {
     /// Opens a MATLAB file of level 5 (`-v6`, `-v7`).
     ///
     /// # Errors
     /// [`Error::Input`] if the file is missing, truncated or damaged.
-    pub(crate) fn open_level5(path: &'a Path) -> Result<Self> {
+    pub(crate) fn open_level5(path: &Path) -> Result<Self> {
         let mat = Mat5::open(path)?;
         let variables = mat
             .variables
@@ -69,7 +73,7 @@ impl<'a> NamedFile<'a> {
             .map(|v| (v.name.clone(), v.layout.clone(), v.complex))
             .collect();
         Ok(NamedFile {
-            path,
+            path: path.to_owned(),
             source: Source::Level5(mat),
             variables,
             unreadable: Vec::new(),
@@ -81,7 +85,7 @@ impl<'a> NamedFile<'a> {
     ///
     /// # Errors
     /// [`Error::Input`] if the file is missing, truncated or damaged.
-    pub(crate) fn open_version73(path: &'a Path) -> Result<Self> {
+    pub(crate) fn open_version73(path: &Path) -> Result<Self> {
         let hdf5 = Hdf5::open(path)?;
         let listing = hdf5.all_datasets(path)?;
         let is_number = |(name, _): &(String, Layout)| {
@@ -104,23 +108,23 @@ impl<'a> NamedFile<'a> {
             })
             .collect();
         Ok(NamedFile {
-            path,
+            path: path.to_owned(),
             source: Source::Version73(hdf5),
             variables,
             unreadable: listing.unreadable,
         })
     }
 
-    /// Opens an HDF5 file: datasets of all groups, and of that of the dataset `wanted`, named by their path, with axes as
+    /// Of an open HDF5 file or Zarr store: arrays of all groups, and of that of the array `wanted`, named by their path, with axes as
     /// they are stored.
     ///
     /// # Errors
     /// [`Error::Input`] if the file is missing, truncated or damaged.
-    pub(crate) fn of_hdf5(path: &'a Path, hdf5: Hdf5, wanted: Option<&str>) -> Result<Self> {
+    pub(crate) fn of_tree(path: &Path, tree: Tree, wanted: Option<&str>) -> Result<Self> {
         let wanted = wanted.map(|name| format!("/{}", name.trim_matches('/')));
-        let found = wanted.and_then(|name| hdf5.layout_of(&name).map(|layout| (name, layout)));
+        let found = wanted.and_then(|name| tree.layout_of(&name).map(|layout| (name, layout)));
         // A dataset that is named is read whatever stands beside it.
-        let listing = match (hdf5.all_datasets(path), &found) {
+        let listing = match (tree.all_datasets(path), &found) {
             (Err(_), Some(_)) => Listing::default(),
             (listing, _) => listing?,
         };
@@ -133,7 +137,7 @@ impl<'a> NamedFile<'a> {
         if let Some((name, layout)) = found
             && !variables.iter().any(|(known, ..)| *known == name)
         {
-            let beside = hdf5.datasets_in(split(&name).0).into_iter();
+            let beside = tree.datasets_in(split(&name).0).into_iter();
             variables.extend(
                 beside
                     .filter(|(other, _)| *other != name)
@@ -142,8 +146,8 @@ impl<'a> NamedFile<'a> {
             variables.push((name, layout, false));
         }
         Ok(NamedFile {
-            path,
-            source: Source::Hdf5(hdf5),
+            path: path.to_owned(),
+            source: Source::Tree(tree),
             variables,
             unreadable: listing.unreadable,
         })
@@ -153,7 +157,7 @@ impl<'a> NamedFile<'a> {
     ///
     /// # Errors
     /// [`Error::Input`] if the file is missing, truncated or damaged.
-    pub(crate) fn open_npz(path: &'a Path) -> Result<Self> {
+    pub(crate) fn open_npz(path: &Path) -> Result<Self> {
         let npz = Npz::open(path)?;
         let variables = npz
             .arrays
@@ -161,7 +165,7 @@ impl<'a> NamedFile<'a> {
             .map(|a| (a.name.clone(), a.layout.clone(), false))
             .collect();
         Ok(NamedFile {
-            path,
+            path: path.to_owned(),
             source: Source::Npz(npz),
             variables,
             unreadable: Vec::new(),
@@ -177,22 +181,22 @@ impl<'a> NamedFile<'a> {
             )));
         }
         match &self.source {
-            Source::Level5(mat) => mat.read(self.path, &mat.variables[index]),
-            Source::Hdf5(hdf5) => {
-                let unsigned = conventions::unsigned(&hdf5.attributes(name), layout.kind);
+            Source::Level5(mat) => mat.read(&self.path, &mat.variables[index]),
+            Source::Tree(tree) => {
+                let unsigned = conventions::unsigned(&tree.attributes(name), layout.kind);
                 let layout = Layout {
                     kind: unsigned.unwrap_or(layout.kind),
                     ..layout.clone()
                 };
-                hdf5.read(self.path, name, &layout)
+                tree.read(&self.path, name, &layout)
             }
-            Source::Npz(npz) => npz.read(self.path, index),
+            Source::Npz(npz) => npz.read(&self.path, index),
             Source::Version73(hdf5) => {
                 // In the file the axes stand in reverse, last one fastest: the same bytes.
                 let mut stored = layout.clone();
                 stored.shape.reverse();
                 stored.first_axis_fastest = false;
-                let array = hdf5.read(self.path, &name.replace('.', "/"), &stored)?;
+                let array = hdf5.read(&self.path, &name.replace('.', "/"), &stored)?;
                 Ok(array.reversed_axes())
             }
         }
@@ -246,18 +250,25 @@ impl<'a> NamedFile<'a> {
         // What lies in a MATLAB structure or cell is looked at only where nothing beside it fits.
         let inside = |&i: &usize| match self.source {
             Source::Level5(_) | Source::Version73(_) => self.variables[i].0.contains(['.', '{']),
-            Source::Hdf5(_) | Source::Npz(_) => false,
+            Source::Tree(_) | Source::Npz(_) => false,
         };
         let outside: Vec<usize> = all.iter().copied().filter(|i| !inside(i)).collect();
         for (among, test) in [&outside, &all]
             .iter()
             .flat_map(|among| tests.iter().map(move |test| (among, test)))
         {
-            let fits: Vec<usize> = among
+            let mut fits: Vec<usize> = among
                 .iter()
                 .copied()
                 .filter(|&i| test(&self.variables[i].1.shape))
                 .collect();
+            // Uncertainties are of what they are named after.
+            let names: Vec<&str> = fits.iter().map(|&i| self.variables[i].0.as_str()).collect();
+            let is_own = |&i: &usize| match self.variables[i].0.strip_suffix("_unc") {
+                Some(of) => !names.contains(&of),
+                None => true,
+            };
+            fits.retain(is_own);
             match fits.as_slice() {
                 [] => {}
                 [only] => return Ok(*only),
@@ -292,13 +303,13 @@ impl<'a> NamedFile<'a> {
     }
 
     /// The image: the array called `name`, else the only one of three axes, else (MATLAB drops a
-    /// last axis of length 1) the only one of two axes that is no vector; in HDF5 also arrays of two axes, one a band. With it, what
+    /// last axis of length 1) the only one of two axes that is no vector; in HDF5 and Zarr also arrays of two axes, one a band. With it, what
     /// whoever reads it should be told.
     ///
     /// # Errors
     /// [`Error::Input`] if no array or several could be meant, the data are damaged, or the image would take more
     /// than `asked.memory` bytes.
-    pub(crate) fn cube(&self, asked: Asked) -> Result<(Cube, Vec<String>)> {
+    pub(crate) fn image<T: Float>(&self, asked: &Asked) -> Result<(ImageOf<T>, Vec<String>)> {
         // Axes of length 1 in front are times or the like.
         let three = |shape: &[usize]| {
             let extra = shape.len().saturating_sub(3);
@@ -306,38 +317,39 @@ impl<'a> NamedFile<'a> {
         };
         let plane = |shape: &[usize]| shape.len() == 2 && shape.iter().all(|&d| d > 1);
         if asked.array.is_none()
-            && let Source::Hdf5(hdf5) = &self.source
-            && let Some(bands) = self.bands_apart(hdf5, &three)?
+            && let Source::Tree(tree) = &self.source
+            && let Some(bands) = self.bands_apart(tree, &three)?
         {
-            return self.stacked(hdf5, &bands, asked);
+            return self.stacked(tree, &bands, asked);
         }
-        let index = self.choose(asked.array, "image", &[&three, &plane])?;
+        let index = self.choose(asked.array.as_deref(), "image", &[&three, &plane])?;
         self.check_memory(&self.variables[index].1.shape, asked.memory)?;
         let mut notes = Vec::new();
-        let mut cube = match &self.source {
-            Source::Hdf5(hdf5) => {
+        let mut image = match &self.source {
+            Source::Tree(tree) => {
                 let all = self.layouts();
-                let variable = self.variable(hdf5, &all, index);
+                let variable = self.variable(tree, &all, index);
                 let described = variable.described(asked.arrangement.axes.map(Axes::places))?;
                 let named = described.places;
                 notes.extend(described.notes);
-                let mut cube = self.samples(index, asked.arrangement, named, &mut notes)?;
+                let mut image = self.samples(index, &asked.arrangement, named, &mut notes)?;
                 let nodata = self.vector(index, "nodata", 1)?;
-                cube.metadata = described.metadata;
-                cube.metadata.nodata = nodata.map(|values| values[0]);
+                image.metadata = described.metadata;
+                image.metadata.nodata = nodata.map(|values| values[0]);
                 let meaning = self.meaning(&variable, index)?;
-                meaning.apply(&mut cube);
-                notes.extend(meaning.note(self.path));
-                return Ok((variable.orthorectified(cube, asked.memory, &mut notes)?, notes));
+                meaning.apply(&mut image);
+                notes.extend(meaning.note(&self.path));
+                return Ok((variable.orthorectified(image, asked.memory, &mut notes)?, notes));
             }
-            _ => self.samples(index, asked.arrangement, None, &mut notes)?,
+            _ => self.samples(index, &asked.arrangement, None, &mut notes)?,
         };
-        cube.metadata.wavelengths = self.vector(index, "wavelengths", cube.bands())?;
-        cube.metadata.fwhm = self.vector(index, "fwhm", cube.bands())?;
+        let bands = image.samples.dim().2;
+        image.metadata.wavelengths = self.vector(index, "wavelengths", bands)?;
+        image.metadata.fwhm = self.vector(index, "fwhm", bands)?;
         if let Some(&[value]) = self.vector(index, "nodata", 1)?.as_deref() {
-            cube.metadata.nodata = Some(value);
+            image.metadata.nodata = Some(value);
         }
-        Ok((cube, notes))
+        Ok((image, notes))
     }
 
     fn check_memory(&self, shape: &[usize], memory: usize) -> Result<()> {
@@ -354,21 +366,21 @@ impl<'a> NamedFile<'a> {
     }
 
     /// The array as an image, in the order asked for, else that of the names of its dimensions.
-    fn samples(
+    fn samples<T: Float>(
         &self,
         index: usize,
         asked: &Arrangement,
         named: Option<[usize; 3]>,
         notes: &mut Vec<String>,
-    ) -> Result<Cube> {
+    ) -> Result<ImageOf<T>> {
         let layout = &self.variables[index].1;
-        let mut placed = asked.place(self.path, &layout.shape, layout.first_axis_fastest)?;
-        if let Some(places) = named.filter(|_| *asked == Arrangement::default()) {
+        let mut placed = asked.place(&self.path, &layout.shape, layout.first_axis_fastest)?;
+        if let Some(places) = named.filter(|_| asked.axes.is_none() && asked.size.is_none()) {
             placed.places = places;
             placed.note = None;
         }
         notes.extend(placed.note.take());
-        cube_from(self.path, layout.kind, self.read(index)?, &placed)
+        image_from(&self.path, layout.kind, self.read(index)?, &placed)
     }
 
     fn layouts(&self) -> Vec<(String, Layout)> {
@@ -378,9 +390,9 @@ impl<'a> NamedFile<'a> {
             .collect()
     }
 
-    fn variable<'b>(&'b self, file: &'b Hdf5, all: &'b [(String, Layout)], index: usize) -> Variable<'b> {
+    fn variable<'b>(&'b self, file: &'b Tree, all: &'b [(String, Layout)], index: usize) -> Variable<'b> {
         Variable {
-            path: self.path,
+            path: &self.path,
             file,
             all,
             name: &self.variables[index].0,
@@ -396,7 +408,7 @@ impl<'a> NamedFile<'a> {
 
     /// Arrays of two axes that are the bands of one image (`rhos_443`, `rhos_492`, ...), where there is none of three: as many as
     /// have one size and one name but for the wavelength in it, or an attribute that says the wavelength. With their centres.
-    fn bands_apart(&self, hdf5: &Hdf5, three: ShapeTest) -> Result<Option<Vec<(usize, f64)>>> {
+    fn bands_apart(&self, tree: &Tree, three: ShapeTest) -> Result<Option<Vec<(usize, f64)>>> {
         if self.variables.iter().any(|(_, layout, _)| three(&layout.shape)) {
             return Ok(None);
         }
@@ -407,7 +419,7 @@ impl<'a> NamedFile<'a> {
             if layout.shape.len() != 2 || layout.shape.iter().any(|&d| d < 2) {
                 continue;
             }
-            let attributes = hdf5.attributes(name);
+            let attributes = tree.attributes(name);
             let said = ["radiation_wavelength", "wavelength", "central_wavelength"]
                 .iter()
                 .find_map(|name| attributes.numbers(name).first().copied());
@@ -434,11 +446,16 @@ impl<'a> NamedFile<'a> {
     }
 
     /// The image of such bands.
-    fn stacked(&self, hdf5: &Hdf5, bands: &[(usize, f64)], asked: Asked) -> Result<(Cube, Vec<String>)> {
+    fn stacked<T: Float>(
+        &self,
+        tree: &Tree,
+        bands: &[(usize, f64)],
+        asked: &Asked,
+    ) -> Result<(ImageOf<T>, Vec<String>)> {
         let all = self.layouts();
         let shape = &self.variables[bands[0].0].1.shape;
         self.check_memory(&[shape[0], shape[1], bands.len()], asked.memory)?;
-        let mut samples = Array3::zeros((shape[0], shape[1], bands.len()));
+        let mut samples = Array3::from_elem((shape[0], shape[1], bands.len()), T::from_f64(0.0));
         let mut notes = vec![format!(
             "{}: {} arrays of two axes are taken for the bands of one image, from {} to {}",
             self.path.display(),
@@ -446,35 +463,42 @@ impl<'a> NamedFile<'a> {
             self.variables[bands[0].0].0,
             self.variables[bands[bands.len() - 1].0].0
         )];
-        let mut whole: Option<Cube> = None;
+        let mut first: Option<(SampleType, Metadata)> = None;
         for (number, &(index, _)) in bands.iter().enumerate() {
-            let variable = self.variable(hdf5, &all, index);
-            let mut band = self.samples(index, &Arrangement::default(), None, &mut notes)?;
+            let variable = self.variable(tree, &all, index);
+            let mut band: ImageOf<T> = self.samples(index, &Arrangement::default(), None, &mut notes)?;
             let meaning = self.meaning(&variable, index)?;
             meaning.apply(&mut band);
-            let first = whole.get_or_insert_with(|| Cube {
-                samples: Array3::zeros((0, 0, 0)),
-                ..band.clone()
-            });
+            let (_, metadata) = first.get_or_insert_with(|| (band.sample_type, band.metadata.clone()));
             if number == 0 {
-                notes.extend(meaning.note(self.path));
+                notes.extend(meaning.note(&self.path));
             }
             let mut to = samples.slice_mut(s![.., .., number]);
             to.assign(&band.samples.slice(s![.., .., 0]));
             // Each band may have a value of its own for no data.
-            if let (Some(own), Some(one)) = (band.metadata.nodata, first.metadata.nodata) {
-                to.mapv_inplace(|x| if is_nodata(x, own) { one as f32 } else { x });
+            if let (Some(own), Some(one)) = (band.metadata.nodata, metadata.nodata) {
+                to.mapv_inplace(|x| {
+                    if is_nodata(x.single(), own) {
+                        T::from_f64(one)
+                    } else {
+                        x
+                    }
+                });
             }
         }
-        let mut cube = whole.unwrap_or_else(|| Cube::new(Array3::zeros((0, 0, 0))));
-        cube.samples = samples;
+        let (sample_type, mut metadata) = first.unwrap_or((SampleType::F32, Metadata::default()));
         let centres: Vec<f64> = bands.iter().map(|(_, centre)| *centre).collect();
         let names = bands
             .iter()
             .map(|&(index, _)| split(&self.variables[index].0).1.to_owned());
-        cube.metadata.band_names = Some(names.collect());
-        cube.metadata.wavelengths = wavelength::read(&centres, None, None).map(|found| found.centres);
-        Ok((cube, notes))
+        metadata.band_names = Some(names.collect());
+        metadata.wavelengths = wavelength::read(&centres, None, None).map(|found| found.centres);
+        let image = ImageOf {
+            samples,
+            sample_type,
+            metadata,
+        };
+        Ok((image, notes))
     }
 
     /// The matrix: the array called `name`, else the only one of two axes that is no single number,
@@ -486,6 +510,9 @@ impl<'a> NamedFile<'a> {
         let larger = |shape: &[usize]| shape.len() == 2 && shape.iter().any(|&d| d > 1);
         let single = |shape: &[usize]| shape == [1, 1];
         let index = self.choose(name, "matrix", &[&larger, &single])?;
-        matrix_from(self.path, self.read(index)?)
+        // What is deflated may be many times as long as its file.
+        let count = self.variables[index].1.count().unwrap_or(usize::MAX) as u64;
+        check_matrix_bytes(&self.path, count.saturating_mul(size_of::<f64>() as u64))?;
+        matrix_from(&self.path, self.read(index)?)
     }
 }

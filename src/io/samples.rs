@@ -18,7 +18,7 @@ pub(crate) enum ByteOrder {
 }
 
 /// A float that samples are read into: `f32` for images, `f64` for PSF and SRF matrices.
-pub(crate) trait Float: Copy {
+pub(crate) trait Float: Copy + Into<Exact> {
     /// Nearest value of this type. Every sample passes through `f64`, which holds all but the largest
     /// 64-bit integers exactly.
     fn from_f64(value: f64) -> Self;
@@ -26,6 +26,11 @@ pub(crate) trait Float: Copy {
     /// The same of an integer of 64 bits.
     fn from_integer(value: i128) -> Self {
         Self::from_f64(value as f64)
+    }
+
+    /// As images in memory have it: the nearest single.
+    fn single(self) -> f32 {
+        self.into().value as f32
     }
 }
 

@@ -9,13 +9,15 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use ndarray::{Array2, Array3, s};
+use ndarray::{Array2, Array3, Axis, s};
 use roxmltree::Node;
 
 use super::file::{open, read_error};
 use super::path::folder_of;
+use super::samples::Float;
 use super::{tiff, xml};
-use crate::cube::strips::Strips;
+use crate::cube::exact::Exact;
+use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType, is_nodata};
 use crate::error::{Error, Result};
 
@@ -296,7 +298,13 @@ pub(crate) fn open_cube(path: &Path, open: Open) -> Result<VrtFile> {
 
 impl VrtFile {
     /// Puts what the uses of one source say of some rows into them.
-    fn take(&self, number: usize, source: &dyn Strips, rows: &Range<usize>, to: &mut Rows) -> Result<()> {
+    fn take<T: Float>(
+        &self,
+        number: usize,
+        source: &dyn Strips,
+        rows: &Range<usize>,
+        to: &mut Rows<T>,
+    ) -> Result<()> {
         let file = self.told.files[number].display();
         let (height, width, bands) = source.dim();
         for used in self.told.uses.iter().filter(|used| used.source == number) {
@@ -317,31 +325,85 @@ impl VrtFile {
                     used.source_band + 1
                 )));
             }
-            if to.held.as_ref().is_none_or(|(held, _)| *held != wanted) {
-                to.held = Some((wanted.clone(), source.rows(wanted)?));
+            if to.held.as_ref().is_none_or(|(held, ..)| *held != wanted) {
+                let part = (to.read)(source, wanted.clone())?;
+                to.held = Some((wanted, part));
             }
-            let Some((_, strip)) = &to.held else { continue };
+            let Some((_, (samples, valid))) = &to.held else {
+                continue;
+            };
             for (k, r) in (first - rows.start..end - rows.start).enumerate() {
                 for (j, c) in (used.to[1]..used.to[1] + used.size[1]).enumerate() {
-                    let x = strip.samples[[k, columns.start + j, used.source_band]];
-                    if used.nodata.is_some_and(|value| is_nodata(x, value)) {
+                    let x = samples[[k, columns.start + j, used.source_band]];
+                    if used.nodata.is_some_and(|value| is_nodata(x.single(), value)) {
                         continue;
                     }
                     to.samples[[r, c, used.band]] = x;
-                    to.usable[[r, c]] &= strip.is_valid(k, columns.start + j);
+                    to.usable[[r, c]] &= valid.as_ref().is_none_or(|valid| valid[[k, columns.start + j]]);
                 }
             }
         }
         to.held = None;
         Ok(())
     }
+    /// Some rows, whose sources are read as `read` does it.
+    fn put_together<T: Float>(
+        &self,
+        rows: Range<usize>,
+        read: fn(&dyn Strips, Range<usize>) -> Result<Part<T>>,
+    ) -> Result<(Array3<T>, Array2<bool>)> {
+        let (_, columns, bands) = self.told.dim;
+        let mut to = Rows {
+            samples: Array3::from_elem((rows.len(), columns, bands), T::from_f64(0.0)),
+            usable: Array2::from_elem((rows.len(), columns), true),
+            read,
+            held: None,
+        };
+        // An image has one value for no data.
+        let one = self.told.metadata.nodata;
+        for (band, own) in self.told.empty.iter().enumerate() {
+            let value = T::from_f64(own.and(one).unwrap_or(0.0));
+            to.samples.slice_mut(s![.., .., band]).fill(value);
+        }
+        let mut sources = self
+            .sources
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (number, file) in self.told.files.iter().enumerate() {
+            if sources[number].is_none() {
+                sources[number] = Some((self.open)(file)?);
+            }
+            if let Some(source) = &sources[number] {
+                self.take(number, source.as_ref(), &rows, &mut to)?;
+            }
+        }
+        if let Some(one) = one {
+            for (mut band, own) in to.samples.axis_iter_mut(Axis(2)).zip(&self.told.empty) {
+                if let Some(own) = own.filter(|&own| own != one) {
+                    band.mapv_inplace(|x| {
+                        if is_nodata(x.single(), own) {
+                            T::from_f64(one)
+                        } else {
+                            x
+                        }
+                    });
+                }
+            }
+        }
+        Ok((to.samples, to.usable))
+    }
 }
 
+/// Samples of some rows, and which pixels are data.
+type Part<T> = (Array3<T>, Option<Array2<bool>>);
+
 /// Rows that are being put together, and the rows of a source that were read last.
-struct Rows {
-    samples: Array3<f32>,
+struct Rows<T> {
+    samples: Array3<T>,
     usable: Array2<bool>,
-    held: Option<(Range<usize>, Cube)>,
+    /// How a source is read.
+    read: fn(&dyn Strips, Range<usize>) -> Result<Part<T>>,
+    held: Option<(Range<usize>, Part<T>)>,
 }
 
 impl Strips for VrtFile {
@@ -358,44 +420,23 @@ impl Strips for VrtFile {
     }
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let (_, columns, bands) = self.told.dim;
-        let mut to = Rows {
-            samples: Array3::zeros((rows.len(), columns, bands)),
-            usable: Array2::from_elem((rows.len(), columns), true),
-            held: None,
-        };
-        // An image has one value for no data.
-        let one = self.told.metadata.nodata;
-        for (band, own) in self.told.empty.iter().enumerate() {
-            let value = own.and(one).unwrap_or(0.0) as f32;
-            to.samples.slice_mut(s![.., .., band]).fill(value);
-        }
-        let mut sources = self
-            .sources
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (number, file) in self.told.files.iter().enumerate() {
-            if sources[number].is_none() {
-                sources[number] = Some((self.open)(file)?);
-            }
-            if let Some(source) = &sources[number] {
-                self.take(number, source.as_ref(), &rows, &mut to)?;
-            }
-        }
-        if let Some(one) = one {
-            for (mut band, own) in to.samples.axis_iter_mut(ndarray::Axis(2)).zip(&self.told.empty) {
-                if let Some(own) = own.filter(|&own| own != one) {
-                    band.mapv_inplace(|x| if is_nodata(x, own) { one as f32 } else { x });
-                }
-            }
-        }
-        let mut strip = Cube::new(to.samples);
+        let read = |source: &dyn Strips, rows| source.rows(rows).map(|strip| (strip.samples, strip.valid));
+        let (samples, usable) = self.put_together(rows, read)?;
+        let mut strip = Cube::new(samples);
         strip.sample_type = self.told.kind;
         strip.metadata = self.told.metadata.clone();
-        if to.usable.iter().any(|&ok| !ok) {
-            strip.mask_pixels(to.usable.view());
+        if usable.iter().any(|&ok| !ok) {
+            strip.mask_pixels(usable.view());
         }
         Ok(strip)
+    }
+
+    fn exact(&self, rows: Range<usize>) -> Result<Option<Array3<Exact>>> {
+        if self.told.kind.fits_single() {
+            return Ok(None);
+        }
+        let read = |source: &dyn Strips, rows| strips::exactly(source, rows).map(|samples| (samples, None));
+        Ok(Some(self.put_together(rows, read)?.0))
     }
 }
 

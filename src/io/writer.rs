@@ -11,8 +11,8 @@ use super::array::shape_text;
 use super::envi_header::Interleave;
 use super::file::{Partial, check_room, check_writable};
 use super::format::{Format, cube_output_format, matrix_output_format, output_format};
-use super::samples::{beside, integer_range, loss, sample_type_name, width, write_samples, written};
-use super::tiff::{self, TiffWriter};
+use super::samples::{Float, beside, integer_range, loss, sample_type_name, width, write_samples, written};
+use super::tiff::{self, TiffOptions, TiffWriter};
 use super::{envi, envi_header, mat, npy, npz, text};
 use crate::cube::exact::Exact;
 use crate::cube::strips::{self, Strips};
@@ -30,6 +30,8 @@ pub struct Target<'a> {
     pub interleave: Option<Interleave>,
     /// Bytes that a format which cannot be written in strips may hold in memory.
     pub memory: usize,
+    /// How a GeoTIFF is laid out.
+    pub tiff: TiffOptions,
 }
 
 /// An image file that grows by rows and appears under its name when it is whole.
@@ -125,7 +127,7 @@ impl Target<'_> {
             }
             format => {
                 if format == Format::Tiff {
-                    tiff::check(path, dim)?;
+                    tiff::check(path, dim, self.sample_type, &self.tiff)?;
                 }
                 check_room(path, samples * width(self.sample_type) as u64)
             }
@@ -155,7 +157,13 @@ impl CubeWriter {
                 }
             }
             Format::Mat5 | Format::Npz => Sink::Whole(Array3::zeros(dim), None),
-            Format::Tiff => Sink::Tiff(Box::new(TiffWriter::create(path, dim, kind, metadata)?)),
+            Format::Tiff => Sink::Tiff(Box::new(TiffWriter::create(
+                path,
+                dim,
+                kind,
+                metadata,
+                &target.tiff,
+            )?)),
             _ => {
                 let mut start = Vec::new();
                 // Writing to a Vec cannot fail.
@@ -185,8 +193,15 @@ impl CubeWriter {
     /// # Errors
     /// [`Error::Failed`] if they do not fit or writing fails, [`Error::Input`] if the type cannot hold the no-data value.
     pub fn append(&mut self, strip: &Cube) -> Result<()> {
-        let first = self.advance(strip)?;
         let kind = self.kind;
+        let single = |value: f64| value.is_nan() || f64::from(value as f32) == value;
+        if !kind.fits_single() && !self.metadata.nodata.is_none_or(single) {
+            // The file's type holds the no-data value and single precision does not.
+            return self
+                .append_exact(strip, strip.samples.mapv(Exact::from).view())
+                .map(drop);
+        }
+        let first = self.advance(strip)?;
         let samples = self.marked(strip, strip.samples.view(), |x| written(kind, x.into()) as f32)?;
         self.put(first, samples.view())
     }
@@ -225,7 +240,7 @@ impl CubeWriter {
     }
 
     /// The samples of a strip with the no-data value in masked pixels and nowhere else; `single` says how a reader compares.
-    fn marked<'a, T: Copy + From<f32>>(
+    fn marked<'a, T: Float>(
         &self,
         strip: &Cube,
         samples: ArrayView3<'a, T>,
@@ -246,24 +261,24 @@ impl CubeWriter {
                 // What is no data in the file would be read as such.
                 pixel.mapv_inplace(|x| {
                     if is_nodata(x) {
-                        beside(self.kind, nodata).into()
+                        T::from_f64(beside(self.kind, nodata).into())
                     } else {
                         x
                     }
                 })
             } else {
-                pixel.fill(self.nodata_value()?.into())
+                pixel.fill(T::from_f64(self.nodata_value()?))
             }
         }
         Ok(samples.into())
     }
 
-    fn nodata_value(&self) -> Result<f32> {
+    fn nodata_value(&self) -> Result<f64> {
         let value = self.metadata.nodata.unwrap_or(f64::NAN);
         let fits = integer_range(self.kind)
             .is_none_or(|(low, high)| (low..=high).contains(&value) && value.fract() == 0.0);
         if fits {
-            return Ok(value as f32);
+            return Ok(value);
         }
         Err(Error::input(format!(
             "{}: samples of type {} cannot hold the no-data value {value}; choose another type or the setting nodata",
@@ -394,6 +409,7 @@ pub fn write_cube_as(path: impl AsRef<Path>, cube: &Cube, interleave: Option<Int
         sample_type: cube.sample_type,
         interleave,
         memory: usize::MAX,
+        tiff: TiffOptions::default(),
     };
     write_strips(&target, cube, &mut |_, _| ()).map(drop)
 }
