@@ -81,6 +81,15 @@ impl Base {
         self
     }
 
+    /// The same map from places that are counted in pixels of `factor` × `factor` of the HSI's.
+    pub fn magnified(&self, factor: f64) -> Base {
+        Base {
+            centre: self.centre.map(|c| c / factor),
+            half: self.half.map(|h| h / factor),
+            coefficients: self.coefficients.clone(),
+        }
+    }
+
     /// Ratio of the pixels and place of the HSI's first corner, where the axes of both images agree and the ratio is one
     /// integer to a thousandth; in the middle of an HSI of `size`, where a ratio that is not quite an integer is right.
     pub fn integer(&self, size: [usize; 2]) -> Option<(usize, Place)> {

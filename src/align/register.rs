@@ -9,7 +9,7 @@ use super::freedom::Freedom;
 use super::geometry::{Field, Geometry};
 use super::misplacement::{Misplacement, Stage};
 use super::parts::{CLEAR, Parts, chosen, clearness, halved};
-use super::search::{Search, search};
+use super::search::{FULL, Search, search};
 
 /// How far registration may climb.
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -36,8 +36,21 @@ pub struct Registration {
     pub geometry: Geometry,
     /// What was found and kept; the same numbers in all of them, zeros where nothing was.
     pub found: Misplacement,
-    /// How much better than their own means parts of the image are told by the others, nats, where that is clear.
-    pub told: Option<f64>,
+    /// How much better than by its own means each part of the image is told by the others, nats.
+    gains: Vec<f64>,
+}
+
+impl Registration {
+    /// Whether parts of the image are clearly told by the others.
+    pub fn told(&self) -> bool {
+        clearness(&self.gains) > CLEAR
+    }
+
+    /// Whether parts of the image are clearly better told than by another registration of the same HSI.
+    pub fn beats(&self, other: &Registration) -> bool {
+        let differences: Vec<f64> = self.gains.iter().zip(&other.gains).map(|(a, b)| a - b).collect();
+        clearness(&differences) > CLEAR
+    }
 }
 
 /// Pixels on the longer side of an HSI that is searched.
@@ -164,20 +177,18 @@ impl Register<'_> {
             found.stage = Stage::Local;
             halves = Some(sides);
         }
-        let told = |this: &Self, geometry: &Geometry| {
+        let gained = |this: &Self, geometry: &Geometry| {
             let squares = &this.squares;
-            let gains = this
-                .problem(&this.pixels)
-                .gains(geometry, &squares.part, squares.count);
-            (clearness(&gains) > CLEAR).then(|| gains.iter().sum())
+            this.problem(&this.pixels)
+                .gains(geometry, &squares.part, squares.count)
         };
-        let mut known = told(self, &geometry);
+        let mut gains = gained(self, &geometry);
         // Where the images are strangers still, nothing is believed.
-        if known.is_none() && found.stage != Stage::None {
+        if clearness(&gains) <= CLEAR && found.stage != Stage::None {
             geometry = start.clone();
             found.stage = Stage::None;
             (fit, halves) = (None, None);
-            known = told(self, start);
+            gains = gained(self, start);
         }
         // What no pixel of the MSI would notice is not worth a resampling.
         let ratio = start.base.ratio(start.size);
@@ -194,7 +205,7 @@ impl Register<'_> {
         Registration {
             geometry,
             found,
-            told: known,
+            gains,
         }
     }
 
@@ -212,6 +223,7 @@ impl Register<'_> {
             guide: &guide,
             geometry: start,
             size,
+            effort: FULL,
         };
         let list = search(&what, least.max(24), CANDIDATES);
         let whole = self.problem(&self.pixels);

@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::align::features::{Components, Reduced};
+use crate::align::features::{Components, Pyramid, Reduced};
 use crate::align::files::{Named, base};
 use crate::align::geometry::{Base, Geometry};
 use crate::align::misplacement::{Misplacement, Stage};
-use crate::align::ratio::ratios;
-use crate::align::register::{Align, register};
+use crate::align::ratio::{is_another, ratios};
+use crate::align::register::{Align, Registration, register};
 use crate::align::resample::{SHARP, Source};
 use crate::coordination::memory::{Dim, pair_bytes};
 use crate::coordination::native::{Native, REACH, on_hsi};
@@ -47,13 +47,27 @@ pub struct Placing {
     pub grid: OnGrid,
 }
 
+/// What says how many pixels of the MSI an LR pixel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RatioFrom {
+    /// The places that both files give.
+    Files,
+    /// The sizes of the images, which are taken to show the same ground.
+    Sizes,
+    /// What both images show.
+    Images,
+}
+
 /// How two images were placed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Placement {
     /// Where the result lies.
     pub grid: OnGrid,
-    /// MSI pixels of an LR pixel, down and across, as the files have it.
+    /// MSI pixels of an LR pixel, down and across, before what registration found.
     pub ratio: [f64; 2],
+    /// What says so.
+    pub ratio_from: RatioFrom,
     /// The integer ratio that the model works with.
     pub scale: usize,
     /// Whether the MSI was resampled for the model.
@@ -205,7 +219,7 @@ impl<'a> Ground<'a> {
         let features = Components::of_hsi(hsi.samples(), hsi.valid())
             .filter(|c| c.axes() > 0 && self.placing.align != Align::Off)
             .zip(Reduced::new(msi.samples(), msi.valid(), ratio));
-        let Some((hsi, msi)) = features else {
+        let Some((components, reduced)) = features else {
             // Not asked for; or too few pixels, or nothing that varies.
             if odd {
                 return Err(self.no_ratio(ratio));
@@ -213,22 +227,43 @@ impl<'a> Ground<'a> {
             let found = (self.placing.align != Align::Off).then(Misplacement::none);
             return Ok((start, found));
         };
-        let mut best = register(&hsi, &msi, &start, size, self.placing.align);
-        if best.told.is_none() && !self.told {
-            let others = ratios(&hsi, msi, size, RATIOS);
-            let tried = others
-                .iter()
-                .map(|(msi, start)| register(&hsi, msi, start, size, self.placing.align));
-            match tried
-                .filter(|r| r.told.is_some())
-                .max_by(|a, b| a.told.unwrap_or_default().total_cmp(&b.told.unwrap_or_default()))
-            {
-                Some(found) => best = found,
-                None if odd => return Err(self.no_ratio(ratio)),
-                None => {}
+        let mut best = register(&components, &reduced, &start, size, self.placing.align);
+        if !self.told {
+            best = self.of_any_ratio(best, (&components, &start), msi, size);
+            if odd && !best.told() {
+                return Err(self.no_ratio(ratio));
             }
         }
         Ok((best.geometry, Some(best.found)))
+    }
+
+    /// That the sizes tell the ratio is a hypothesis where no file places the images: `sizes` is what came of it, and others replace it
+    /// where the images speak for them.
+    fn of_any_ratio(
+        &self,
+        sizes: Registration,
+        (hsi, start): (&Components, &Geometry),
+        msi: &Loaded,
+        size: [usize; 2],
+    ) -> Registration {
+        let Some(pyramid) = Pyramid::new(msi.samples(), msi.valid()) else {
+            return sizes;
+        };
+        let rival = sizes.told().then_some(start);
+        let mut best = sizes;
+        for start in ratios(hsi, &pyramid, size, rival, RATIOS) {
+            let ratio = start.base.ratio(self.hsi.size);
+            let Some(reduced) = Reduced::new(msi.samples(), msi.valid(), ratio) else {
+                continue;
+            };
+            let other = register(hsi, &reduced, &start, size, self.placing.align);
+            // Registration may have brought another ratio to the right one by its scales: then the right one is the simpler account.
+            let rescaled = best.found.scale.iter().any(|&s| is_another(s));
+            if other.told() && (!best.told() || other.beats(&best) || (rescaled && !best.beats(&other))) {
+                best = other;
+            }
+        }
+        best
     }
 
     fn no_ratio(&self, ratio: [f64; 2]) -> Error {
@@ -310,6 +345,13 @@ impl<'a> Ground<'a> {
             placement: Placement {
                 grid: self.placing.grid,
                 ratio: geometry.base.ratio(self.hsi.size),
+                ratio_from: if self.told {
+                    RatioFrom::Files
+                } else if geometry.base == self.base {
+                    RatioFrom::Sizes
+                } else {
+                    RatioFrom::Images
+                },
                 scale,
                 resampled: cut.is_none(),
                 hsi_part: lr,
@@ -491,6 +533,22 @@ impl Placement {
     /// Lines about what was found and what is cut off, for people.
     pub fn notes(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        if self.ratio_from == RatioFrom::Images {
+            let [down, across] = [0, 1].map(|k| {
+                let [lr, hr] = self.whole.map(|(rows, columns)| [rows, columns][k]);
+                hr as f64 / lr as f64
+            });
+            let corner = self.geometry.at([0.0; 2]);
+            let told = self.found.as_ref().map_or(0.0, |f| 1.0 - f.misfit[1]);
+            lines.push(format!(
+                "note: both images show that an HSI pixel is {:.3} MSI pixels, where their sizes say {down:.3} down and {across:.3} across; the HSI \
+                 begins at row {:.1}, column {:.1} of the MSI, and tells {:.0} % of its variance",
+                self.ratio[0],
+                corner[0],
+                corner[1],
+                100.0 * told
+            ));
+        }
         if let Some(found) = self.found.as_ref().filter(|f| f.stage != Stage::None) {
             lines.push(format!("note: {}", found.line()));
         }
