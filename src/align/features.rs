@@ -175,7 +175,7 @@ impl Components {
 
     /// Blurred by Gaussians of these standard deviations (pixels, down and across). A pixel is valid if most of what its
     /// blur takes is.
-    fn blurred(self, deviation: [f64; 2]) -> Components {
+    pub fn blurred(self, deviation: [f64; 2]) -> Components {
         let [rows, columns] = self.size();
         let axes = self.axes();
         // The weight of valid pixels is blurred along, as one more axis.
@@ -273,6 +273,42 @@ impl Reduced {
             factor,
             ratio,
         })
+    }
+
+    /// The same on pixels of an HSI of `size` divided by an integer, at the places that `at` says for those of the HSI.
+    pub fn brought(&self, size: [usize; 2], at: impl Fn(Place) -> Place + Sync) -> Reduced {
+        let fine = [0, 1].map(|k| (self.ratio[k] / self.factor[k] as f64).round().max(1.0));
+        let sharp = Guide {
+            components: self.components.clone(),
+            factor: self.factor.map(|f| f as f64),
+        };
+        let [rows, columns] = [0, 1].map(|k| size[k] * fine[k] as usize);
+        let mut samples = Array3::zeros((rows, columns, self.components.axes()));
+        let mut valid = Array2::from_elem((rows, columns), false);
+        samples
+            .axis_iter_mut(ndarray::Axis(0))
+            .into_par_iter()
+            .zip(valid.axis_iter_mut(ndarray::Axis(0)).into_par_iter())
+            .enumerate()
+            .for_each(|(r, (mut row, mut valid))| {
+                for (c, (mut to, ok)) in row.outer_iter_mut().zip(valid.iter_mut()).enumerate() {
+                    let place = [(r as f64 + 0.5) / fine[0], (c as f64 + 0.5) / fine[1]];
+                    if let Some((value, _)) = sharp.at(at(place)) {
+                        *ok = true;
+                        to.iter_mut().zip(value).for_each(|(to, x)| *to = x);
+                    }
+                }
+            });
+        Reduced {
+            components: Components { samples, valid },
+            factor: [1; 2],
+            ratio: fine,
+        }
+    }
+
+    /// Pixels of the image that an LR pixel spans, down and across.
+    pub fn ratio(&self) -> [f64; 2] {
+        self.ratio
     }
 
     /// Blurred so that a pixel sees what a Gaussian PSF of this full width at half maximum (LR pixels) sees.

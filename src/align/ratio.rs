@@ -109,7 +109,13 @@ impl<'a> Tried<'a> {
             found
         };
         // Not further than the next hypothesis: from there on it would be found from there.
-        if !ratio.is_finite() || ratio < LEAST || (found * factor / coarse.base.ratio(self.hsi.size())[0]).ln().abs() > STEP.ln() {
+        if !ratio.is_finite()
+            || ratio < LEAST
+            || (found * factor / coarse.base.ratio(self.hsi.size())[0])
+                .ln()
+                .abs()
+                > STEP.ln()
+        {
             return None;
         }
         let middle = [0, 1].map(|k| 0.5 * lr[k] as f64);
@@ -153,7 +159,9 @@ pub fn ratios(
     peaks.sort_by(|a, b| best_first(a.1, b.1));
     peaks.truncate(AGAIN);
     let more = Tried::new(hsi, MORE, msi, size);
-    let least = sizes.and_then(|sizes| more.best(sizes, FULL)).map_or(0.0, |c| c.evidence);
+    let least = sizes
+        .and_then(|sizes| more.best(sizes, FULL))
+        .map_or(0.0, |c| c.evidence);
     let mut again: Vec<(Candidate, Geometry)> = peaks
         .into_iter()
         .filter_map(|(ratio, _)| more.shifted(ratio, FULL))

@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod memory;
 pub mod model;
 pub mod native;
+pub mod overlap;
 pub mod placement;
 pub mod prior;
 pub mod product;
