@@ -13,6 +13,12 @@ const COMPONENTS: usize = 10;
 const CHANNELS: usize = 6;
 /// Pixels that principal axes are taken from, about.
 const SAMPLE: usize = 20_000;
+/// Pixels of the reduced MSI to an LR pixel, at least.
+const BLOCKS: f64 = 4.0;
+/// Pixels on the longer side of the finest level of a [`Pyramid`], at most.
+const LARGE: usize = 1024;
+/// Pixels on the shorter side of its coarsest level, at least.
+const SMALL: usize = 8;
 /// Share of the variance below which an axis is rounding.
 const ROUNDING: f64 = 1e-7;
 
@@ -169,7 +175,7 @@ impl Components {
 
     /// Blurred by Gaussians of these standard deviations (pixels, down and across). A pixel is valid if most of what its
     /// blur takes is.
-    fn blurred(self, deviation: [f64; 2]) -> Components {
+    pub fn blurred(self, deviation: [f64; 2]) -> Components {
         let [rows, columns] = self.size();
         let axes = self.axes();
         // The weight of valid pixels is blurred along, as one more axis.
@@ -219,7 +225,6 @@ impl Components {
 }
 
 /// The MSI on few axes, reduced to a few pixels for each LR pixel: what [`Guide`]s are made of.
-#[derive(Clone)]
 pub struct Reduced {
     components: Components,
     factor: [usize; 2],
@@ -229,7 +234,7 @@ pub struct Reduced {
 impl Reduced {
     /// Of an MSI of which an LR pixel spans `ratio` pixels down and across. `None` where nothing varies.
     pub fn new(image: ArrayView3<f32>, valid: ArrayView2<bool>, ratio: [f64; 2]) -> Option<Reduced> {
-        let factor = ratio.map(|r| ((r / 4.0).floor() as usize).max(1));
+        let factor = ratio.map(|r| ((r / BLOCKS).floor() as usize).max(1));
         let bands = image.dim().2;
         // Means of blocks first: an MSI is large, and axes of its means are as good.
         let (rows, columns) = (image.dim().0 / factor[0], image.dim().1 / factor[1]);
@@ -270,22 +275,88 @@ impl Reduced {
         })
     }
 
-    /// The same for an LR pixel that spans `ratio` pixels.
-    pub fn at_ratio(self, ratio: [f64; 2]) -> Reduced {
-        Reduced { ratio, ..self }
+    /// The same on pixels of an HSI of `size` divided by an integer, at the places that `at` says for those of the HSI.
+    pub fn brought(&self, size: [usize; 2], at: impl Fn(Place) -> Place + Sync) -> Reduced {
+        let fine = [0, 1].map(|k| (self.ratio[k] / self.factor[k] as f64).round().max(1.0));
+        let sharp = Guide {
+            components: self.components.clone(),
+            factor: self.factor.map(|f| f as f64),
+        };
+        let [rows, columns] = [0, 1].map(|k| size[k] * fine[k] as usize);
+        let mut samples = Array3::zeros((rows, columns, self.components.axes()));
+        let mut valid = Array2::from_elem((rows, columns), false);
+        samples
+            .axis_iter_mut(ndarray::Axis(0))
+            .into_par_iter()
+            .zip(valid.axis_iter_mut(ndarray::Axis(0)).into_par_iter())
+            .enumerate()
+            .for_each(|(r, (mut row, mut valid))| {
+                for (c, (mut to, ok)) in row.outer_iter_mut().zip(valid.iter_mut()).enumerate() {
+                    let place = [(r as f64 + 0.5) / fine[0], (c as f64 + 0.5) / fine[1]];
+                    if let Some((value, _)) = sharp.at(at(place)) {
+                        *ok = true;
+                        to.iter_mut().zip(value).for_each(|(to, x)| *to = x);
+                    }
+                }
+            });
+        Reduced {
+            components: Components { samples, valid },
+            factor: [1; 2],
+            ratio: fine,
+        }
+    }
+
+    /// Pixels of the image that an LR pixel spans, down and across.
+    pub fn ratio(&self) -> [f64; 2] {
+        self.ratio
     }
 
     /// Blurred so that a pixel sees what a Gaussian PSF of this full width at half maximum (LR pixels) sees.
     pub fn guide(&self, width: f64) -> Guide {
+        self.guide_at(self.ratio, width)
+    }
+
+    /// The same where an LR pixel spans `ratio` pixels.
+    fn guide_at(&self, ratio: [f64; 2], width: f64) -> Guide {
         let deviation = [0, 1].map(|k| {
             let factor = self.factor[k] as f64;
-            let wanted = (width * self.ratio[k] / 2.354_820_045).powi(2);
+            let wanted = (width * ratio[k] / 2.354_820_045).powi(2);
             ((wanted - (factor * factor - 1.0) / 12.0).max(0.0)).sqrt() / factor
         });
         Guide {
             components: self.components.clone().blurred(deviation),
             factor: self.factor.map(|f| f as f64),
         }
+    }
+}
+
+/// The MSI on few axes at many resolutions, each half of the one before: for ratios that are not known.
+pub struct Pyramid {
+    levels: Vec<Reduced>,
+}
+
+impl Pyramid {
+    /// Of an MSI; of a large one from a coarser level on. `None` where nothing varies.
+    pub fn new(image: ArrayView3<f32>, valid: ArrayView2<bool>) -> Option<Pyramid> {
+        let finest = image.dim().0.max(image.dim().1).div_ceil(LARGE) as f64;
+        let mut levels = vec![Reduced::new(image, valid, [BLOCKS * finest; 2])?];
+        while let Some(last) = levels.last()
+            && last.components.size().iter().all(|&n| n >= 2 * SMALL)
+        {
+            levels.push(Reduced {
+                components: last.components.reduced([2; 2]),
+                factor: last.factor.map(|f| 2 * f),
+                ratio: last.ratio,
+            });
+        }
+        Some(Pyramid { levels })
+    }
+
+    /// As [`Reduced::guide`], of an LR pixel that spans `ratio` pixels, from as few pixels as tell it.
+    pub fn guide(&self, ratio: f64, width: f64) -> Guide {
+        let enough = |level: &&Reduced| level.factor.iter().all(|&f| BLOCKS * f as f64 <= ratio * width);
+        let level = self.levels.iter().rev().find(enough).unwrap_or(&self.levels[0]);
+        level.guide_at([ratio; 2], width)
     }
 }
 

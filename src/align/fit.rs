@@ -5,7 +5,7 @@
 use nalgebra::{DMatrix, DVector};
 
 use super::features::{Components, Guide};
-use super::freedom::{Freedom, bending, bends, functions, moved, numbers};
+use super::freedom::{Freedom, add_bending, bending, functions, moved, numbers};
 use super::geometry::{Geometry, Place};
 use super::regression::{self, Regression};
 
@@ -241,22 +241,7 @@ impl Problem<'_> {
                 }
             }
         }
-        if let (Freedom::Local(weight), Some(field)) = (freedom, field) {
-            for (axis, values) in field.values.iter().enumerate() {
-                let first = 6 + axis * values.len();
-                for stencil in bends(field.nodes) {
-                    let sum: f64 = stencil.iter().map(|&(node, w)| w * values[node]).sum();
-                    for &(i, wi) in &stencil {
-                        right[first + i] -= 2.0 * weight * wi * sum;
-                        for &(j, wj) in &stencil {
-                            if j <= i {
-                                normal[(first + i, first + j)] += 2.0 * weight * wi * wj;
-                            }
-                        }
-                    }
-                }
-            }
-        }
+        add_bending(geometry, freedom, &mut normal, &mut right);
         let largest = (0..count).map(|k| normal[(k, k)]).fold(0.0, f64::max);
         for p in 0..count {
             normal[(p, p)] += 1e-9 * largest + f64::MIN_POSITIVE;
@@ -267,7 +252,7 @@ impl Problem<'_> {
         let solver = normal.cholesky()?;
         let step = solver.solve(&right);
         let covariance = match freedom {
-            Freedom::Local(_) => DMatrix::zeros(0, 0),
+            Freedom::Local { .. } => DMatrix::zeros(0, 0),
             _ => solver.inverse(),
         };
         step.iter().all(|x| x.is_finite()).then_some((step, covariance))

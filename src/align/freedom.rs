@@ -1,18 +1,30 @@
 //! What a displacement may do: the numbers that it has, and what they are worth at a place.
 
-use nalgebra::DVector;
+use nalgebra::{DMatrix, DVector};
 
 use super::geometry::{Displacement, Field, Geometry, Place};
 
 /// Numbers that a fit may change.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Freedom {
+pub enum Freedom<'a> {
     /// Two of a shift.
     Shift,
     /// Six: shift, and displacement by row and column.
     Affine,
-    /// Those and the nodes of the field, whose bending costs this much (in units of the evidence).
-    Local(f64),
+    /// Those and the nodes of the field.
+    Local {
+        /// What bending costs, nats for a square LR pixel.
+        bending: f64,
+        /// A field on the same nodes that bends along: the MSI was brought here by it.
+        with: Option<&'a Field>,
+    },
+}
+
+impl Freedom<'_> {
+    /// That of a field whose bending costs this much.
+    pub fn local(bending: f64) -> Self {
+        Freedom::Local { bending, with: None }
+    }
 }
 
 /// How many numbers there are.
@@ -21,7 +33,7 @@ pub fn numbers(geometry: &Geometry, freedom: Freedom) -> usize {
     match freedom {
         Freedom::Shift => 2,
         Freedom::Affine => 6,
-        Freedom::Local(_) => 6 + field.map_or(0, |f| 2 * f.values[0].len()),
+        Freedom::Local { .. } => 6 + field.map_or(0, |f| 2 * f.values[0].len()),
     }
 }
 
@@ -43,7 +55,7 @@ pub fn functions(
     }
     let u = [0, 1].map(|k| (place[k] - displacement.centre[k]) / half(displacement));
     list.extend([(2, 0, u[0]), (3, 0, u[1]), (4, 1, u[0]), (5, 1, u[1])]);
-    if let (Freedom::Local(_), Some(field)) = (freedom, field) {
+    if let (Freedom::Local { .. }, Some(field)) = (freedom, field) {
         let nodes = field.values[0].len();
         for (node, w) in field.reached(place) {
             list.push((6 + node, 0, w));
@@ -67,7 +79,7 @@ pub fn moved(geometry: &Geometry, freedom: Freedom, by: &DVector<f64>) -> Geomet
     for k in 0..4 {
         d.linear[k / 2][k % 2] += by[2 + k] / half;
     }
-    if let (Freedom::Local(_), Some(field)) = (freedom, &mut d.field) {
+    if let (Freedom::Local { .. }, Some(field)) = (freedom, &mut d.field) {
         let nodes = field.values[0].len();
         for (axis, values) in field.values.iter_mut().enumerate() {
             for (node, value) in values.iter_mut().enumerate() {
@@ -80,7 +92,7 @@ pub fn moved(geometry: &Geometry, freedom: Freedom, by: &DVector<f64>) -> Geomet
 
 /// Second differences of a lattice along its axes and its diagonal, whose squares are the energy of a bent plate, and a
 /// little of the values themselves, because the affine numbers hold what bends nothing.
-pub fn bends(nodes: [usize; 2]) -> Vec<Vec<(usize, f64)>> {
+fn bends(nodes: [usize; 2]) -> Vec<Vec<(usize, f64)>> {
     let at = |r: usize, c: usize| r * nodes[1] + c;
     let mut list = Vec::new();
     for r in 0..nodes[0] {
@@ -106,19 +118,55 @@ pub fn bends(nodes: [usize; 2]) -> Vec<Vec<(usize, f64)>> {
     list
 }
 
+/// The nodes of a field along one axis that bend: its own, and those of the field that bends along.
+fn bent(values: &[f64], with: Option<&Field>, axis: usize) -> Vec<f64> {
+    let along = with.map(|field| &field.values[axis]);
+    let along = |node: usize| along.map_or(0.0, |values| values[node]);
+    values
+        .iter()
+        .enumerate()
+        .map(|(node, x)| x + along(node))
+        .collect()
+}
+
 /// What the bending of a field costs.
 pub fn bending(geometry: &Geometry, freedom: Freedom) -> f64 {
-    match (freedom, &geometry.displacement.field) {
-        (Freedom::Local(weight), Some(field)) => {
-            let stencils = bends(field.nodes);
-            let energy = |values: &Vec<f64>| -> f64 {
-                stencils
-                    .iter()
-                    .map(|s| s.iter().map(|&(node, w)| w * values[node]).sum::<f64>().powi(2))
-                    .sum()
-            };
-            weight * (energy(&field.values[0]) + energy(&field.values[1]))
+    let (Freedom::Local { bending, with }, Some(field)) = (freedom, &geometry.displacement.field) else {
+        return 0.0;
+    };
+    let stencils = bends(field.nodes);
+    let energy = |axis: usize| -> f64 {
+        let values = bent(&field.values[axis], with, axis);
+        let stencil = |s: &Vec<(usize, f64)>| s.iter().map(|&(node, w)| w * values[node]).sum::<f64>();
+        stencils.iter().map(|s| stencil(s).powi(2)).sum()
+    };
+    bending * (energy(0) + energy(1))
+}
+
+/// Adds the derivatives of [`bending`] to those of the evidence: to the matrix (its lower half), and to the right side, where the nodes
+/// of both axes are the last numbers.
+pub fn add_bending(
+    geometry: &Geometry,
+    freedom: Freedom,
+    normal: &mut DMatrix<f64>,
+    right: &mut DVector<f64>,
+) {
+    let (Freedom::Local { bending, with }, Some(field)) = (freedom, &geometry.displacement.field) else {
+        return;
+    };
+    for axis in 0..2 {
+        let values = bent(&field.values[axis], with, axis);
+        let first = 6 + axis * values.len();
+        for stencil in bends(field.nodes) {
+            let sum: f64 = stencil.iter().map(|&(node, w)| w * values[node]).sum();
+            for &(i, wi) in &stencil {
+                right[first + i] -= 2.0 * bending * wi * sum;
+                for &(j, wj) in &stencil {
+                    if j <= i {
+                        normal[(first + i, first + j)] += 2.0 * bending * wi * wj;
+                    }
+                }
+            }
         }
-        _ => 0.0,
     }
 }

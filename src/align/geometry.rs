@@ -81,6 +81,15 @@ impl Base {
         self
     }
 
+    /// The same map from places that are counted in pixels of `factor` × `factor` of the HSI's.
+    pub fn magnified(&self, factor: f64) -> Base {
+        Base {
+            centre: self.centre.map(|c| c / factor),
+            half: self.half.map(|h| h / factor),
+            coefficients: self.coefficients.clone(),
+        }
+    }
+
     /// Ratio of the pixels and place of the HSI's first corner, where the axes of both images agree and the ratio is one
     /// integer to a thousandth; in the middle of an HSI of `size`, where a ratio that is not quite an integer is right.
     pub fn integer(&self, size: [usize; 2]) -> Option<(usize, Place)> {
@@ -185,6 +194,23 @@ impl Field {
         })
     }
 
+    /// About this displacement, on nodes at most `spacing` LR pixels apart over an image of `size`.
+    pub fn of(size: [usize; 2], spacing: f64, displacement: impl Fn(Place) -> Place) -> Field {
+        let mut field = Field::zero(size, spacing);
+        let at = |r: isize, c: isize| displacement([(r - 1) as f64 * spacing, (c - 1) as f64 * spacing]);
+        for node in 0..field.nodes[0] * field.nodes[1] {
+            let (r, c) = ((node / field.nodes[1]) as isize, (node % field.nodes[1]) as isize);
+            // What B-splines smooth, to the second order.
+            let beside = [at(r - 1, c), at(r + 1, c), at(r, c - 1), at(r, c + 1)];
+            let here = at(r, c);
+            for (k, values) in field.values.iter_mut().enumerate() {
+                let curved: f64 = beside.iter().map(|b| b[k] - here[k]).sum();
+                values[node] = here[k] - curved / 6.0;
+            }
+        }
+        field
+    }
+
     /// The displacement at a place of the HSI, LR pixels.
     pub fn at(&self, place: Place) -> Place {
         let near = self.reached(place);
@@ -219,9 +245,15 @@ impl Displacement {
 
     /// At a place of the HSI.
     pub fn at(&self, place: Place) -> Place {
-        let from = [0, 1].map(|k| place[k] - self.centre[k]);
+        let straight = self.straight(place);
         let field = self.field.as_ref().map_or([0.0; 2], |f| f.at(place));
-        [0, 1].map(|k| self.shift[k] + self.linear[k][0] * from[0] + self.linear[k][1] * from[1] + field[k])
+        [0, 1].map(|k| straight[k] + field[k])
+    }
+
+    /// The same without the field.
+    pub fn straight(&self, place: Place) -> Place {
+        let from = [0, 1].map(|k| place[k] - self.centre[k]);
+        [0, 1].map(|k| self.shift[k] + self.linear[k][0] * from[0] + self.linear[k][1] * from[1])
     }
 
     /// How far it moves anything in an HSI of `size` at most, LR pixels: at the corners and a lattice between them.

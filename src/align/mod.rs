@@ -9,6 +9,7 @@ pub mod files;
 pub mod fit;
 pub mod freedom;
 pub mod geometry;
+mod local;
 pub mod misplacement;
 pub mod parts;
 pub mod ratio;

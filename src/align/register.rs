@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::features::{Components, Guide, Reduced};
 use super::fit::{Fit, Problem};
 use super::freedom::Freedom;
-use super::geometry::{Field, Geometry};
+use super::geometry::Geometry;
+use super::local::local;
 use super::misplacement::{Misplacement, Stage};
 use super::parts::{CLEAR, Parts, chosen, clearness, halved};
-use super::search::{Search, search};
+use super::search::{FULL, Search, search};
 
 /// How far registration may climb.
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
@@ -36,8 +37,21 @@ pub struct Registration {
     pub geometry: Geometry,
     /// What was found and kept; the same numbers in all of them, zeros where nothing was.
     pub found: Misplacement,
-    /// How much better than their own means parts of the image are told by the others, nats, where that is clear.
-    pub told: Option<f64>,
+    /// How much better than by its own means each part of the image is told by the others, nats.
+    gains: Vec<f64>,
+}
+
+impl Registration {
+    /// Whether parts of the image are clearly told by the others.
+    pub fn told(&self) -> bool {
+        clearness(&self.gains) > CLEAR
+    }
+
+    /// Whether parts of the image are clearly better told than by another registration of the same HSI.
+    pub fn beats(&self, other: &Registration) -> bool {
+        let differences: Vec<f64> = self.gains.iter().zip(&other.gains).map(|(a, b)| a - b).collect();
+        clearness(&differences) > CLEAR
+    }
 }
 
 /// Pixels on the longer side of an HSI that is searched.
@@ -50,17 +64,15 @@ const CANDIDATES: usize = 12;
 const SMALLEST: f64 = 0.05;
 /// Widths of the PSF that are tried, LR pixels.
 const WIDTHS: [f64; 8] = [0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 1.8];
-/// Weights of a field's bending that are tried, LR pixels.
-const WEIGHTS: [f64; 6] = [1e4, 1e3, 1e2, 10.0, 1.0, 0.1];
-/// Nodes of a field on its longer side, at most.
-const NODES: f64 = 16.0;
+/// Costs of the pixels that each half has not seen, nats; `None` where the MSI does not tell one.
+pub(super) type Unseen = [Vec<Option<f64>>; 2];
 
 /// An HSI and an MSI that are registered.
-struct Register<'a> {
-    hsi: &'a Components,
-    msi: &'a Reduced,
-    guide: Guide,
-    pixels: Vec<(usize, usize)>,
+pub(super) struct Register<'a> {
+    pub(super) hsi: &'a Components,
+    pub(super) msi: &'a Reduced,
+    pub(super) guide: Guide,
+    pub(super) pixels: Vec<(usize, usize)>,
     /// Random halves in blocks of 2 × 2, `true` and `false`.
     half: Vec<bool>,
     /// Squares whose gains count as independent.
@@ -96,7 +108,7 @@ pub fn register(
 }
 
 impl Register<'_> {
-    fn problem<'b>(&'b self, pixels: &'b [(usize, usize)]) -> Problem<'b> {
+    pub(super) fn problem<'b>(&'b self, pixels: &'b [(usize, usize)]) -> Problem<'b> {
         Problem {
             hsi: self.hsi,
             guide: &self.guide,
@@ -104,7 +116,7 @@ impl Register<'_> {
         }
     }
 
-    fn halves(&self) -> [Vec<(usize, usize)>; 2] {
+    pub(super) fn halves(&self) -> [Vec<(usize, usize)>; 2] {
         [true, false].map(|side| {
             let chosen = self.pixels.iter().zip(&self.half).filter(|(_, h)| **h == side);
             chosen.map(|(&p, _)| p).collect()
@@ -158,7 +170,7 @@ impl Register<'_> {
         }
         let mut halves: Option<[Geometry; 2]> = None;
         if align > Align::Affine
-            && let Some((local, sides)) = self.local(&geometry)
+            && let Some((local, sides)) = local(self, &geometry)
         {
             geometry = local;
             found.stage = Stage::Local;
@@ -166,18 +178,16 @@ impl Register<'_> {
         }
         let told = |this: &Self, geometry: &Geometry| {
             let squares = &this.squares;
-            let gains = this
-                .problem(&this.pixels)
-                .gains(geometry, &squares.part, squares.count);
-            (clearness(&gains) > CLEAR).then(|| gains.iter().sum())
+            this.problem(&this.pixels)
+                .gains(geometry, &squares.part, squares.count)
         };
-        let mut known = told(self, &geometry);
+        let mut gains = told(self, &geometry);
         // Where the images are strangers still, nothing is believed.
-        if known.is_none() && found.stage != Stage::None {
+        if clearness(&gains) <= CLEAR && found.stage != Stage::None {
             geometry = start.clone();
             found.stage = Stage::None;
             (fit, halves) = (None, None);
-            known = told(self, start);
+            gains = told(self, start);
         }
         // What no pixel of the MSI would notice is not worth a resampling.
         let ratio = start.base.ratio(start.size);
@@ -194,7 +204,7 @@ impl Register<'_> {
         Registration {
             geometry,
             found,
-            told: known,
+            gains,
         }
     }
 
@@ -212,6 +222,7 @@ impl Register<'_> {
             guide: &guide,
             geometry: start,
             size,
+            effort: FULL,
         };
         let list = search(&what, least.max(24), CANDIDATES);
         let whole = self.problem(&self.pixels);
@@ -270,44 +281,58 @@ impl Register<'_> {
         best
     }
 
-    /// Gains of one pair of displacements over another, each fitted on the other half, by squares.
-    fn held_out(&self, old: [Option<Geometry>; 2], new: [Option<Geometry>; 2]) -> Option<Vec<f64>> {
-        let halves = self.halves();
+    /// What each half of the pixels costs by a displacement and a regression of the other half: `fitted[k]` is of `halves[k]`, and
+    /// `guides[k]` what it is asked with.
+    pub(super) fn unseen(
+        &self,
+        halves: &[Vec<(usize, usize)>; 2],
+        fitted: &[Geometry; 2],
+        guides: [&Guide; 2],
+    ) -> Option<Unseen> {
+        let side = |k: usize| {
+            let problem = |pixels| Problem {
+                hsi: self.hsi,
+                guide: guides[k],
+                pixels,
+            };
+            let regression = problem(&halves[k]).regress(&fitted[k])?.0;
+            Some(problem(&halves[1 - k]).costs(&fitted[k], &regression))
+        };
+        Some([side(0)?, side(1)?])
+    }
+
+    /// How much less unseen pixels cost after than before, by squares.
+    pub(super) fn gained(&self, before: &Unseen, after: &Unseen) -> Vec<f64> {
         let mut gains = vec![(0.0, 0usize); self.squares.count];
         for side in 0..2 {
-            let seen = self.problem(&halves[side]);
-            let unseen = self.problem(&halves[1 - side]);
-            let costs = |geometry: &Geometry| Some(unseen.costs(geometry, &seen.regress(geometry)?.0));
-            let (before, after) = (costs(old[side].as_ref()?)?, costs(new[side].as_ref()?)?);
-            // halves[0] are those that are `true`; unseen of side 0 are the others.
+            // Half 0 are those that are `true`; unseen of it are the others.
             let squares = self.half.iter().zip(&self.squares.part);
             let squares = squares.filter(|(half, _)| **half == (side == 1)).map(|(_, &s)| s);
-            for (square, (before, after)) in squares.zip(before.iter().zip(&after)) {
+            for (square, (before, after)) in squares.zip(before[side].iter().zip(&after[side])) {
                 if let (Some(before), Some(after)) = (before, after) {
                     gains[square].0 += before - after;
                     gains[square].1 += 1;
                 }
             }
         }
-        Some(gains.into_iter().filter(|g| g.1 > 0).map(|g| g.0).collect())
+        gains.into_iter().filter(|g| g.1 > 0).map(|g| g.0).collect()
     }
 
     /// The fit from `from` on, if held-out pixels are told better by it than by `old` as it stands.
     fn improved(&self, old: &Geometry, from: &Geometry, freedom: Freedom) -> Option<Fit> {
         let halves = self.halves();
-        let new = [0, 1].map(|side| {
+        let fitted = |side: usize, from: &Geometry, freedom: Freedom| {
             let fit = self.problem(&halves[side]).fit(from, freedom)?;
             Some(fit.geometry)
-        });
+        };
+        let new = [fitted(0, from, freedom)?, fitted(1, from, freedom)?];
         let old = match freedom {
             // The start as it is, against what one half says.
-            Freedom::Shift => [Some(old.clone()), Some(old.clone())],
-            _ => [0, 1].map(|side| {
-                let fit = self.problem(&halves[side]).fit(old, Freedom::Shift)?;
-                Some(fit.geometry)
-            }),
+            Freedom::Shift => [old.clone(), old.clone()],
+            _ => [fitted(0, old, Freedom::Shift)?, fitted(1, old, Freedom::Shift)?],
         };
-        let gains = self.held_out(old, new)?;
+        let unseen = |fitted: &[Geometry; 2]| self.unseen(&halves, fitted, [&self.guide; 2]);
+        let gains = self.gained(&unseen(&old)?, &unseen(&new)?);
         let clear = clearness(&gains);
         if clear <= CLEAR {
             return None;
@@ -315,48 +340,5 @@ impl Register<'_> {
         let fit = self.problem(&self.pixels).fit(from, freedom)?;
         self.evidence(&fit.geometry)?;
         Some(fit)
-    }
-
-    /// The field whose bending held-out pixels choose, if they reward it; with those of the two halves.
-    fn local(&self, geometry: &Geometry) -> Option<(Geometry, [Geometry; 2])> {
-        let size = self.hsi.size();
-        let longer = size[0].max(size[1]) as f64;
-        let spacing = (longer / NODES).max(3.0);
-        let mut from = geometry.clone();
-        from.displacement.field = Some(Field::zero(size, spacing));
-        let halves = self.halves();
-        let old = [0, 1].map(|side| {
-            let fit = self.problem(&halves[side]).fit(geometry, Freedom::Affine)?;
-            Some(fit.geometry)
-        });
-        let mut best: Option<(f64, Vec<f64>, f64, [Geometry; 2])> = None;
-        let mut starts = [from.clone(), from.clone()];
-        for weight in WEIGHTS {
-            let new = [0, 1].map(|side| {
-                let fit = self
-                    .problem(&halves[side])
-                    .fit(&starts[side], Freedom::Local(weight))?;
-                Some(fit.geometry)
-            });
-            let [Some(a), Some(b)] = &new else { continue };
-            starts = [a.clone(), b.clone()];
-            let Some(gains) = self.held_out(old.clone(), new.clone()) else {
-                continue;
-            };
-            let total: f64 = gains.iter().sum();
-            match &best {
-                Some(b) if b.0 >= total => break,
-                _ => best = Some((total, gains, weight, starts.clone())),
-            }
-        }
-        let (_, gains, weight, sides) = best?;
-        if clearness(&gains) <= CLEAR {
-            return None;
-        }
-        let mut at = from;
-        for w in WEIGHTS.into_iter().take_while(|&w| w >= weight) {
-            at = self.problem(&self.pixels).fit(&at, Freedom::Local(w))?.geometry;
-        }
-        Some((at, sides))
     }
 }

@@ -14,10 +14,30 @@ use std::sync::Arc;
 use super::features::{Components, Guide};
 use super::geometry::{Geometry, Place};
 
-/// Components of the HSI that are used: the search looks for the large, and cost grows with their square.
-const COMPONENTS: usize = 6;
-/// Channels of the MSI.
-const CHANNELS: usize = 4;
+/// How closely a search looks. Cost grows with the square of the components, and in proportion to the rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Components of the HSI that are used, at most.
+    components: usize,
+    /// Channels of the MSI that are used, at most.
+    channels: usize,
+    /// Parts of a pixel by which the lattice of shifts is moved, down and across.
+    phases: &'static [[f64; 2]],
+}
+
+/// For the shift of a geometry that is known otherwise.
+pub const FULL: Effort = Effort {
+    components: 6,
+    channels: 4,
+    phases: &[[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]],
+};
+
+/// For many geometries, most of them wrong.
+pub const QUICK: Effort = Effort {
+    components: 3,
+    channels: 2,
+    phases: &[[0.0, 0.0], [0.5, 0.5]],
+};
 
 /// Differences that count in full, in units of their mean size.
 const LARGEST: f64 = 4.0;
@@ -153,6 +173,8 @@ pub struct Search<'a> {
     pub geometry: &'a Geometry,
     /// Rows and columns of the MSI.
     pub size: [usize; 2],
+    /// How closely to look.
+    pub effort: Effort,
 }
 
 /// The shifts that stand out, best first, at most `most`. Overlaps of less than `least` pixels of the search's HSI do not
@@ -164,6 +186,7 @@ pub fn search(what: &Search, least: usize, most: usize) -> Vec<Candidate> {
         guide,
         geometry,
         size,
+        effort,
     } = *what;
     let [rows, columns] = hsi.size();
     let Some(reach) = reached(geometry, size, factor, [rows, columns]) else {
@@ -171,17 +194,17 @@ pub fn search(what: &Search, least: usize, most: usize) -> Vec<Candidate> {
     };
     let lattice = [0, 1].map(|k| (reach[k].1 - reach[k].0).max(1) as usize);
     let fft = Transforms::new([lattice[0] + rows, lattice[1] + columns].map(smooth_size));
-    let components = hsi.axes().min(COMPONENTS);
+    let components = hsi.axes().min(effort.components);
     let pairs: Vec<(usize, usize)> = (0..components)
         .flat_map(|i| (0..=i).map(move |j| (i, j)))
         .collect();
     let image = hsi.samples.slice(s![.., .., ..components]).to_owned();
     let known = [0, 1].map(|axis| Side::new(&fft, &image, &hsi.valid, axis, &pairs));
-    let channels = guide.channels().min(CHANNELS);
+    let channels = guide.channels().min(effort.channels);
     let squares: Vec<(usize, usize)> = (0..channels).map(|b| (b, b)).collect();
     let mut found: Vec<Candidate> = Vec::new();
     let mut scores = Array2::from_elem((2 * fft.size[0], 2 * fft.size[1]), f64::NEG_INFINITY);
-    for phase in [[0.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.5, 0.5]] {
+    for phase in effort.phases {
         let mut values = Array3::zeros((lattice[0], lattice[1], channels));
         let mut valid = Array2::from_elem((lattice[0], lattice[1]), false);
         for ((r, c), ok) in valid.indexed_iter_mut() {

@@ -2,7 +2,7 @@
 
 use ndarray::{Array2, Array3};
 
-use super::features::{Components, Reduced};
+use super::features::{Components, Pyramid, Reduced};
 use super::geometry::{Base, Geometry, Place};
 use super::misplacement::Stage;
 use super::ratio::ratios;
@@ -72,7 +72,7 @@ fn an_aligned_pair_stays_bit_for_bit() {
         still.geometry.displacement,
         Geometry::new([30, 32], still.geometry.base.clone()).displacement
     );
-    assert!(still.told.is_some());
+    assert!(still.told());
 }
 
 #[test]
@@ -135,8 +135,8 @@ fn another_place_is_not_believed() {
         let msi = pair(seed + 300, [90, 96], |p| p).1;
         let other = found(&(hsi, msi), Align::Auto);
         assert_eq!(
-            (other.found.stage, other.told),
-            (Stage::None, None),
+            (other.found.stage, other.told()),
+            (Stage::None, false),
             "{seed}: {:?}",
             other.found
         );
@@ -147,9 +147,16 @@ fn another_place_is_not_believed() {
 fn without_georeferences_the_images_say_the_ratio() {
     // 20 pixels more on all sides, so that sizes say 4.3 and 4.25.
     let images = pair(8, [130, 136], |p| [p[0] - 20.0, p[1] - 20.0]);
-    let (hsi, msi) = features(&images, 4.3);
-    let best = ratios(&hsi, msi, [130, 136], 1).remove(0).1;
+    let hsi = features(&images, 4.3).0;
+    let msi = Pyramid::new(images.1.view(), all(&images.1).view()).unwrap();
+    let best = ratios(&hsi, &msi, [130, 136], None, 1).remove(0);
     assert_eq!(best.base.ratio([30, 32]), [3.0; 2]);
     let corner = best.at([0.0; 2]);
     assert!(corner.iter().all(|x| (x - 20.0).abs() < 1.0), "{corner:?}");
+    // Where sizes say what is right, they have no rival.
+    let images = pair(8, [90, 96], |p| p);
+    let msi = Pyramid::new(images.1.view(), all(&images.1).view()).unwrap();
+    let sizes = Geometry::new([30, 32], Base::affine([0.0; 2], [[3.0, 0.0], [0.0, 3.0]]));
+    let others = ratios(&hsi, &msi, [90, 96], Some(&sizes), 3);
+    assert!(others.iter().all(|g| g.base.ratio([30, 32]) == [3.0; 2]));
 }

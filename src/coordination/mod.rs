@@ -18,6 +18,7 @@ pub mod memory;
 pub mod method;
 pub mod model;
 pub mod native;
+pub mod overlap;
 pub mod placement;
 pub mod prior;
 pub mod product;

@@ -5,19 +5,18 @@
 //! else is resampled, once, onto the HSI's grid divided by the ratio rounded up: after a shift at whole pixels, where nothing is
 //! interpolated. A result on the MSI's pixels has all that the HSI shows, and those less than an LR pixel beyond.
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 
-use crate::align::features::{Components, Reduced};
+use crate::align::features::{Components, Pyramid, Reduced};
 use crate::align::files::{Named, base};
 use crate::align::geometry::{Base, Geometry};
 use crate::align::misplacement::{Misplacement, Stage};
-use crate::align::ratio::ratios;
-use crate::align::register::{Align, register};
+use crate::align::ratio::{is_another, ratios};
+use crate::align::register::{Align, Registration, register};
 use crate::align::resample::{SHARP, Source};
 use crate::coordination::memory::{Dim, pair_bytes};
 use crate::coordination::native::{Native, REACH, on_hsi};
+use crate::coordination::overlap::{common, completed, shown, whole};
 use crate::coordination::scene::{Loaded, Part, Scene};
 use crate::cube::Metadata;
 use crate::cube::extend::extend;
@@ -47,13 +46,27 @@ pub struct Placing {
     pub grid: OnGrid,
 }
 
+/// What says how many pixels of the MSI an LR pixel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RatioFrom {
+    /// The places that both files give.
+    Files,
+    /// The sizes of the images, which are taken to show the same ground.
+    Sizes,
+    /// What both images show.
+    Images,
+}
+
 /// How two images were placed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Placement {
     /// Where the result lies.
     pub grid: OnGrid,
-    /// MSI pixels of an LR pixel, down and across, as the files have it.
+    /// MSI pixels of an LR pixel, down and across, before what registration found.
     pub ratio: [f64; 2],
+    /// What says so.
+    pub ratio_from: RatioFrom,
     /// The integer ratio that the model works with.
     pub scale: usize,
     /// Whether the MSI was resampled for the model.
@@ -105,9 +118,6 @@ impl<'a> Opened<'a> {
 /// LR pixels around the HSI that registration looks for it in, at least, and as a share of its size.
 const MARGIN: f64 = 48.0;
 const MARGIN_SHARE: f64 = 0.5;
-/// How far from its pixels a shift lies that is left to the PSF's centre, HR pixels: half a pixel and some more, so that a
-/// shift by half a pixel falls on the same side with any noise.
-const CENTRE: f64 = 0.75;
 /// Ratios that are looked at more closely where sizes are wrong.
 const RATIOS: usize = 3;
 /// A remainder that no pixel of the MSI would notice, in its pixels.
@@ -205,7 +215,7 @@ impl<'a> Ground<'a> {
         let features = Components::of_hsi(hsi.samples(), hsi.valid())
             .filter(|c| c.axes() > 0 && self.placing.align != Align::Off)
             .zip(Reduced::new(msi.samples(), msi.valid(), ratio));
-        let Some((hsi, msi)) = features else {
+        let Some((components, reduced)) = features else {
             // Not asked for; or too few pixels, or nothing that varies.
             if odd {
                 return Err(self.no_ratio(ratio));
@@ -213,22 +223,43 @@ impl<'a> Ground<'a> {
             let found = (self.placing.align != Align::Off).then(Misplacement::none);
             return Ok((start, found));
         };
-        let mut best = register(&hsi, &msi, &start, size, self.placing.align);
-        if best.told.is_none() && !self.told {
-            let others = ratios(&hsi, msi, size, RATIOS);
-            let tried = others
-                .iter()
-                .map(|(msi, start)| register(&hsi, msi, start, size, self.placing.align));
-            match tried
-                .filter(|r| r.told.is_some())
-                .max_by(|a, b| a.told.unwrap_or_default().total_cmp(&b.told.unwrap_or_default()))
-            {
-                Some(found) => best = found,
-                None if odd => return Err(self.no_ratio(ratio)),
-                None => {}
+        let mut best = register(&components, &reduced, &start, size, self.placing.align);
+        if !self.told {
+            best = self.of_any_ratio(best, (&components, &start), msi, size);
+            if odd && !best.told() {
+                return Err(self.no_ratio(ratio));
             }
         }
         Ok((best.geometry, Some(best.found)))
+    }
+
+    /// That the sizes tell the ratio is a hypothesis where no file places the images: `sizes` is what came of it, and others replace it
+    /// where the images speak for them.
+    fn of_any_ratio(
+        &self,
+        sizes: Registration,
+        (hsi, start): (&Components, &Geometry),
+        msi: &Loaded,
+        size: [usize; 2],
+    ) -> Registration {
+        let Some(pyramid) = Pyramid::new(msi.samples(), msi.valid()) else {
+            return sizes;
+        };
+        let rival = sizes.told().then_some(start);
+        let mut best = sizes;
+        for start in ratios(hsi, &pyramid, size, rival, RATIOS) {
+            let ratio = start.base.ratio(self.hsi.size);
+            let Some(reduced) = Reduced::new(msi.samples(), msi.valid(), ratio) else {
+                continue;
+            };
+            let other = register(hsi, &reduced, &start, size, self.placing.align);
+            // Registration may have brought another ratio to the right one by its scales: then the right one is the simpler account.
+            let rescaled = best.found.scale.iter().any(|&s| is_another(s));
+            if other.told() && (!best.told() || other.beats(&best) || (rescaled && !best.beats(&other))) {
+                best = other;
+            }
+        }
+        best
     }
 
     fn no_ratio(&self, ratio: [f64; 2]) -> Error {
@@ -310,6 +341,13 @@ impl<'a> Ground<'a> {
             placement: Placement {
                 grid: self.placing.grid,
                 ratio: geometry.base.ratio(self.hsi.size),
+                ratio_from: if self.told {
+                    RatioFrom::Files
+                } else if geometry.base == self.base {
+                    RatioFrom::Sizes
+                } else {
+                    RatioFrom::Images
+                },
                 scale,
                 resampled: cut.is_none(),
                 hsi_part: lr,
@@ -420,77 +458,26 @@ struct Cut {
     hr: Part,
 }
 
-/// Where LR pixel 0 begins, in whole HR pixels: where the files have it, unless it was found clearly elsewhere.
-fn whole(told: f64, found: f64) -> f64 {
-    let near = told.round();
-    if (found - near).abs() <= CENTRE {
-        near
-    } else {
-        found.round()
-    }
-}
-
-/// HR pixels of one axis, of `size`, and all to the edge of the image where that is less than an LR pixel further.
-fn completed(part: Range<usize>, scale: usize, size: usize) -> Range<usize> {
-    let start = if part.start < scale { 0 } else { part.start };
-    let end = if size - part.end.min(size) < scale {
-        size
-    } else {
-        part.end
-    };
-    start..end
-}
-
-/// The LR pixels of one axis that lie within the HR image, if LR pixel 0 begins at HR pixel `offset` (an integer), and
-/// their HR pixels.
-fn common(offset: f64, scale: usize, lr: usize, hr: usize) -> Option<(Range<usize>, Range<usize>)> {
-    let s = scale as f64;
-    let first = (-offset / s).ceil().max(0.0);
-    let end = ((hr as f64 - offset) / s).floor().min(lr as f64);
-    if first >= end {
-        return None;
-    }
-    let start = (offset + first * s) as usize;
-    let (first, end) = (first as usize, end as usize);
-    Some((first..end, start..start + (end - first) * scale))
-}
-
-/// Rows and columns of an MSI of `size` around what an HSI shows, with `margin` LR pixels beyond it; `None` where that is
-/// nothing.
-fn shown(geometry: &Geometry, size: [usize; 2], margin: f64) -> Option<Part> {
-    let mut reach = [(f64::INFINITY, f64::NEG_INFINITY); 2];
-    const STEPS: usize = 32;
-    for step in 0..=STEPS {
-        let along = |k: usize| {
-            let whole = geometry.size[k] as f64 + 2.0 * margin;
-            step as f64 / STEPS as f64 * whole - margin
-        };
-        let (end_row, end_column) = (geometry.size[0] as f64 + margin, geometry.size[1] as f64 + margin);
-        for place in [
-            [-margin, along(1)],
-            [end_row, along(1)],
-            [along(0), -margin],
-            [along(0), end_column],
-        ] {
-            let at = geometry.at(place);
-            for k in 0..2 {
-                reach[k] = (reach[k].0.min(at[k]), reach[k].1.max(at[k]));
-            }
-        }
-    }
-    let part = |k: usize| {
-        // A millionth of a pixel is rounding of coordinates.
-        let first = (reach[k].0 + 1e-6).floor().max(0.0);
-        let end = (reach[k].1 - 1e-6).ceil().min(size[k] as f64);
-        (first < end).then_some(first as usize..end as usize)
-    };
-    Some((part(0)?, part(1)?))
-}
-
 impl Placement {
     /// Lines about what was found and what is cut off, for people.
     pub fn notes(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        if self.ratio_from == RatioFrom::Images {
+            let [down, across] = [0, 1].map(|k| {
+                let [lr, hr] = self.whole.map(|(rows, columns)| [rows, columns][k]);
+                hr as f64 / lr as f64
+            });
+            let corner = self.geometry.at([0.0; 2]);
+            let told = self.found.as_ref().map_or(0.0, |f| 1.0 - f.misfit[1]);
+            lines.push(format!(
+                "note: both images show that an HSI pixel is {:.3} MSI pixels, where their sizes say {down:.3} down and {across:.3} across; the HSI \
+                 begins at row {:.1}, column {:.1} of the MSI, and tells {:.0} % of its variance",
+                self.ratio[0],
+                corner[0],
+                corner[1],
+                100.0 * told
+            ));
+        }
         if let Some(found) = self.found.as_ref().filter(|f| f.stage != Stage::None) {
             lines.push(format!("note: {}", found.line()));
         }
@@ -518,33 +505,5 @@ impl Placement {
             ));
         }
         lines
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // An HSI of 4 LR pixels of 8 lies on an MSI of 32 and a few more.
-    #[test]
-    fn an_msi_is_cut_only_where_it_goes_on_for_an_lr_pixel() {
-        for (part, size, wanted) in [
-            (0..32, 32, 0..32),
-            (2..34, 34, 0..34),
-            (0..29, 32, 0..32),
-            (5..37, 44, 0..44),
-            (8..40, 48, 8..40),
-        ] {
-            assert_eq!(completed(part.clone(), 8, size), wanted, "{part:?} {size}");
-        }
-    }
-
-    // Half a pixel is left to the PSF, more is not.
-    #[test]
-    fn pixels_begin_where_files_have_them_unless_found_elsewhere() {
-        assert_eq!(
-            [whole(8.0, 8.6), whole(8.0, 8.9), whole(8.0, 4.2)],
-            [8.0, 9.0, 4.0]
-        );
     }
 }

@@ -44,6 +44,8 @@ pub struct Context {
     upload: Mutex<Option<Upload>>,
     /// Whether cooperative matrices are switched on.
     matrices: bool,
+    /// Whether they stay off because nobody has verified them on this adapter.
+    untried_matrices: bool,
 }
 
 impl Deref for Context {
@@ -85,7 +87,8 @@ impl Context {
         }
         let noted = |folder: &PathBuf| is_noted(folder, &adapter.get_info());
         let trusted = options.unverified_matrices || options.cache.as_ref().is_some_and(noted);
-        let matrices = half && trusted && has_matrices(adapter);
+        let present = half && has_matrices(adapter);
+        let matrices = present && trusted;
         // WebGPU's default limits, or what is there where it is less: what runs here runs elsewhere.
         let limits = wgpu::Limits::default()
             .or_worse_values_from(&adapter.limits())
@@ -126,7 +129,20 @@ impl Context {
             landings: Mutex::default(),
             upload: Mutex::default(),
             matrices,
+            untried_matrices: present && !trusted,
         })
+    }
+
+    /// The arithmetic in words, such as `f32`.
+    pub fn arithmetic_name(&self, precision: Precision) -> String {
+        let note = if self.matrices {
+            " with matrices"
+        } else if self.untried_matrices {
+            " without matrices, which have not been verified on this adapter"
+        } else {
+            ""
+        };
+        format!("{}{note}", precision.name())
     }
 
     /// Whether 16 bits take cooperative matrices.

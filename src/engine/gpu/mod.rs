@@ -67,7 +67,8 @@ impl Engine<f32> for GpuEngine {
     }
 
     fn device(&self) -> String {
-        format!("{}, {}", self.context.name(), self.precision().name())
+        let arithmetic = self.context.arithmetic_name(self.precision());
+        format!("{}, {arithmetic}", self.context.name())
     }
 
     fn trainer<'a>(
