@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::common::{Folder, scene};
+use crate::common::Folder;
 use hsr_gpu::baseline::Method;
 use hsr_gpu::cube::Cube;
 use hsr_gpu::cube::grid::{Grid, Source, Transform};
@@ -160,8 +160,6 @@ fn wrong_names_and_options_of_the_network_are_refused() {
         "{said}"
     );
     assert!(!folder.path("f.npy").exists());
-    folder.cube("w.npy", &scene(41, 36, 3));
-    folder.refused("fuse x.npy w.npy -o f.npy --method gsa --align off");
 }
 
 #[test]

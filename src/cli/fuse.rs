@@ -137,16 +137,19 @@ impl Request {
     fn by_method(
         self,
         method: Method,
-        device: &PendingEngine,
+        device: Option<&PendingEngine>,
         watcher: &mut dyn Watcher,
     ) -> Result<ByMethod> {
-        Fusion::of_scene(self.scene, self.metadata)
+        let open = device.map(|device| move || device.engine());
+        let fusion = Fusion::of_scene(self.scene, self.metadata)
             .config(self.config)
             .known(self.known)
             .memory(self.memory)
-            .on_demand(&|| device.engine())
-            .watch(watcher)
-            .run_method(method)
+            .watch(watcher);
+        match &open {
+            Some(open) => fusion.on_demand(open).run_method(method),
+            None => fusion.run_method(method),
+        }
     }
 
     fn compute<'e>(
@@ -400,11 +403,13 @@ impl Fuse {
         output: &Output,
     ) -> Result<()> {
         let started = Instant::now();
-        let refined = config.refine == Refine::Auto;
         self.engine.check()?;
+        let device = match config.refine {
+            Refine::Auto => Some(PendingEngine::begin(&self.engine, output)?),
+            Refine::Off => None,
+        };
         let (request, delivery) = self.prepare(out, config, &mut stages, output)?;
-        let device = PendingEngine::begin(&self.engine, output)?;
-        let fused = request.by_method(method, &device, stages.watcher())?;
+        let fused = request.by_method(method, device.as_ref(), stages.watcher())?;
         let mut summary = Summary::of_method(&fused);
         summary.placement = Some(delivery.placement.clone());
         let image = fused.strips();
@@ -412,8 +417,9 @@ impl Fuse {
         let written = delivery.written(&image)?;
         let result: &dyn Strips = written.as_ref().map_or(&image, |written| written);
         delivery.measure(&fused, result, &mut summary, &mut stages)?;
-        let engine = if refined { Some(device.engine()?) } else { None };
+        let engine = device.as_ref().map(PendingEngine::engine).transpose()?;
         summary.engine = engine.map(|engine| engine.name());
+        summary.mishaps = engine.map_or(Vec::new(), |engine| engine.mishaps());
         summary.finish(engine, stages.times, started);
         let wavelengths = delivery.hsi.wavelengths.as_deref();
         output.result(&summary, &summary.text(&fused.degradation, wavelengths))?;

@@ -164,7 +164,10 @@ impl Experiment {
             references: &references,
             plan,
             seeds,
-            ran: "what `fuse` does, with and without refinement, bicubic interpolation and quadratic regression".to_owned(),
+            ran: format!(
+                "what `fuse` does, with and without refinement, bicubic interpolation and quadratic regression{}",
+                common.methods.said()
+            ),
             figures: |_| Vec::new(),
         }
         .run(output)

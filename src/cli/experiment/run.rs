@@ -77,6 +77,16 @@ pub(super) struct MethodOptions {
     pub(super) methods: Vec<Method>,
 }
 
+impl MethodOptions {
+    /// Their names, behind what else is run.
+    pub(super) fn said(&self) -> String {
+        self.methods
+            .iter()
+            .map(|method| format!(", {}", method.name()))
+            .collect()
+    }
+}
+
 /// What the experiment of this name leaves in `out` and `report`.
 ///
 /// # Errors
