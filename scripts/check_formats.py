@@ -1,5 +1,5 @@
-"""Holds our files against other programs: numpy, scipy, h5py, spectral, pillow, rasterio (with GDAL in it) and tifffile read
-what we write, we read what they write. Needs those, imagecodecs and a built hsr-gpu.
+"""Holds our files against other programs: numpy, scipy, h5py, spectral, pillow, rasterio (with GDAL in it), rio-cogeo and tifffile
+read what we write, we read what they write. Needs those, imagecodecs and a built hsr-gpu.
 
 Run: python scripts/check_formats.py target/debug/hsr-gpu
 Prints one line a check; exit code 1 if any fails.
@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import rasterio
 import rasterio.shutil
+import rio_cogeo
 import scipy.io
 import spectral.io.envi as envi
 from PIL import Image
@@ -41,12 +42,11 @@ def convert(*arguments):
 
 
 def image(kind):
-    """7 x 6 x 5 samples over the part of the range that single precision holds exactly."""
+    """7 x 6 x 5 samples over the whole range of integers, and of all the digits of floats."""
     if kind[0] == "f":
-        return random.normal(size=(7, 6, 5)).astype("f2").astype(kind)
+        return random.normal(size=(7, 6, 5)).astype(kind)
     info = np.iinfo(kind)
-    low, high = max(info.min, -(2**24)), min(info.max, 2**24)
-    return random.integers(low, high, size=(7, 6, 5), endpoint=True).astype(kind)
+    return random.integers(info.min, info.max, size=(7, 6, 5), endpoint=True, dtype=kind)
 
 
 UTM = dict(crs="EPSG:32633", transform=rasterio.Affine(30.0, 0.0, 500000.5, 0.0, -30.0, 5200000.25))
@@ -90,6 +90,46 @@ def tiff(folder, kind, a):
     tifffile.imwrite(folder / "in.tif", a.transpose(2, 0, 1), photometric="minisblack")
     convert(folder / "in.tif", folder / "back.npy")
     check(f"tifffile {kind} pages -> ours", np.load(folder / "back.npy"), a, kind)
+
+
+CREATION = [["COMPRESS=NONE"], ["COMPRESS=LZW"], ["COMPRESS=ZSTD"], ["COMPRESS=LZW", "PREDICTOR=NO", "BLOCKYSIZE=5"],
+            ["TILED=YES"], ["TILED=YES", "BLOCKXSIZE=16", "BLOCKYSIZE=32", "COMPRESS=ZSTD"], ["TILED=YES", "COMPRESS=LZW", "BIGTIFF=YES"],
+            ["BIGTIFF=YES", "ZLEVEL=9"]]
+
+
+def created(folder, kind, a):
+    """GeoTIFF by creation options, and cloud-optimised, through GDAL, tifffile and rio-cogeo."""
+    large = np.tile(a, (29, 31, 1))[:, :, :3]
+    np.save(folder / "large.npy", large)
+    for options in CREATION:
+        convert(folder / "large.npy", folder / "co.tif", *[f"--co={option}" for option in options])
+        with rasterio.open(folder / "co.tif") as f:
+            check(f"ours {kind} {options} -> rasterio", f.read().transpose(1, 2, 0), large, {"f2": "f4"}.get(kind, kind))
+            named = dict(option.split("=") for option in options)
+            compress = f.profile.get("compress", "none").lower()
+            check(f"compression of {kind} {options}", np.array(compress), np.array(named.get("COMPRESS", "DEFLATE").lower()))
+            check(f"tiles of {kind} {options}", np.array(f.profile["tiled"]), np.array("TILED" in named))
+        check(f"ours {kind} {options} -> tifffile", tifffile.imread(folder / "co.tif").transpose(1, 2, 0), large, kind)
+    if kind == "f2":
+        return
+    for options in [["BLOCKSIZE=64"], ["BLOCKSIZE=32", "COMPRESS=ZSTD"], ["BLOCKSIZE=64", "COMPRESS=LZW", "BIGTIFF=YES"], ["COMPRESS=NONE"]]:
+        convert(folder / "large.npy", folder / "cog.tif", "--co=COG=YES", *[f"--co={option}" for option in options])
+        valid, errors, warnings = rio_cogeo.cog_validate(folder / "cog.tif", strict=True, quiet=True)
+        check(f"rio cogeo validate {kind} {options} {errors} {warnings}", np.array(valid), np.array(True))
+        with rasterio.open(folder / "cog.tif") as f:
+            check(f"ours {kind} COG {options} -> rasterio", f.read().transpose(1, 2, 0), large, kind)
+            factors = f.overviews(1)
+        if options[0] == "BLOCKSIZE=64":
+            check(f"overviews of {kind} {options}", np.array(factors), np.array([2, 4]))
+            with rasterio.open(folder / "cog.tif", overview_level=0) as f:
+                ours = f.read(1).astype("f8")[:101, :93]
+            padded = large[:202, :186, 0].astype("f8")
+            theirs = (padded[::2, ::2] + padded[1::2, ::2] + padded[::2, 1::2] + padded[1::2, 1::2]) / 4
+            scale = max(1.0, np.abs(theirs).max())
+            near = np.abs(ours - theirs).max() <= 0.5 * (kind[0] != "f") + 1e-6 * scale
+            check(f"means of {kind} {options}", np.array(near), np.array(True))
+        convert(folder / "cog.tif", folder / "back.npy")
+        check(f"ours {kind} COG {options} -> ours", np.load(folder / "back.npy"), large, kind)
 
 
 def tiff_whole(folder, kind, a):
@@ -312,6 +352,7 @@ def main(folder):
         check(f"ours {kind} named", np.load(folder / "same.npy"), a, kind)
 
         tiff(folder, kind, a)
+        created(folder, kind, a)
         tiff_whole(folder, kind, a)
         jpeg2000(folder, kind, a)
 

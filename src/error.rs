@@ -32,6 +32,17 @@ pub enum Error {
 /// Shorthand for results with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// How alike two words have to be for one to be meant by the other, by Jaro and Winkler's measure.
+const ALIKE: f64 = 0.8;
+
+/// The end of a sentence about an unknown word: the known one that was probably meant, or nothing.
+pub fn meant<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let alike = |known: &'a str| (strsim::jaro_winkler(word, known), known);
+    let nearest = known.map(alike).max_by(|a, b| a.0.total_cmp(&b.0));
+    let meant = nearest.filter(|(similarity, _)| *similarity >= ALIKE);
+    meant.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"))
+}
+
 impl Error {
     /// Bad input; see [`Error::Input`].
     pub fn input(message: impl Into<String>) -> Self {

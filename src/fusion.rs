@@ -32,7 +32,7 @@ use crate::engine::Engine;
 use crate::engine::simd::SimdEngine;
 use crate::error::{Error, Result};
 use crate::interrupt::Token;
-use crate::io::{Target, write_strips};
+use crate::io::{Target, TiffOptions, write_strips};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, srf_from_matrix};
 use crate::sensor::estimate::Estimate;
 use crate::sensor::window::of_parity;
@@ -528,6 +528,7 @@ impl Fused<'_> {
             sample_type: SampleType::F32,
             interleave: None,
             memory: usize::MAX,
+            tiff: TiffOptions::default(),
         };
         write_strips(&target, &self.strips(), &mut |_, _| ()).map(drop)
     }

@@ -26,7 +26,7 @@ use hsr_gpu::cube::strips::{Strips, collect, ranges};
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
 use hsr_gpu::engine::simd::SimdEngine;
 use hsr_gpu::error::Result;
-use hsr_gpu::io::{self, Target, write_matrix, write_strips};
+use hsr_gpu::io::{self, Target, TiffOptions, write_matrix, write_strips};
 use hsr_gpu::metrics::{Convention, evaluate};
 use hsr_gpu::sensor::observe_strips::{Blurred, Responded};
 use hsr_gpu::sensor::psf::GaussianPsf;
@@ -99,6 +99,7 @@ fn target(path: &Path) -> Target<'_> {
         sample_type: SampleType::F32,
         interleave: None,
         memory: 0,
+        tiff: TiffOptions::default(),
     }
 }
 

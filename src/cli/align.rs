@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Output;
+use super::creation::CreationOptions;
 use super::options::{PairOptions, ScratchOptions};
 use super::progress::Stages;
 use crate::coordination::memory::pair_bytes;
@@ -27,6 +28,8 @@ pub struct Align {
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     #[command(flatten)]
+    creation: CreationOptions,
+    #[command(flatten)]
     scratch: ScratchOptions,
 }
 
@@ -44,7 +47,8 @@ impl Align {
     /// [`crate::Error::Input`] for a name that no result can have.
     pub fn files(&self, set: &mut OutputSet) -> Result<()> {
         self.pair.files(set);
-        set.writes_image("--out", &self.out)
+        set.writes_image("--out", &self.out)?;
+        self.creation.tiff(&[&self.out]).map(drop)
     }
 
     /// Runs the command.
@@ -64,6 +68,7 @@ impl Align {
             sample_type: SampleType::F32,
             interleave: None,
             memory: self.scratch.memory.max_memory,
+            tiff: self.creation.tiff(&[&self.out])?,
         };
         target.check(shape)?;
         let image = finish(

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::arrays::ArrayOptions;
+use super::creation::CreationOptions;
 use crate::cube::SampleType;
 use crate::cube::bands::BandSelection;
 use crate::cube::strips::Strips;
@@ -40,6 +41,8 @@ pub struct Convert {
     bands: Option<BandSelection>,
     #[command(flatten)]
     array: ArrayOptions,
+    #[command(flatten)]
+    creation: CreationOptions,
 }
 
 /// What was written, for `--json`.
@@ -64,7 +67,7 @@ impl Convert {
         set.reads("the input", &self.input);
         self.array.files(set);
         set.writes_image("the output", &self.output)?;
-        Ok(())
+        self.creation.tiff(&[&self.output]).map(drop)
     }
 
     /// Reads, converts and writes.
@@ -95,6 +98,7 @@ impl Convert {
             sample_type: kind,
             interleave: self.interleave,
             memory: usize::MAX,
+            tiff: self.creation.tiff(&[&self.output])?,
         };
         let name = self.output.display().to_string();
         let (masked_pixels, largest) = write_exactly(&target, &image)?;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::Output;
 use super::checkpoint::CheckpointOptions;
+use super::creation::CreationOptions;
 use super::dry_run::Plan;
 use super::engine_options::EngineOptions;
 use super::log::Log;
@@ -31,7 +32,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::evidence::verdict::Verdict;
 use crate::fusion::Fusion;
-use crate::io::{self, OutputSet, Target, write_strips};
+use crate::io::{self, OutputSet, Target, TiffOptions, write_strips};
 
 /// Fuse a low-resolution hyperspectral and a high-resolution multispectral image of one scene
 ///
@@ -77,6 +78,8 @@ pub struct Fuse {
     /// out: 0 none, 1 where the HSI is suspect, 2 where the MSI is
     #[arg(long, value_name = "FILE")]
     save_suspect: Option<PathBuf>,
+    #[command(flatten)]
+    creation: CreationOptions,
     /// End with exit code 1 where the verdict is not good; what was asked for is written all the same
     #[arg(long)]
     strict: bool,
@@ -212,6 +215,13 @@ fn cropped<'a>(image: &'a io::Image, (rows, columns): &Part) -> Cropped<'a> {
 }
 
 impl Fuse {
+    /// How its images are laid out that are GeoTIFF.
+    fn tiff(&self, out: &Path) -> Result<TiffOptions> {
+        let others = [&self.save_std, &self.save_suspect].into_iter().flatten();
+        let outputs: Vec<&Path> = std::iter::once(out).chain(others.map(PathBuf::as_path)).collect();
+        self.creation.tiff(&outputs)
+    }
+
     /// The option that has it show something and fuse nothing.
     pub fn only_shows(&self) -> Option<&'static str> {
         let options = [
@@ -239,6 +249,7 @@ impl Fuse {
             set.reads("--reference", file);
         }
         set.writes_image("--out", out)?;
+        self.tiff(out)?;
         if let Some(path) = &self.save_std {
             set.writes_image("--save-std", path)?;
         }
@@ -370,6 +381,7 @@ impl Fuse {
             sample_type: SampleType::F32,
             interleave: None,
             memory,
+            tiff: self.tiff(out)?,
         };
         let (rows, columns) = scene.result_valid().dim();
         let shape = (rows, columns, scene.lr_hsi.dim().2);
@@ -434,7 +446,13 @@ impl Fuse {
             save_degradation(folder, &fused.model)?;
         }
         if let Some(path) = &self.save_suspect {
-            io::write_cube(path, &fused.suspects(&to.hsi))?;
+            let suspects = fused.suspects(&to.hsi);
+            let target = Target {
+                path,
+                sample_type: suspects.sample_type,
+                ..to.target.clone()
+            };
+            write_strips(&target, &suspects, &mut |_, _| ())?;
         }
         Ok(())
     }

@@ -59,6 +59,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
             "save_degradation",
             "save_std",
             "save_suspect",
+            "co",
             "reference",
             "report",
             "log",

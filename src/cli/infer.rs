@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Output;
 use super::arrays::MsiArrayOptions;
+use super::creation::CreationOptions;
 use super::engine_options::EngineOptions;
 use super::options::MemoryOptions;
 use super::pending_engine::PendingEngine;
@@ -51,6 +52,8 @@ pub struct Infer {
     #[command(flatten)]
     engine: EngineOptions,
     #[command(flatten)]
+    creation: CreationOptions,
+    #[command(flatten)]
     memory: MemoryOptions,
 }
 
@@ -76,7 +79,7 @@ impl Infer {
             set.reads("--msi-mask", file);
         }
         set.writes_image("--out", &self.out)?;
-        Ok(())
+        self.creation.tiff(&[&self.out]).map(drop)
     }
 
     /// Runs the command.
@@ -120,6 +123,7 @@ impl Infer {
                 sample_type: image.sample_type(),
                 interleave: None,
                 memory: self.memory.max_memory,
+                tiff: self.creation.tiff(&[&self.out])?,
             };
             write_strips(&target, &image, &mut |d, t| w.progress(d, t, None))
         })?;

@@ -25,6 +25,7 @@ mod bench;
 mod checkpoint;
 mod completions;
 mod convert;
+mod creation;
 mod ctrl_c;
 mod demo;
 #[cfg(feature = "gpu")]

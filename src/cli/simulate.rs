@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use super::Output;
 use super::arrays::ArrayOptions;
+use super::creation::CreationOptions;
 use super::options::{BandOptions, MemoryOptions};
 use super::progress::Stages;
 use crate::coordination::response::{psf_kernel, srf_response};
 use crate::cube::strips::{Cropped, Strips};
 use crate::error::{Error, Result};
-use crate::io::{self, OutputSet, Reading, Target, write_strips};
+use crate::io::{self, OutputSet, Reading, Target, TiffOptions, write_strips};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::observe::Observation;
 use crate::sensor::observe_strips::{Blurred, Noisy, Responded};
@@ -78,6 +79,8 @@ pub struct Simulate {
     #[arg(long, value_name = "FILE")]
     out_reference: Option<PathBuf>,
     #[command(flatten)]
+    creation: CreationOptions,
+    #[command(flatten)]
     memory: MemoryOptions,
 }
 
@@ -109,7 +112,14 @@ impl Simulate {
         if let Some(path) = &self.out_reference {
             set.writes_image("--out-reference", path)?;
         }
-        Ok(())
+        self.tiff().map(drop)
+    }
+
+    /// How its images are laid out that are GeoTIFF.
+    fn tiff(&self) -> Result<TiffOptions> {
+        let mut outputs = vec![self.out_hsi.as_path(), &self.out_msi];
+        outputs.extend(self.out_reference.as_deref());
+        self.creation.tiff(&outputs)
     }
 
     /// Runs the command.
@@ -156,6 +166,7 @@ impl Simulate {
                 sample_type: image.sample_type(),
                 interleave: None,
                 memory: self.memory.max_memory,
+                tiff: self.tiff()?,
             };
             let masked = stages.run("write", |w| {
                 write_strips(&target, image, &mut |done, total| w.progress(done, total, None))

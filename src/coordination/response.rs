@@ -4,7 +4,7 @@ use ndarray::{Array2, Axis};
 
 use crate::cube::Metadata;
 use crate::cube::bands::TakenBands;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, meant};
 use crate::io::{self, ResponseTable};
 use crate::sensor::catalogue::{PsfSpec, SrfSpec, psf_from_matrix, selected, sensor_names, srf_from_matrix};
 use crate::sensor::spectral_response::{Band, Curve, resample};
@@ -29,9 +29,6 @@ pub fn psf_kernel(spec: &PsfSpec, side: Option<usize>, scale: usize) -> Result<O
     }
     spec.sized(scale, side)
 }
-
-/// Similarity (Jaro and Winkler's) from which on one word may be a slip for another.
-const ALIKE: f64 = 0.8;
 
 /// Refuses the name of a PSF, none of the known ones, that is no file's either.
 ///
@@ -58,10 +55,7 @@ fn file_or_slip(name: &str, what: &str, known: impl Iterator<Item = &'static str
         return Ok(());
     }
     let word = name.split(':').next().unwrap_or(name).to_lowercase();
-    let alike = |known: &'static str| (strsim::jaro_winkler(&word, known), known);
-    let nearest = known.map(alike).max_by(|a, b| a.0.total_cmp(&b.0));
-    let meant = nearest.filter(|(similarity, _)| *similarity >= ALIKE);
-    let meant = meant.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
+    let meant = meant(&word, known);
     Err(Error::input(format!(
         "{name}: there is no file and no {what} of this name{meant}"
     )))

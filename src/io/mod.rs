@@ -54,6 +54,7 @@ pub use output_set::{OutputSet, Planned, Written, files_of, same_file};
 pub use path::folder_of;
 pub use samples::{parse_sample_type, sample_type_name};
 pub use text::ResponseTable;
+pub use tiff::TiffOptions;
 pub use writer::{
     CubeWriter, Target, check_cube_writable, check_matrix_writable, write_cube, write_cube_as, write_exactly,
     write_matrix, write_strips,

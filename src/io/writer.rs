@@ -12,7 +12,7 @@ use super::envi_header::Interleave;
 use super::file::{Partial, check_room, check_writable};
 use super::format::{Format, cube_output_format, matrix_output_format, output_format};
 use super::samples::{Float, beside, integer_range, loss, sample_type_name, width, write_samples, written};
-use super::tiff::{self, TiffWriter};
+use super::tiff::{self, TiffOptions, TiffWriter};
 use super::{envi, envi_header, mat, npy, npz, text};
 use crate::cube::exact::Exact;
 use crate::cube::strips::{self, Strips};
@@ -30,6 +30,8 @@ pub struct Target<'a> {
     pub interleave: Option<Interleave>,
     /// Bytes that a format which cannot be written in strips may hold in memory.
     pub memory: usize,
+    /// How a GeoTIFF is laid out.
+    pub tiff: TiffOptions,
 }
 
 /// An image file that grows by rows and appears under its name when it is whole.
@@ -125,7 +127,7 @@ impl Target<'_> {
             }
             format => {
                 if format == Format::Tiff {
-                    tiff::check(path, dim)?;
+                    tiff::check(path, dim, self.sample_type, &self.tiff)?;
                 }
                 check_room(path, samples * width(self.sample_type) as u64)
             }
@@ -155,7 +157,13 @@ impl CubeWriter {
                 }
             }
             Format::Mat5 | Format::Npz => Sink::Whole(Array3::zeros(dim), None),
-            Format::Tiff => Sink::Tiff(Box::new(TiffWriter::create(path, dim, kind, metadata)?)),
+            Format::Tiff => Sink::Tiff(Box::new(TiffWriter::create(
+                path,
+                dim,
+                kind,
+                metadata,
+                &target.tiff,
+            )?)),
             _ => {
                 let mut start = Vec::new();
                 // Writing to a Vec cannot fail.
@@ -401,6 +409,7 @@ pub fn write_cube_as(path: impl AsRef<Path>, cube: &Cube, interleave: Option<Int
         sample_type: cube.sample_type,
         interleave,
         memory: usize::MAX,
+        tiff: TiffOptions::default(),
     };
     write_strips(&target, cube, &mut |_, _| ()).map(drop)
 }

@@ -36,9 +36,12 @@ use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 
 mod chunk;
+mod creation;
 mod directory;
 mod gdal;
 mod geo;
+mod level;
+mod overview;
 mod page;
 mod pam;
 mod read;
@@ -46,6 +49,7 @@ mod tag;
 mod whole;
 mod write;
 
+pub use creation::TiffOptions;
 pub(crate) use geo::{grid_of, lost};
 pub(crate) use pam::read as describe;
 pub(crate) use write::{TiffWriter, check};

@@ -1,104 +1,124 @@
 //! Writing GeoTIFF row by row: bands apart (as most programs want spectral images), in strips of about 64 KiB, deflate
-//! behind a predictor. The directory stands at the end, because only then the lengths of the strips are known.
+//! behind a predictor, or as the options ask. The directory stands at the end, because only then the lengths of the strips are
+//! known. In a cloud-optimised file it stands in front: there the chunks wait in files without a name, one for every
+//! overview, until all are known.
 //!
-//! Memory: the rows of one strip of all bands, twice (64 MiB each at most, or a row).
+//! Memory: that of the images of the file (`level`), 64 MiB or a row of all bands each.
 
-use std::io::{SeekFrom, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
-use ndarray::{ArrayView3, Axis, s};
-use rayon::prelude::*;
+use ndarray::ArrayView3;
 
-use super::chunk::Predictor;
-use super::page::{sample_format, tags};
+use super::creation::TiffOptions;
+use super::level::Level;
+use super::overview::Halver;
+use super::page::tags;
 use super::tag::{Tag, word};
 use super::{gdal, geo};
 use crate::cube::exact::Exact;
 use crate::cube::{Metadata, SampleType};
 use crate::error::{Error, Result};
 use crate::io::file::{Partial, Prepared};
-use crate::io::samples::{width, write_samples};
-
-/// Bytes of a strip before compression.
-const STRIP: usize = 1 << 16;
-/// Bytes of the strips of all bands that are held.
-const HELD: usize = 64 << 20;
+use crate::io::path::folder_of;
+use crate::io::samples::width;
 
 /// A TIFF file that grows by rows.
 pub(crate) struct TiffWriter {
+    path: PathBuf,
     file: Partial,
     big: bool,
-    dim: (usize, usize, usize),
-    kind: SampleType,
     metadata: Metadata,
-    predictor: Predictor,
-    rows_per_strip: usize,
-    /// Rows of each band that wait for their strip to be whole.
-    held: Vec<Vec<u8>>,
-    held_rows: usize,
-    done_rows: usize,
-    /// Where the next byte goes.
-    at: u64,
-    offsets: Vec<u64>,
-    counts: Vec<u64>,
+    bands: usize,
+    /// The whole image and its overviews.
+    levels: Vec<Level>,
+    /// What makes of the rows of each those of the next.
+    halvers: Vec<Halver>,
+    /// Where the chunks of each wait, in a cloud-optimised file.
+    waiting: Vec<File>,
+    /// Where the next byte goes: in the file, or in each of those.
+    at: Vec<u64>,
 }
 
-/// Checks that an image can be written as TIFF.
+/// Checks that an image can be written as TIFF so.
 ///
 /// # Errors
-/// [`Error::Input`] where it has more bands, rows or columns than the format counts.
-pub(crate) fn check(path: &Path, (rows, columns, bands): (usize, usize, usize)) -> Result<()> {
+/// [`Error::Input`] where it has more bands, rows or columns than the format counts, or options do not suit it.
+pub(crate) fn check(
+    path: &Path,
+    dim: (usize, usize, usize),
+    kind: SampleType,
+    options: &TiffOptions,
+) -> Result<()> {
+    let (rows, columns, bands) = dim;
     if bands > usize::from(u16::MAX) || rows.max(columns) > u32::MAX as usize {
         return Err(Error::input(format!(
             "{}: TIFF counts at most 65535 bands and 4294967295 rows and columns, not {rows} x {columns} x {bands}; write ENVI",
             path.display()
         )));
     }
-    Ok(())
+    options.predictor(path, kind)?;
+    options.is_big(path, most_bytes(dim, kind, options)).map(drop)
 }
 
-fn rows_per_strip((rows, columns, bands): (usize, usize, usize), kind: SampleType) -> usize {
-    let row = (columns * width(kind)).max(1);
-    (STRIP / row)
-        .min(HELD / (row * bands.max(1)))
-        .clamp(1, rows.max(1))
+/// The most bytes that a file may have.
+fn most_bytes(dim: (usize, usize, usize), kind: SampleType, options: &TiffOptions) -> u64 {
+    let (rows, columns, bands) = dim;
+    let (high, wide) = options
+        .tile()
+        .unwrap_or_else(|| (TiffOptions::strip(dim, kind, options), columns.max(1)));
+    let (down, across) = (rows.div_ceil(high) as u64, columns.div_ceil(wide) as u64);
+    let chunks = down * across * bands as u64;
+    let stored = match options.tile() {
+        Some(_) => chunks * (high * wide * width(kind)) as u64,
+        None => rows as u64 * columns as u64 * (bands * width(kind)) as u64,
+    };
+    // All overviews together are at most as much again: of an image of one row each is half as long.
+    let images = if options.is_cog() { 2 } else { 1 };
+    // Codes of LZW take up to twelve bits a byte where nothing repeats; the others add at most a thousandth. A chunk in the directory is
+    // sixteen bytes, and 16 MiB are more than everything else that the directory holds.
+    let packed = match options.packing {
+        super::creation::Packing::Lzw => stored + stored / 2,
+        _ => stored + stored / 1000,
+    };
+    (packed + 32 * chunks) * images + (1 << 24)
 }
 
-/// Whether a file could grow beyond what the offsets of a classic TIFF reach.
-fn is_big(dim: (usize, usize, usize), kind: SampleType) -> bool {
-    let samples = dim.0 as u64 * dim.1 as u64 * (dim.2 * width(kind)) as u64;
-    let strips = (dim.0.div_ceil(rows_per_strip(dim, kind)) * dim.2) as u64;
-    // Deflate adds at most a thousandth, a strip in the directory is sixteen bytes, and 16 MiB are more than everything
-    // else that the directory holds.
-    samples + samples / 1000 + 16 * strips + (1 << 24) > u64::from(u32::MAX)
+/// The whole image and its overviews, each half as wide and high, down to one that lies in a tile.
+fn levels(
+    path: &Path,
+    dim: (usize, usize, usize),
+    kind: SampleType,
+    options: &TiffOptions,
+) -> Result<Vec<Level>> {
+    let mut levels = Vec::new();
+    let mut next = dim;
+    let side = options.tile().map_or(usize::MAX, |(rows, _)| rows);
+    loop {
+        levels.push(Level::new(path, next, kind, options)?);
+        if !options.is_cog() || next.0.max(next.1) <= side {
+            return Ok(levels);
+        }
+        next = (next.0.div_ceil(2), next.1.div_ceil(2), dim.2);
+    }
 }
 
 impl TiffWriter {
     /// Begins a file.
     ///
     /// # Errors
-    /// [`Error::Input`] if the folder cannot take it or the format cannot count so far.
+    /// [`Error::Input`] if the folder cannot take it, the format cannot count so far, or the options do not suit the image.
     pub(crate) fn create(
         path: &Path,
         dim: (usize, usize, usize),
         kind: SampleType,
         metadata: &Metadata,
+        options: &TiffOptions,
     ) -> Result<Self> {
-        check(path, dim)?;
-        TiffWriter::begin(path, dim, kind, metadata, is_big(dim, kind))
-    }
-
-    fn begin(
-        path: &Path,
-        dim: (usize, usize, usize),
-        kind: SampleType,
-        metadata: &Metadata,
-        big: bool,
-    ) -> Result<Self> {
-        let rows_per_strip = rows_per_strip(dim, kind);
-        let strips = dim.0.div_ceil(rows_per_strip) * dim.2;
+        check(path, dim, kind, options)?;
+        let big = options.is_big(path, most_bytes(dim, kind, options))?;
+        let levels = levels(path, dim, kind, options)?;
         let mut file = Partial::create(path)?;
         let header: &[u8] = if big {
             b"II\x2b\0\x08\0\0\0\0\0\0\0\0\0\0\0"
@@ -106,25 +126,24 @@ impl TiffWriter {
             b"II\x2a\0\0\0\0\0"
         };
         file.write(|sink| sink.write_all(header))?;
+        let mut waiting = Vec::new();
+        if options.is_cog() {
+            for _ in &levels {
+                waiting.push(tempfile::tempfile_in(folder_of(path)).map_err(|e| failed(path, &e))?);
+            }
+        }
+        let start = if options.is_cog() { 0 } else { header.len() as u64 };
+        let halver = |level: &Level| Halver::new(level.rows(), kind, metadata.nodata);
         Ok(TiffWriter {
+            path: path.to_owned(),
             file,
             big,
-            dim,
-            kind,
             metadata: metadata.clone(),
-            predictor: match kind {
-                SampleType::F16 | SampleType::F32 | SampleType::F64 => Predictor::FloatingPoint,
-                // Differences of 64 bits are younger than most readers.
-                SampleType::U64 | SampleType::I64 => Predictor::None,
-                _ => Predictor::Horizontal,
-            },
-            rows_per_strip,
-            held: vec![Vec::new(); dim.2],
-            held_rows: 0,
-            done_rows: 0,
-            at: header.len() as u64,
-            offsets: vec![0; strips],
-            counts: vec![0; strips],
+            bands: dim.2,
+            halvers: levels[..levels.len() - 1].iter().map(halver).collect(),
+            at: vec![start; levels.len()],
+            levels,
+            waiting,
         })
     }
 
@@ -133,89 +152,48 @@ impl TiffWriter {
     /// # Errors
     /// [`Error::Failed`] if writing fails.
     pub(crate) fn append<T: Copy + Into<Exact> + Sync>(&mut self, samples: ArrayView3<T>) -> Result<()> {
-        let (rows, kind) = (samples.dim().0, self.kind);
-        let mut first = 0;
-        while first < rows {
-            let end = rows.min(first + self.rows_per_strip - self.held_rows);
-            let part = samples.slice(s![first..end, .., ..]);
-            self.held
-                .par_iter_mut()
-                .zip(part.axis_iter(Axis(2)).into_par_iter())
-                .for_each(|(held, plane)| {
-                    // Writing to a Vec cannot fail.
-                    let _ = write_samples(held, kind, plane.iter().copied());
-                });
-            self.held_rows += end - first;
-            first = end;
-            if self.held_rows == self.rows_per_strip || self.done_rows + self.held_rows == self.dim.0 {
-                self.flush()?;
+        self.add(0, samples)?;
+        let Some(halver) = self.halvers.first_mut() else {
+            return Ok(());
+        };
+        let mut rows = halver.halved(samples);
+        for level in 1..self.levels.len() {
+            self.add(level, rows.view())?;
+            if let Some(halver) = self.halvers.get_mut(level) {
+                rows = halver.halved(rows.view());
             }
         }
         Ok(())
     }
 
-    /// Compresses and writes a strip of every band.
-    fn flush(&mut self) -> Result<()> {
-        let (rows, columns, _) = self.dim;
-        let (width, predictor) = (width(self.kind), self.predictor);
-        let strips: Vec<Vec<u8>> = self
-            .held
-            .par_iter_mut()
-            .map(|held| {
-                let mut scratch = Vec::new();
-                for row in held.chunks_exact_mut((columns * width).max(1)) {
-                    predictor.apply(row, &mut scratch, width);
-                }
-                let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-                // Writing to a Vec cannot fail.
-                let _ = encoder.write_all(held);
-                held.clear();
-                encoder.finish().unwrap_or_default()
-            })
-            .collect();
-        let (strip, of_band) = (
-            self.done_rows / self.rows_per_strip,
-            rows.div_ceil(self.rows_per_strip),
-        );
-        for (band, bytes) in strips.iter().enumerate() {
-            self.offsets[band * of_band + strip] = self.at;
-            self.counts[band * of_band + strip] = bytes.len() as u64;
-            self.at += bytes.len() as u64;
-            self.file.write(|sink| sink.write_all(bytes))?;
-        }
-        self.done_rows += self.held_rows;
-        self.held_rows = 0;
-        Ok(())
+    /// Adds rows to one of the images.
+    fn add<T: Copy + Into<Exact> + Sync>(&mut self, level: usize, samples: ArrayView3<T>) -> Result<()> {
+        let (path, at, file) = (&self.path, &mut self.at[level], &mut self.file);
+        let mut waiting = self.waiting.get_mut(level);
+        self.levels[level].append(samples, &mut |bytes| {
+            match &mut waiting {
+                Some(waiting) => waiting.write_all(bytes).map_err(|e| failed(path, &e))?,
+                None => file.write(|sink| sink.write_all(bytes))?,
+            }
+            let here = *at;
+            *at += bytes.len() as u64;
+            Ok(here)
+        })
     }
 
-    /// The tags of the image, in ascending order as the format demands.
-    fn tags(&self) -> Vec<Tag> {
-        let (rows, columns, bands) = self.dim;
-        let each = |value: u16| vec![value; bands];
-        let mut list = vec![
-            Tag::long(tags::COLUMNS, columns as u32),
-            Tag::long(tags::ROWS, rows as u32),
-            Tag::shorts(tags::BITS_PER_SAMPLE, &each(8 * width(self.kind) as u16)),
-            Tag::shorts(tags::COMPRESSION, &[8]),
-            // Black is zero.
-            Tag::shorts(tags::PHOTOMETRIC, &[1]),
-            Tag::places(tags::STRIP_OFFSETS, &self.offsets, self.big),
-            Tag::shorts(tags::SAMPLES_PER_PIXEL, &[bands as u16]),
-            Tag::long(tags::ROWS_PER_STRIP, self.rows_per_strip as u32),
-            Tag::places(tags::STRIP_BYTE_COUNTS, &self.counts, self.big),
-            Tag::shorts(tags::PLANAR_CONFIGURATION, &[2]),
-            Tag::shorts(tags::PREDICTOR, &[self.predictor.code()]),
-            Tag::shorts(tags::SAMPLE_FORMAT, &each(sample_format(self.kind))),
-        ];
-        if bands > 1 {
-            // Samples beyond the grey one, without a meaning of their own.
-            list.push(Tag::shorts(tags::EXTRA_SAMPLES, &vec![0; bands - 1]));
-        }
-        if let Some(grid) = &self.metadata.grid {
-            list.extend(geo::tags(grid));
-        }
-        if let Some(xml) = gdal::write(&self.metadata, bands) {
-            list.push(Tag::text(gdal::XML, &xml));
+    /// The tags of an image, in ascending order as the format demands.
+    fn tags(&self, number: usize) -> Vec<Tag> {
+        let mut list = self.levels[number].tags(self.big);
+        if number > 0 {
+            // Of reduced resolution.
+            list.push(Tag::long(tags::SUBFILE_TYPE, 1));
+        } else {
+            if let Some(grid) = &self.metadata.grid {
+                list.extend(geo::tags(grid));
+            }
+            if let Some(xml) = gdal::write(&self.metadata, self.bands) {
+                list.push(Tag::text(gdal::XML, &xml));
+            }
         }
         if let Some(value) = self.metadata.nodata {
             list.push(Tag::text(gdal::NODATA, &value.to_string().to_lowercase()));
@@ -224,57 +202,114 @@ impl TiffWriter {
         list
     }
 
-    /// Writes the directory and brings everything to disk.
-    ///
-    /// # Errors
-    /// [`Error::Failed`] if that fails.
-    pub(crate) fn finish(mut self) -> Result<Prepared> {
-        let (big, tags) = (self.big, self.tags());
-        let inline = if big { 8 } else { 4 };
-        let mut values = Vec::new();
-        let mut entries = Vec::new();
-        // Directories and values begin at even places.
-        let start = self.at + self.at % 2;
-        for tag in &tags {
-            entries.extend(tag.number.to_le_bytes());
-            entries.extend(tag.kind.to_le_bytes());
-            entries.extend(word(tag.count, big));
-            if tag.bytes.len() <= inline {
-                entries.extend(&tag.bytes);
-                entries.extend(vec![0; inline - tag.bytes.len()]);
-            } else {
-                entries.extend(word(start + values.len() as u64, big));
-                values.extend(&tag.bytes);
-                values.extend(vec![0; tag.bytes.len() % 2]);
-            }
-        }
-        let directory = start + values.len() as u64;
+    /// An image's directory, which begins at `at`, with its values behind it; `last` says that no other follows.
+    fn directory(&self, number: usize, at: u64, last: bool) -> Vec<u8> {
+        let (big, tags) = (self.big, self.tags(number));
+        let (inline, entry) = if big { (8, 20) } else { (4, 12) };
         let count = if big {
             word(tags.len() as u64, true)
         } else {
             (tags.len() as u16).to_le_bytes().into()
         };
+        let values_at = at + (count.len() + entry * tags.len() + inline) as u64;
+        let mut values = Vec::new();
+        let mut directory = count;
+        for tag in &tags {
+            directory.extend(tag.number.to_le_bytes());
+            directory.extend(tag.kind.to_le_bytes());
+            directory.extend(word(tag.count, big));
+            if tag.bytes.len() <= inline {
+                directory.extend(&tag.bytes);
+                directory.extend(vec![0; inline - tag.bytes.len()]);
+            } else {
+                directory.extend(word(values_at + values.len() as u64, big));
+                values.extend(&tag.bytes);
+                // Values begin at even places, and so does the next directory.
+                values.extend(vec![0; tag.bytes.len() % 2]);
+            }
+        }
+        let next = if last { 0 } else { values_at + values.len() as u64 };
+        directory.extend(word(next, big));
+        directory.extend(values);
+        directory
+    }
+
+    /// Writes what is left and brings everything to disk.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if that fails.
+    pub(crate) fn finish(mut self) -> Result<Prepared> {
+        let start = if self.big { 8 } else { 4 };
+        if !self.waiting.is_empty() {
+            return self.finish_in_front();
+        }
+        let at = self.at[0];
+        let padding = at % 2;
+        let directory = self.directory(0, at + padding, true);
+        let place = word(at + padding, self.big);
         self.file.write(|sink| {
-            sink.write_all(&vec![0; (start - self.at) as usize])?;
-            sink.write_all(&values)?;
-            sink.write_all(&count)?;
-            sink.write_all(&entries)?;
-            sink.write_all(&word(0, big))?;
-            sink.seek(SeekFrom::Start(if big { 8 } else { 4 }))?;
-            sink.write_all(&word(directory, big))
+            sink.write_all(&vec![0; padding as usize])?;
+            sink.write_all(&directory)?;
+            sink.seek(SeekFrom::Start(start))?;
+            sink.write_all(&place)
         })?;
         self.file.finish()
     }
+
+    /// The directories in front, from the whole image to the smallest; behind them the chunks, from the smallest on.
+    fn finish_in_front(mut self) -> Result<Prepared> {
+        let (start, first) = if self.big { (8, 16) } else { (4, 8) };
+        let count = self.levels.len();
+        // Their lengths do not depend on the places in them.
+        let lengths: Vec<u64> = (0..count)
+            .map(|k| self.directory(k, 0, false).len() as u64)
+            .collect();
+        let mut at = first + lengths.iter().sum::<u64>();
+        for level in (0..count).rev() {
+            self.levels[level].moved(at);
+            at += self.at[level];
+        }
+        let mut at = first;
+        let mut directories = Vec::new();
+        for (level, length) in lengths.iter().enumerate() {
+            directories.extend(self.directory(level, at, level + 1 == count));
+            at += length;
+        }
+        let place = word(first, self.big);
+        self.file.write(|sink| {
+            sink.seek(SeekFrom::Start(start))?;
+            sink.write_all(&place)?;
+            sink.seek(SeekFrom::Start(first))?;
+            sink.write_all(&directories)
+        })?;
+        for waiting in self.waiting.iter_mut().rev() {
+            self.file.write(|sink| {
+                waiting.rewind()?;
+                std::io::copy(waiting, sink).map(drop)
+            })?;
+        }
+        self.file.finish()
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::failed(format!("{}: a temporary file: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cube::strips::collect;
-    use ndarray::Array3;
+    use ndarray::{Array3, s};
 
     #[test]
     fn a_file_is_big_where_offsets_of_32_bits_could_end() {
+        let options = TiffOptions::default();
+        let is_big = |dim, kind| {
+            options
+                .is_big(Path::new("a.tif"), most_bytes(dim, kind, &options))
+                .unwrap()
+        };
         assert!(!is_big((16_000, 16_000, 4), SampleType::F32));
         assert!(is_big((16_384, 16_384, 4), SampleType::F32));
         assert!(is_big((10_000, 10_000, 200), SampleType::U16));
@@ -290,7 +325,8 @@ mod tests {
             ..Metadata::default()
         };
         let dim = samples.dim();
-        let mut writer = TiffWriter::begin(&path, dim, SampleType::F32, &metadata, true).unwrap();
+        let options = TiffOptions::parse(&["BIGTIFF=YES".to_owned()], &[&path]).unwrap();
+        let mut writer = TiffWriter::create(&path, dim, SampleType::F32, &metadata, &options).unwrap();
         writer.append(samples.slice(s![..7, .., ..])).unwrap();
         writer.append(samples.slice(s![7.., .., ..])).unwrap();
         writer.finish().unwrap().publish().unwrap();
