@@ -1,5 +1,5 @@
 """Holds our files against other programs: numpy, scipy, h5py, spectral, pillow, rasterio (with GDAL in it), rio-cogeo and tifffile
-read what we write, we read what they write. Needs those, imagecodecs and a built hsr-gpu.
+read what we write, we read what they write, and what zarr and xarray write. Needs those, imagecodecs and a built hsr-gpu.
 
 Run: python scripts/check_formats.py target/debug/hsr-gpu
 Prints one line a check; exit code 1 if any fails.
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import h5py
+import numcodecs
 import numpy as np
 import rasterio
 import rasterio.shutil
@@ -19,6 +20,8 @@ import scipy.io
 import spectral.io.envi as envi
 from PIL import Image
 import tifffile
+import xarray
+import zarr
 
 PROGRAM = str(Path(sys.argv[1]).resolve())
 TYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
@@ -177,6 +180,62 @@ def jpeg2000(folder, kind, a):
             with rasterio.open(folder / "place.tif") as f:
                 check(f"place of JPEG 2000 {kind} {options}", np.array(f.transform), np.array(UTM["transform"]))
                 check(f"system of JPEG 2000 {kind} {options}", np.array(f.crs.to_epsg()), np.array(32633))
+
+
+def zarr_stores(folder, kind, a):
+    """Zarr by its own program: versions, codecs, orders of axes, names of chunks, chunks that are not there."""
+    large = np.tile(a, (6, 7, 3))
+    chunks = (16, 20, 9)
+    v2 = [None, numcodecs.Zlib(), numcodecs.GZip(), numcodecs.Zstd(), numcodecs.LZ4()]
+    v2 += [numcodecs.Blosc(cname=c, shuffle=s, blocksize=b) for c in ["lz4", "lz4hc", "zlib", "zstd"] for s in [0, 1, 2] for b in [0, 2048]]
+    for compressor in v2:
+        for order, separator in [("C", "."), ("F", "/")]:
+            store = zarr.create_array(folder / "v2.zarr", name="x", shape=large.shape, dtype=kind, chunks=chunks, zarr_format=2, order=order,
+                                      compressors=compressor, overwrite=True, chunk_key_encoding=dict(name="v2", separator=separator))
+            store[:] = large
+            convert(folder / "v2.zarr", folder / "back.npy")
+            check(f"zarr 2 {kind} {compressor} {order} {separator} -> ours", np.load(folder / "back.npy"), large, kind)
+    blosc = [zarr.codecs.BloscCodec(cname=c, shuffle=s) for c in ["lz4", "zstd", "zlib"] for s in ["noshuffle", "shuffle", "bitshuffle"]]
+    for compressor in [None, zarr.codecs.GzipCodec(), zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec(), *blosc]:
+        for endian, more in [("little", {}), ("big", dict(filters=[zarr.codecs.TransposeCodec(order=(2, 0, 1))])),
+                             ("little", dict(chunk_key_encoding=dict(name="v2", separator="."))),
+                             ("little", dict(chunk_key_encoding=dict(name="default", separator=".")))]:
+            store = zarr.create_array(folder / "v3.zarr", name="group/x", shape=large.shape, dtype=kind, chunks=chunks, zarr_format=3, overwrite=True,
+                                      compressors=compressor, serializer=zarr.codecs.BytesCodec(endian=endian), **more)
+            store[:] = large
+            convert(f"{folder}/v3.zarr:/group/x", folder / "back.npy")
+            check(f"zarr 3 {kind} {compressor} {endian} {more} -> ours", np.load(folder / "back.npy"), large, kind)
+    for version in [2, 3]:
+        store = zarr.create_array(folder / "part.zarr", name="x", shape=large.shape, dtype=kind, chunks=chunks, zarr_format=version, fill_value=3, overwrite=True)
+        store[16:32, 20:40] = large[16:32, 20:40]
+        convert(folder / "part.zarr" / "x", folder / "back.npy")
+        check(f"zarr {version} {kind} with chunks that are not there -> ours", np.load(folder / "back.npy"), store[:], kind)
+
+
+def zarr_scene(folder):
+    """Scenes of xarray's in Zarr and in netCDF are one."""
+    samples = np.arange(5 * 7 * 6, dtype="f8").reshape(5, 7, 6) / 7
+    samples[0, 0, 0] = np.nan
+    attributes = dict(grid_mapping="crs")
+    scene = xarray.Dataset(
+        {"refl": (("wavelength", "y", "x"), samples, attributes), "crs": ((), 0, dict(crs_wkt=rasterio.crs.CRS.from_epsg(32633).to_wkt()))},
+        coords={"wavelength": ("wavelength", np.array([0.4, 0.5, 0.6, 0.7, 2.5]), dict(units="um")), "y": 9e5 - 30.0 * np.arange(7), "x": 5e5 + 30.0 * np.arange(6)})
+    packed = dict(refl=dict(dtype="int16", scale_factor=0.01, add_offset=3.0, _FillValue=-9999))
+    for encoding in [{}, packed, dict(refl=dict(_FillValue=-1.0))]:
+        scene.to_netcdf(folder / "scene.nc", encoding=encoding)
+        convert(folder / "scene.nc", folder / "nc.tif")
+        for version in [2, 3]:
+            scene.to_zarr(folder / "scene.zarr", mode="w", zarr_format=version, encoding=encoding)
+            convert(folder / "scene.zarr", folder / "zarr.tif")
+            with rasterio.open(folder / "nc.tif") as theirs, rasterio.open(folder / "zarr.tif") as ours:
+                what = f"xarray in Zarr {version} and netCDF {sorted(encoding)}"
+                check(what, ours.read(masked=True).filled(-7), theirs.read(masked=True).filled(-7))
+                check(f"place of {what}", np.array([*ours.transform, ours.crs.to_epsg()]), np.array([*UTM["transform"][:2], 499985.0, 0, -30, 900015.0, 0, 0, 1, 32633]))
+                check(f"bands of {what}", np.array([str(ours.tags(b, ns="IMAGERY")) for b in ours.indexes]), np.array([str(theirs.tags(b, ns="IMAGERY")) for b in ours.indexes]))
+            with xarray.open_zarr(folder / "scene.zarr") as again, rasterio.open(folder / "zarr.tif") as ours:
+                # A pixel without data in one band has none in all of ours.
+                read = ours.read(masked=True).filled(np.nan).astype("f4")[:, 1:]
+                check(f"xarray reads {what} as we do", read, again["refl"].values.astype("f4")[:, 1:])
 
 
 def virtual(folder):
@@ -355,7 +414,9 @@ def main(folder):
         created(folder, kind, a)
         tiff_whole(folder, kind, a)
         jpeg2000(folder, kind, a)
+        zarr_stores(folder, kind, a)
 
+    zarr_scene(folder)
     tiff_metadata(folder)
     coordinate_systems(folder)
     virtual(folder)

@@ -23,6 +23,16 @@ seeds png $fixtures/*.png assets/*.png
 seeds text assets/srf/*.csv assets/psf/*.csv
 seeds config assets/presets/*.toml
 mkdir -p fuzz/corpus/envi fuzz/corpus/manifest fuzz/corpus/model fuzz/corpus/beside fuzz/corpus/vrt
+mkdir -p fuzz/corpus/zarr
+for store in "$fixtures"/*.zarr/refl; do
+  for mark in .zarray zarr.json; do
+    for chunk in 0.0.0 c/0/0/0; do
+      if [ -f "$store/$mark" ] && [ -f "$store/$chunk" ]; then
+        { cat "$store/$mark" && printf '\0' && cat "$store/$chunk"; } >"fuzz/corpus/zarr/${mark#.}"
+      fi
+    done
+  done
+done
 printf '\0' | cat - $fixtures/mask_beside.tif.msk >fuzz/corpus/beside/mask
 printf '<VRTDataset rasterXSize="4" rasterYSize="3"><GeoTransform>1,2,0,3,0,-2</GeoTransform><VRTRasterBand dataType="UInt16" band="1">%s</VRTRasterBand></VRTDataset>' \
   '<NoDataValue>7</NoDataValue><ComplexSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename><SourceBand>1</SourceBand><SrcRect xOff="0" yOff="1" xSize="2" ySize="2"/><DstRect xOff="1" yOff="0" xSize="2" ySize="2"/><NODATA>3</NODATA></ComplexSource>' \

@@ -62,6 +62,76 @@ fn netcdf_by_its_conventions() {
 }
 
 #[test]
+fn zarr_of_both_versions_by_the_same_conventions() {
+    let (netcdf, _) = plain("cf.nc");
+    for name in ["cf_v2.zarr", "cf_v3.zarr"] {
+        let (cube, notes) = plain(name);
+        assert_eq!(masked(&cube), masked(&netcdf), "{name}");
+        let same = |a: &f32, b: &f32| a == b || a.is_nan() && b.is_nan();
+        assert!(
+            cube.samples.iter().zip(&netcdf.samples).all(|(a, b)| same(a, b)),
+            "{name}"
+        );
+        assert_eq!(cube.sample_type, SampleType::F32);
+        assert_eq!(cube.metadata.wavelengths, netcdf.metadata.wavelengths, "{name}");
+        let grid = |cube: &Cube| {
+            let grid = cube.metadata.grid.clone().unwrap();
+            (grid.transform.unwrap().0, grid.epsg)
+        };
+        assert_eq!(grid(&cube), grid(&netcdf), "{name}");
+        assert!(notes.contains("times 0.5 plus 10"), "{notes}");
+        // By the name of the array, and by its folder.
+        for spec in [format!("{name}:/refl"), format!("{name}/refl")] {
+            let named = plain(&spec).0;
+            assert_eq!(named.metadata.wavelengths, cube.metadata.wavelengths, "{spec}");
+            assert_eq!(
+                (masked(&named), grid(&named)),
+                (masked(&cube), grid(&cube)),
+                "{spec}"
+            );
+        }
+    }
+}
+
+#[test]
+fn damaged_zarr_is_refused_and_a_missing_chunk_is_the_fill_value() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("s.zarr");
+    fs::create_dir_all(store.join("x")).unwrap();
+    fs::write(store.join(".zgroup"), "{\"zarr_format\": 2}").unwrap();
+    let text = r#"{"zarr_format": 2, "shape": [2, 3, 2], "chunks": [2, 2, 2], "dtype": "<u2", "compressor": null,
+        "fill_value": 7, "order": "C", "filters": null}"#;
+    let write = |text: &str, chunk: &[u8]| {
+        fs::write(store.join("x/.zarray"), text).unwrap();
+        fs::write(store.join("x/0.0.0"), chunk).unwrap();
+    };
+    let read = || io::read_cube(store.to_str().unwrap());
+    let chunk: Vec<u8> = (0..8_u16).flat_map(u16::to_le_bytes).collect();
+    write(text, &chunk);
+    let cube = read().unwrap();
+    let expected = [0.0, 1.0, 2.0, 3.0, 7.0, 7.0, 4.0, 5.0, 6.0, 7.0, 7.0, 7.0];
+    assert!(cube.samples.iter().eq(&expected), "{:?}", cube.samples);
+    assert_eq!(cube.sample_type, SampleType::U16);
+    write(text, &chunk[1..]);
+    assert!(refusal(read(), "0.0.0").contains("15 bytes"));
+    for (from, to, word) in [
+        ("null,\n", "{\"id\": \"zstd\"},\n", "damaged"),
+        ("null,\n", "{\"id\": \"blosc\"},\n", "0.0.0"),
+        ("null,\n", "{\"id\": \"bz2\"},\n", "bz2"),
+        ("<u2", "<U2", "real numbers"),
+        ("[2, 3, 2]", "[2, 3000000000, 2000]", "truncated"),
+        ("[2, 2, 2]", "[2, 2, 9000000000000000000]", "addressed"),
+        ("\"shape\"", "\"shap\"", "shape"),
+        ("7,", "\"seven\",", "seven"),
+        ("}", "", "damaged"),
+    ] {
+        write(&text.replace(from, to), &chunk);
+        let said = refusal(read(), "s.zarr");
+        assert!(said.contains(word), "{to}: {said}");
+    }
+}
+
+#[test]
 fn variables_a_band_are_one_image() {
     let (cube, notes) = plain("bands.nc");
     assert_eq!(

@@ -19,6 +19,9 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
 /// Writes `data` under this name and gives its path.
 pub fn file(name: &str, data: &[u8]) -> String {
     let path = FOLDER.path().join(name);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).expect("room for a folder");
+    }
     std::fs::write(&path, data).expect("room for the fuzzed file");
     path.to_string_lossy().into_owned()
 }

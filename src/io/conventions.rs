@@ -7,9 +7,10 @@ use std::path::Path;
 use ndarray::{Array2, Array3, ArrayD, s};
 
 use super::array::{ImageOf, Layout};
+use super::attributes::Attributes;
 use super::crs;
-use super::hdf5::{Attributes, Hdf5};
 use super::samples::{Float, integer_range};
+use super::tree::Tree;
 use super::wavelength;
 use crate::cube::grid::{GeoTiffTags, Grid, Source, Transform};
 use crate::cube::{Metadata, SampleType, is_nodata};
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 /// A dataset among others.
 pub(super) struct Variable<'a> {
     pub path: &'a Path,
-    pub file: &'a Hdf5,
+    pub file: &'a Tree,
     /// All datasets of real numbers: path and layout.
     pub all: &'a [(String, Layout)],
     /// Its path.
@@ -287,6 +288,12 @@ impl Variable<'_> {
         Ok(array.iter().copied().collect())
     }
 
+    /// Whether there is an array of this path with numbers of its own: netCDF has one without for a dimension that is no variable.
+    fn holds_numbers(&self, name: &str) -> bool {
+        let without = |text: &str| text.starts_with("This is a netCDF dimension");
+        self.file.layout_of(name).is_some() && !self.file.attributes(name).text("name").is_some_and(without)
+    }
+
     /// The path of the vector of `count` numbers whose name fits: in the dataset's own group, else the only one that does not stand
     /// beside another image.
     fn neighbour(&self, count: usize, fits: impl Fn(&str) -> bool) -> Option<&str> {
@@ -298,6 +305,7 @@ impl Variable<'_> {
                     && layout.count() == Some(count)
                     && name != self.name
                     && fits(&leaf(name).to_lowercase())
+                    && self.holds_numbers(name)
             })
             .map(|(name, _)| name.as_str())
             .collect();
@@ -332,8 +340,7 @@ impl Variable<'_> {
         let of_dimension = dimension.filter(|name| {
             let attributes = self.file.attributes(name);
             let text = |name: &str| attributes.text(name).unwrap_or_default().to_lowercase();
-            // A dimension without a variable of its own holds no numbers.
-            !text("name").starts_with("this is a netcdf dimension")
+            self.holds_numbers(name)
                 && (is_centre(&leaf(name).to_lowercase())
                     || text("standard_name").contains("wavelength")
                     || text("long_name").contains("wavelength")
@@ -391,10 +398,7 @@ impl Variable<'_> {
             Ok((numbers.len() > 1 && step != 0.0 && straight).then_some((*first, step)))
         };
         let of = |name: &str| self.file.attributes(name);
-        if of(x)
-            .text("name")
-            .is_some_and(|text| text.starts_with("This is a netCDF dimension"))
-        {
+        if !self.holds_numbers(x) || !self.holds_numbers(y) {
             return Ok(None);
         }
         let (Some((top, down)), Some((left, across))) = (even(y)?, even(x)?) else {

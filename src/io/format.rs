@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::path::ending;
-use super::{enmap, envi, envi_header, envi_map, file, hdf5, jp2, npy, npz, png_image, safe, tiff, vrt};
+use super::{enmap, envi, envi_header, envi_map, file, hdf5, jp2, npy, npz, png_image, safe, tiff, vrt, zarr};
 use crate::cube::Metadata;
 use crate::error::{Error, Result};
 
@@ -39,6 +39,8 @@ pub enum Format {
     Jp2,
     /// Sentinel-2 product: XML and JPEG 2000.
     Safe,
+    /// Zarr store in a folder.
+    Zarr,
     /// Text matrix (`.csv`, `.txt`).
     Text,
 }
@@ -60,13 +62,14 @@ impl Format {
             Format::Vrt => "VRT",
             Format::Jp2 => "JPEG 2000",
             Format::Safe => "Sentinel-2 product",
+            Format::Zarr => "Zarr",
             Format::Text => "text",
         }
     }
 }
 
 /// Endings of files that may hold several arrays, or datasets by path.
-const CONTAINERS: [&str; 7] = [".mat", ".npz", ".h5", ".hdf5", ".he5", ".nc", ".nc4"];
+const CONTAINERS: [&str; 8] = [".mat", ".npz", ".h5", ".hdf5", ".he5", ".nc", ".nc4", ".zarr"];
 
 /// What a name on the command line means: a file, and perhaps one of the arrays in it (`FILE.mat:NAME`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +94,8 @@ impl Spec {
             .find(|(file, array)| {
                 let container = CONTAINERS.iter().any(|e| file.to_lowercase().ends_with(e));
                 let path = Path::new(file);
-                !array.is_empty() && (path.is_file() || container || path.is_dir() && safe::is_product(path))
+                !array.is_empty()
+                    && (path.is_file() || container || safe::is_product(path) || zarr::is_store(path))
             })
             .map_or(whole, |(file, array)| Spec {
                 path: file.into(),
@@ -118,6 +122,9 @@ pub(super) fn detect(path: &Path) -> Result<Format> {
     }
     if safe::is_product(path) {
         return Ok(Format::Safe);
+    }
+    if zarr::is_store(path) {
+        return Ok(Format::Zarr);
     }
     if path.is_dir() {
         return Ok(Format::Folder);

@@ -5,7 +5,7 @@
 //! Memory: a dataset of more than 1032 times the file's length (no filter in use shrinks more than
 //! deflate, or on real data Zstandard) is refused before memory is asked for. Links into other files are not followed.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::io::Read;
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use ndarray::ArrayD;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::array::{Layout, shape_text};
+use super::attributes::{Attributes, Listing, Value};
 use super::file::open;
 use super::mat5::DEFLATE_LIMIT;
 use super::samples::{ByteOrder, Float, decode};
@@ -32,56 +33,6 @@ const ZSTD: u16 = 32015;
 const DEEPEST: usize = 16;
 /// Groups that are gone into.
 const MOST_GROUPS: usize = 10_000;
-
-/// The value of an attribute.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
-    Numbers(Vec<f64>),
-    Text(String),
-}
-
-/// Attributes by their names in lower case.
-#[derive(Debug, Default)]
-pub(crate) struct Attributes(BTreeMap<String, Value>);
-
-impl Attributes {
-    /// The numbers of an attribute, also of one that is their text.
-    pub(crate) fn numbers(&self, name: &str) -> Vec<f64> {
-        match self.0.get(name) {
-            Some(Value::Numbers(numbers)) => numbers.clone(),
-            Some(Value::Text(text)) => {
-                let parts = text.split([',', ' ', ';']).filter(|part| !part.is_empty());
-                parts
-                    .map(str::parse)
-                    .collect::<std::result::Result<_, _>>()
-                    .unwrap_or_default()
-            }
-            None => Vec::new(),
-        }
-    }
-
-    /// The text of an attribute.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        match self.0.get(name)? {
-            Value::Text(text) => Some(text.trim()),
-            Value::Numbers(_) => None,
-        }
-    }
-
-    /// Whether there is one of this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
-    }
-}
-
-/// The datasets of a file.
-#[derive(Debug, Default)]
-pub(crate) struct Listing {
-    /// Those of real numbers: path and layout.
-    pub numeric: Vec<(String, Layout)>,
-    /// Those that cannot be read: path and the reason.
-    pub unreadable: Vec<(String, String)>,
-}
 
 /// An open HDF5 file.
 pub(crate) struct Hdf5 {
@@ -362,7 +313,7 @@ impl Hdf5 {
             }
         };
         let named = |attribute: &Attribute| Some((attribute.name.to_lowercase(), value(attribute)?));
-        Attributes(found.iter().filter_map(named).collect())
+        found.iter().filter_map(named).collect()
     }
 
     /// Paths of the dimension scales of a dataset, one an axis, as netCDF attaches them; `None` where it has none.

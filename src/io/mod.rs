@@ -8,6 +8,7 @@
 //! the file before they ask for memory. Writers replace a file whole or not at all.
 
 mod array;
+mod attributes;
 mod band_folder;
 mod conventions;
 mod crs;
@@ -37,11 +38,13 @@ mod strip_file;
 mod temporary;
 mod text;
 mod tiff;
+mod tree;
 mod vrt;
 mod wavelength;
 mod wavelength_file;
 mod writer;
 mod xml;
+mod zarr;
 
 pub use array::{Arrangement, Axes, parse_size};
 pub use envi_header::Interleave;

@@ -1,8 +1,8 @@
-//! Files that hold several arrays under names, as images and matrices: MATLAB of both kinds, NumPy's `.npz` and HDF5.
+//! Files that hold several arrays under names, as images and matrices: MATLAB of both kinds, NumPy's `.npz`, HDF5 and Zarr.
 //! Which array is meant is settled here, for all of them alike: the one named (`FILE:NAME`), else the only one that could be.
 //!
 //! An image may have its wavelengths beside it: vectors named `wavelengths` and `fwhm` in
-//! nanometres with one number a band, and a number `nodata`. They are read if they fit. What HDF5 has besides is for `conventions`.
+//! nanometres with one number a band, and a number `nodata`. They are read if they fit. What HDF5 and Zarr have besides is for `conventions`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array2, Array3, ArrayD, s};
 
 use super::array::{Arrangement, Axes, ImageOf, Layout, image_from, matrix_from, shape_text};
+use super::attributes::Listing;
 use super::conventions::{self, Meaning, Variable};
-use super::hdf5::{Hdf5, Listing};
+use super::hdf5::Hdf5;
 use super::mat5::Mat5;
 use super::npz::Npz;
 use super::samples::Float;
+use super::tree::Tree;
 use super::wavelength;
 use crate::cube::{Metadata, SampleType, is_nodata};
 use crate::error::{Error, Result};
@@ -26,7 +28,7 @@ type ShapeTest<'a> = &'a dyn Fn(&[usize]) -> bool;
 enum Source {
     Level5(Mat5),
     Version73(Hdf5),
-    Hdf5(Hdf5),
+    Tree(Tree),
     Npz(Npz),
 }
 
@@ -111,16 +113,16 @@ impl NamedFile {
         })
     }
 
-    /// Opens an HDF5 file: datasets of all groups, and of that of the dataset `wanted`, named by their path, with axes as
+    /// Of an open HDF5 file or Zarr store: arrays of all groups, and of that of the array `wanted`, named by their path, with axes as
     /// they are stored.
     ///
     /// # Errors
     /// [`Error::Input`] if the file is missing, truncated or damaged.
-    pub(crate) fn of_hdf5(path: &Path, hdf5: Hdf5, wanted: Option<&str>) -> Result<Self> {
+    pub(crate) fn of_tree(path: &Path, tree: Tree, wanted: Option<&str>) -> Result<Self> {
         let wanted = wanted.map(|name| format!("/{}", name.trim_matches('/')));
-        let found = wanted.and_then(|name| hdf5.layout_of(&name).map(|layout| (name, layout)));
+        let found = wanted.and_then(|name| tree.layout_of(&name).map(|layout| (name, layout)));
         // A dataset that is named is read whatever stands beside it.
-        let listing = match (hdf5.all_datasets(path), &found) {
+        let listing = match (tree.all_datasets(path), &found) {
             (Err(_), Some(_)) => Listing::default(),
             (listing, _) => listing?,
         };
@@ -133,7 +135,7 @@ impl NamedFile {
         if let Some((name, layout)) = found
             && !variables.iter().any(|(known, ..)| *known == name)
         {
-            let beside = hdf5.datasets_in(split(&name).0).into_iter();
+            let beside = tree.datasets_in(split(&name).0).into_iter();
             variables.extend(
                 beside
                     .filter(|(other, _)| *other != name)
@@ -143,7 +145,7 @@ impl NamedFile {
         }
         Ok(NamedFile {
             path: path.to_owned(),
-            source: Source::Hdf5(hdf5),
+            source: Source::Tree(tree),
             variables,
             unreadable: listing.unreadable,
         })
@@ -178,13 +180,13 @@ impl NamedFile {
         }
         match &self.source {
             Source::Level5(mat) => mat.read(&self.path, &mat.variables[index]),
-            Source::Hdf5(hdf5) => {
-                let unsigned = conventions::unsigned(&hdf5.attributes(name), layout.kind);
+            Source::Tree(tree) => {
+                let unsigned = conventions::unsigned(&tree.attributes(name), layout.kind);
                 let layout = Layout {
                     kind: unsigned.unwrap_or(layout.kind),
                     ..layout.clone()
                 };
-                hdf5.read(&self.path, name, &layout)
+                tree.read(&self.path, name, &layout)
             }
             Source::Npz(npz) => npz.read(&self.path, index),
             Source::Version73(hdf5) => {
@@ -246,7 +248,7 @@ impl NamedFile {
         // What lies in a MATLAB structure or cell is looked at only where nothing beside it fits.
         let inside = |&i: &usize| match self.source {
             Source::Level5(_) | Source::Version73(_) => self.variables[i].0.contains(['.', '{']),
-            Source::Hdf5(_) | Source::Npz(_) => false,
+            Source::Tree(_) | Source::Npz(_) => false,
         };
         let outside: Vec<usize> = all.iter().copied().filter(|i| !inside(i)).collect();
         for (among, test) in [&outside, &all]
@@ -292,7 +294,7 @@ impl NamedFile {
     }
 
     /// The image: the array called `name`, else the only one of three axes, else (MATLAB drops a
-    /// last axis of length 1) the only one of two axes that is no vector; in HDF5 also arrays of two axes, one a band. With it, what
+    /// last axis of length 1) the only one of two axes that is no vector; in HDF5 and Zarr also arrays of two axes, one a band. With it, what
     /// whoever reads it should be told.
     ///
     /// # Errors
@@ -306,18 +308,18 @@ impl NamedFile {
         };
         let plane = |shape: &[usize]| shape.len() == 2 && shape.iter().all(|&d| d > 1);
         if asked.array.is_none()
-            && let Source::Hdf5(hdf5) = &self.source
-            && let Some(bands) = self.bands_apart(hdf5, &three)?
+            && let Source::Tree(tree) = &self.source
+            && let Some(bands) = self.bands_apart(tree, &three)?
         {
-            return self.stacked(hdf5, &bands, asked);
+            return self.stacked(tree, &bands, asked);
         }
         let index = self.choose(asked.array.as_deref(), "image", &[&three, &plane])?;
         self.check_memory(&self.variables[index].1.shape, asked.memory)?;
         let mut notes = Vec::new();
         let mut image = match &self.source {
-            Source::Hdf5(hdf5) => {
+            Source::Tree(tree) => {
                 let all = self.layouts();
-                let variable = self.variable(hdf5, &all, index);
+                let variable = self.variable(tree, &all, index);
                 let described = variable.described(asked.arrangement.axes.map(Axes::places))?;
                 let named = described.places;
                 notes.extend(described.notes);
@@ -379,7 +381,7 @@ impl NamedFile {
             .collect()
     }
 
-    fn variable<'b>(&'b self, file: &'b Hdf5, all: &'b [(String, Layout)], index: usize) -> Variable<'b> {
+    fn variable<'b>(&'b self, file: &'b Tree, all: &'b [(String, Layout)], index: usize) -> Variable<'b> {
         Variable {
             path: &self.path,
             file,
@@ -397,7 +399,7 @@ impl NamedFile {
 
     /// Arrays of two axes that are the bands of one image (`rhos_443`, `rhos_492`, ...), where there is none of three: as many as
     /// have one size and one name but for the wavelength in it, or an attribute that says the wavelength. With their centres.
-    fn bands_apart(&self, hdf5: &Hdf5, three: ShapeTest) -> Result<Option<Vec<(usize, f64)>>> {
+    fn bands_apart(&self, tree: &Tree, three: ShapeTest) -> Result<Option<Vec<(usize, f64)>>> {
         if self.variables.iter().any(|(_, layout, _)| three(&layout.shape)) {
             return Ok(None);
         }
@@ -408,7 +410,7 @@ impl NamedFile {
             if layout.shape.len() != 2 || layout.shape.iter().any(|&d| d < 2) {
                 continue;
             }
-            let attributes = hdf5.attributes(name);
+            let attributes = tree.attributes(name);
             let said = ["radiation_wavelength", "wavelength", "central_wavelength"]
                 .iter()
                 .find_map(|name| attributes.numbers(name).first().copied());
@@ -437,7 +439,7 @@ impl NamedFile {
     /// The image of such bands.
     fn stacked<T: Float>(
         &self,
-        hdf5: &Hdf5,
+        tree: &Tree,
         bands: &[(usize, f64)],
         asked: &Asked,
     ) -> Result<(ImageOf<T>, Vec<String>)> {
@@ -454,7 +456,7 @@ impl NamedFile {
         )];
         let mut first: Option<(SampleType, Metadata)> = None;
         for (number, &(index, _)) in bands.iter().enumerate() {
-            let variable = self.variable(hdf5, &all, index);
+            let variable = self.variable(tree, &all, index);
             let mut band: ImageOf<T> = self.samples(index, &Arrangement::default(), None, &mut notes)?;
             let meaning = self.meaning(&variable, index)?;
             meaning.apply(&mut band);

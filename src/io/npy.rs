@@ -155,7 +155,7 @@ fn parse_header(text: &str) -> std::result::Result<Layout, String> {
 }
 
 /// Reads an array-interface type string such as `<f4`. Booleans are read as 0 and 1.
-fn parse_type(text: &str) -> std::result::Result<(SampleType, ByteOrder), String> {
+pub(crate) fn parse_type(text: &str) -> std::result::Result<(SampleType, ByteOrder), String> {
     let unusable = || format!("samples of type {text:?} are not real numbers");
     let order = match text.chars().next() {
         Some('<') => ByteOrder::Little,

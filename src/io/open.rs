@@ -10,6 +10,8 @@ use super::array::{Arrangement, ImageOf};
 use super::format::{Format, Spec, detect};
 use super::named::{Asked, NamedFile};
 use super::text::ResponseTable;
+use super::tree::Tree;
+use super::zarr::Zarr;
 use super::{
     array, band_folder, enmap, envi, hdf5, jp2, npy, png_image, prisma, safe, text, vrt, wavelength_file,
 };
@@ -112,12 +114,12 @@ impl Strips for Whole {
     }
 }
 
-/// Opens the image that a name means, `FILE`, `FOLDER`, or `FILE.mat:NAME`, `FILE.npz:NAME`, `FILE.h5:/PATH` for one of several
-/// arrays, to be read in strips: all its bands, as the file has them.
+/// Opens the image that a name means, `FILE`, `FOLDER`, or `FILE.mat:NAME`, `FILE.npz:NAME`, `FILE.h5:/PATH` or
+/// `STORE.zarr:/PATH` for one of several arrays, to be read in strips: all its bands, as the file has them.
 ///
 /// Arrays are rows x columns x bands as they are stored (MATLAB's as MATLAB shows them), or rows x columns for one band. Pixels that hold
 /// the file's ignore value in any band are masked. Samples may be NaN: [`Cube::check`] is where that is refused. A
-/// format that can only be read whole (MATLAB, `.npz`, HDF5, PNG) is, if it takes no more than `memory` bytes.
+/// format that can only be read whole (MATLAB, `.npz`, HDF5, Zarr, PNG) is, if it takes no more than `memory` bytes.
 ///
 /// # Errors
 /// [`Error::Input`] with one line that names the file, what was found and what to do.
@@ -147,6 +149,7 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
         Format::Mat73,
         Format::Npz,
         Format::Hdf5,
+        Format::Zarr,
     ];
     if (arrangement.axes.is_some() || arrangement.size.is_some()) && !named.contains(&format) {
         return Err(Error::input(format!(
@@ -182,8 +185,12 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
             };
             match product {
                 Some(product) => Box::new(product.read(memory)?),
-                None => Whole::of_named(NamedFile::of_hdf5(path, file, array)?, asked)?,
+                None => Whole::of_named(NamedFile::of_tree(path, Tree::Hdf5(file), array)?, asked)?,
             }
+        }
+        Format::Zarr => {
+            let (file, array) = open_zarr(spec)?;
+            Whole::of_named(file, Asked { array, ..asked })?
         }
         Format::Png => Box::new(png_image::read_cube(spec.whole_file()?, memory)?),
         Format::Vrt => {
@@ -226,6 +233,14 @@ pub fn read_cube(spec: &str) -> Result<Cube> {
     image.rows(0..image.dim().0)
 }
 
+/// A Zarr store, and the array that is asked for: the one named, or the one whose folder the name is.
+fn open_zarr(spec: &Spec) -> Result<(NamedFile, Option<String>)> {
+    let (store, own) = Zarr::open(&spec.path)?;
+    let array = own.or_else(|| spec.array.clone());
+    let file = NamedFile::of_tree(&spec.path, Tree::Zarr(store), array.as_deref())?;
+    Ok((file, array))
+}
+
 /// Bytes of the longest file that a matrix is read from: PSFs and responses have some thousand numbers.
 const MATRIX_BYTES: u64 = 1 << 28;
 
@@ -264,7 +279,12 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
         Format::Npz => NamedFile::open_npz(&spec.path)?.matrix(spec.array.as_deref()),
         Format::Hdf5 => {
             let file = hdf5::Hdf5::open(&spec.path)?;
-            NamedFile::of_hdf5(&spec.path, file, spec.array.as_deref())?.matrix(spec.array.as_deref())
+            NamedFile::of_tree(&spec.path, Tree::Hdf5(file), spec.array.as_deref())?
+                .matrix(spec.array.as_deref())
+        }
+        Format::Zarr => {
+            let (file, array) = open_zarr(&spec)?;
+            file.matrix(array.as_deref())
         }
         Format::Text => text::read_matrix(spec.whole_file()?),
         Format::Envi

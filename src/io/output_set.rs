@@ -13,7 +13,7 @@ use super::file::{check_name, check_takes_files, companions, lock_of};
 use super::format::{Format, Spec, cube_output_format, detect};
 use super::identity::{Known, resolved};
 use super::path::folder_of;
-use super::{band_folder, enmap, envi, safe, temporary, vrt};
+use super::{band_folder, enmap, envi, safe, temporary, vrt, zarr};
 use crate::error::{Error, Result};
 
 /// What becomes of a file.
@@ -86,6 +86,7 @@ pub fn files_of(spec: &str) -> Vec<PathBuf> {
         Ok(Format::Enmap) => enmap::files_of(&path),
         Ok(Format::Safe) => safe::files_of(&path),
         Ok(Format::Vrt) => vrt::files_of(&path),
+        Ok(Format::Zarr) => zarr::files_of(&path),
         _ => vec![path.clone()],
     };
     let mut beside: Vec<PathBuf> = files.iter().flat_map(|file| companions(file)).collect();
