@@ -1,6 +1,6 @@
 """Writes tests/fixtures: small files of other programs' making that tests/formats.rs and tests/geotiff.rs read.
 
-Needs numpy, scipy, h5py, netCDF4, spectral, pillow, rasterio and tifffile with imagecodecs. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
+Needs numpy, scipy, h5py, netCDF4, xarray, zarr, spectral, pillow, rasterio and tifffile with imagecodecs. Sample at row r, column c, band b of every image: 100 r + 10 c + b.
 Run from the root of the repository: python scripts/make_fixtures.py
 """
 
@@ -47,6 +47,28 @@ def mat5():
     scipy.io.savemat(FOLDER / "pixels.mat", {"Y": pixels, "nRow": ROWS, "nCol": COLUMNS})
 
 
+def zarr():
+    """The image of cf.nc as stores of both versions, by xarray."""
+    import shutil
+
+    import xarray
+
+    stored = np.where(CUBE == CUBE[2, 3, 4], 30000, CUBE).astype("i2").transpose(2, 0, 1)
+    stored[2, 0, 1] = -9999
+    attributes = dict(grid_mapping="crs", valid_range=[0, 20000], scale_factor=0.5, add_offset=10.0, _FillValue=-9999)
+    scene = xarray.Dataset(
+        {"refl": (("wavelength", "y", "x"), stored, attributes), "crs": ((), np.int32(0), dict(crs_wkt=rasterio.crs.CRS.from_epsg(32633).to_wkt()))},
+        coords={"wavelength": ("wavelength", np.array(WAVELENGTHS) / 1000, dict(units="um")),
+                "y": 4000.0 - 30 * np.arange(ROWS), "x": 500.0 + 30 * np.arange(COLUMNS)})
+    for version in [2, 3]:
+        name = FOLDER / f"cf_v{version}.zarr"
+        shutil.rmtree(name, ignore_errors=True)
+        # Decoded and encoded again: attributes of conventions become xarray's.
+        decoded = xarray.decode_cf(scene)
+        decoded["refl"].encoding["chunks"] = (2, 2, 3)
+        decoded.to_zarr(name, zarr_format=version, consolidated=False)
+
+
 def netcdf():
     """CF attributes, names of dimensions and coordinate variables; NEON's cousins of them; sensor geometry with a lookup table."""
     import netCDF4
@@ -77,6 +99,35 @@ def netcdf():
             v = d.createVariable(f"rhos_{centre}", "f4", ("y", "x"), fill_value=-1.0)
             v[:] = CUBE[..., band]
         v[0, 1] = -1.0
+    # In the layout of PACE OCI's products of levels 2 and 3; not the agency's.
+    with create("pace_l2.nc") as d:
+        for name, size in [("number_of_lines", ROWS), ("pixels_per_line", COLUMNS), ("wavelength_3d", BANDS), ("number_of_bands", 7)]:
+            d.createDimension(name, size)
+        bands = d.createGroup("sensor_band_parameters")
+        bands.createVariable("wavelength", "f4", ("number_of_bands",))[:] = np.arange(7) + 300.0
+        bands.createVariable("wavelength_3d", "f8", ("wavelength_3d",))[:] = WAVELENGTHS
+        bands["wavelength_3d"].units = "nm"
+        place = d.createGroup("navigation_data")
+        for name in ["longitude", "latitude"]:
+            place.createVariable(name, "f4", ("number_of_lines", "pixels_per_line"))[:] = r[..., 0] + c[..., 0]
+        fields = d.createGroup("geophysical_data")
+        for name in ["Rrs", "Rrs_unc"]:
+            v = fields.createVariable(name, "i2", ("number_of_lines", "pixels_per_line", "wavelength_3d"), fill_value=-32767)
+            v.set_auto_maskandscale(False)
+            v.scale_factor, v.add_offset = np.float32(0.5), np.float32(10.0)
+            v[:] = CUBE
+            v[1, 2] = -32767
+        fields.createVariable("l2_flags", "i4", ("number_of_lines", "pixels_per_line"))[:] = 0
+    with create("pace_l3.nc") as d:
+        for name, size in [("lat", ROWS), ("lon", COLUMNS), ("wavelength", BANDS), ("rgb", 3), ("eightbitcolor", 256)]:
+            d.createDimension(name, size)
+        for name, values, unit in [("lat", 10 - 0.25 * np.arange(ROWS), "degrees_north"), ("lon", 20 + 0.25 * np.arange(COLUMNS), "degrees_east")]:
+            d.createVariable(name, "f4", (name,))[:] = values
+            d[name].units = unit
+        d.createVariable("wavelength", "f8", ("wavelength",))[:] = WAVELENGTHS
+        d["wavelength"].units = "nm"
+        d.createVariable("Rrs", "f4", ("lat", "lon", "wavelength"), fill_value=-32767.0)[:] = CUBE
+        d.createVariable("palette", "u1", ("rgb", "eightbitcolor"))[:] = 0
     # Numbers that single precision does not hold; the scaled ones are n 1e-6 + 0.25.
     with create("wide.nc") as d:
         d.createDimension("y", 1), d.createDimension("x", 3), d.createDimension("band", 2)
@@ -268,6 +319,17 @@ def prisma():
             f.attrs[f"List_Cw_{name}_Flags"] = np.array([w > 0 for w in list_cw], np.uint8)
             f.attrs[f"L2Scale{name}Min"] = np.float32(0.0)
             f.attrs[f"L2Scale{name}Max"] = np.float32(0.65535)
+        # The middles of the outer pixels: 30 m in the cubes; of the panchromatic image the outer corners would fit as well as they do.
+        f.attrs["Epsg_Code"] = np.uint32(32633)
+        west, north = 500000.0, 4600000.0
+        east, south = west + 30 * (COLUMNS - 1), north - 30 * (ROWS - 1)
+        for corner, x, y in [("UL", west, north), ("UR", east, north), ("LL", west, south), ("LR", east, south)]:
+            f.attrs[f"Product_{corner}corner_easting"] = np.float32(x)
+            f.attrs[f"Product_{corner}corner_northing"] = np.float32(y)
+        pan = (1000 + 100 * np.arange(12)[:, None] + np.arange(18)).astype(np.uint16)
+        pan[0, :2] = 0
+        f["HDFEOS/SWATHS/PRS_L2D_PCO/Data Fields/Cube"] = pan
+        f.attrs["L2ScalePanMin"], f.attrs["L2ScalePanMax"] = np.float32(0.0), np.float32(0.65535)
 
 
 def tiff_whole():
@@ -357,6 +419,7 @@ if __name__ == "__main__":
     prisma()
     png_folder()
     netcdf()
+    zarr()
     tiff_masks()
     tiff_whole()
     jpeg2000()

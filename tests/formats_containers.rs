@@ -184,6 +184,19 @@ fn a_prisma_product_is_one_image() {
         used.rows(1..3).unwrap().samples[[0, 1, 3]],
         cube.samples[[1, 1, 3]]
     );
+    // The corners are the middles of the outer pixels.
+    let grid = m.grid.as_ref().unwrap();
+    let transform = [499_985.0, 30.0, 0.0, 4_600_015.0, 0.0, -30.0];
+    assert_eq!((grid.epsg, grid.transform.unwrap().0), (Some(32633), transform));
+    let pan = io::read_cube(&fixture("prisma_l2d.he5:PAN")).unwrap();
+    assert_eq!((pan.samples.dim(), pan.masked_pixels()), ((12, 18, 1), 2));
+    assert!((pan.samples[[3, 5, 0]] - 1e-5 * 1305.0).abs() < 1e-7);
+    // Of pixels of 5 m they are the outer corners.
+    let grid = pan.metadata.grid.as_ref().unwrap();
+    let transform = [500_000.0, 5.0, 0.0, 4_600_000.0, 0.0, -5.0];
+    assert_eq!((grid.epsg, grid.transform.unwrap().0), (Some(32633), transform));
+    let none = refusal(io::read_cube(&fixture("groups.h5:pan")), "groups.h5");
+    assert!(none.contains("no numeric array"), "{none}");
     // By path the stored cube is there as it is: rows x bands x columns.
     let path = fixture("prisma_l2d.he5:/HDFEOS/SWATHS/PRS_L2D_HCO/Data Fields/VNIR_Cube");
     assert_eq!(io::read_cube(&path).unwrap().samples.dim(), (3, 4, 4));

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use crate::common::{fixture_samples, refusal};
 use hsr_gpu::cube::grid::{GeoTiffTags, Grid, Source, Transform};
-use hsr_gpu::cube::strips::Strips;
 use hsr_gpu::cube::{Cube, Metadata, SampleType};
 use hsr_gpu::io::{self, Target, TiffOptions};
 use ndarray::{Array3, s};
@@ -18,7 +17,7 @@ fn expected(name: &str) -> Array3<f32> {
     Array3::from_shape_fn((3, 4, 5), |(r, c, b)| ((100 * r + 10 * c + b) % modulus) as f32)
 }
 
-fn fixture(name: &str) -> String {
+pub(crate) fn fixture(name: &str) -> String {
     crate::common::fixture(&format!("{name}.tif"))
 }
 
@@ -77,7 +76,7 @@ fn what_gdal_says_of_an_image_is_understood() {
 }
 
 /// An image with everything that a GeoTIFF can say.
-fn rich(kind: SampleType) -> Cube {
+pub(crate) fn rich(kind: SampleType) -> Cube {
     let mut cube = Cube::new(Array3::from_shape_fn((50, 40, 3), |(r, c, b)| {
         ((r * 7 + c * 3 + b) % 100) as f32
     }));
@@ -145,102 +144,6 @@ fn masked_pixels_and_strips_are_written_like_those_of_other_formats() {
         ..target
     };
     refusal(io::write_strips(&wrong, &cube, &mut |_, _| ()), "x.tif");
-}
-
-/// The image of a file that was written with these creation options.
-fn created(path: &Path, cube: &Cube, options: &[&str]) -> Cube {
-    let options: Vec<String> = options.iter().map(|&o| o.to_owned()).collect();
-    let target = Target {
-        path,
-        sample_type: cube.sample_type,
-        interleave: None,
-        memory: 0,
-        tiff: TiffOptions::parse(&options, &[path]).unwrap(),
-    };
-    io::write_strips(&target, cube, &mut |_, _| ()).unwrap();
-    io::read_cube(path.to_str().unwrap()).unwrap()
-}
-
-/// Little-endian numbers of a file.
-fn number(bytes: &[u8], at: usize, width: usize) -> usize {
-    (0..width).map(|k| usize::from(bytes[at + k]) << (8 * k)).sum()
-}
-
-#[test]
-fn creation_options_change_the_layout_and_no_sample() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.tif");
-    for kind in [SampleType::F32, SampleType::U16] {
-        let samples = Array3::from_shape_fn((150, 130, 3), |(r, c, b)| (r * 61 % 97 * (c + 1) + b) as f32);
-        let mut cube = Cube::new(samples);
-        cube.sample_type = kind;
-        cube.metadata = Metadata {
-            wavelengths: Some(vec![400.0, 500.0, 600.0]),
-            nodata: Some(7.0),
-            grid: rich(kind).metadata.grid,
-            ..Metadata::default()
-        };
-        let plain = created(&path, &cube, &[]);
-        for options in [
-            &["COMPRESS=NONE"][..],
-            &["COMPRESS=LZW", "BLOCKYSIZE=7"],
-            &["COMPRESS=ZSTD", "PREDICTOR=2"],
-            &["ZLEVEL=1", "PREDICTOR=NO", "BIGTIFF=YES"],
-            &["TILED=YES"],
-            &["TILED=YES", "BLOCKXSIZE=32", "BLOCKYSIZE=64", "COMPRESS=ZSTD"],
-            &["TILED=YES", "BLOCKSIZE=16", "COMPRESS=NONE"],
-            &["COG=YES", "BLOCKSIZE=32", "COMPRESS=LZW"],
-            &["COG=YES", "BIGTIFF=YES"],
-        ] {
-            let back = created(&path, &cube, options);
-            assert_eq!(back.samples, plain.samples, "{options:?}");
-            assert_eq!(back.metadata, plain.metadata, "{options:?}");
-            assert_eq!(back.sample_type, kind);
-        }
-    }
-    // Rows of tiles that are more than what is held lie on disk.
-    let wide = Cube::new(Array3::from_shape_fn((20, 300, 16), |(r, c, b)| {
-        (r * 4800 + c * 16 + b) as f32
-    }));
-    let options = ["TILED=YES", "BLOCKXSIZE=16", "BLOCKYSIZE=4096"];
-    assert_eq!(created(&path, &wide, &options).samples, wide.samples);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-}
-
-#[test]
-fn a_cloud_optimised_file_has_directories_first_and_the_whole_image_last() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("x.tif");
-    let mut cube = Cube::new(Array3::from_shape_fn((201, 333, 2), |(r, c, b)| {
-        (r + c + b) as f32
-    }));
-    cube.sample_type = SampleType::U16;
-    let back = created(&path, &cube, &["COG=YES", "BLOCKSIZE=64", "COMPRESS=NONE"]);
-    assert_eq!(back.samples, cube.samples);
-    let bytes = std::fs::read(&path).unwrap();
-    let (mut at, mut images) = (number(&bytes, 4, 4), Vec::new());
-    assert_eq!(at, 8);
-    while at != 0 {
-        let entries = number(&bytes, at, 2);
-        let tag = |wanted: usize| {
-            let mut entries = (0..entries).map(|k| at + 2 + 12 * k);
-            let entry = entries.find(|&entry| number(&bytes, entry, 2) == wanted).unwrap();
-            (number(&bytes, entry + 4, 4), number(&bytes, entry + 8, 4))
-        };
-        let (count, places) = tag(324);
-        images.push((tag(256).1, tag(257).1, count, number(&bytes, places, 4), at));
-        at = number(&bytes, at + 2 + 12 * entries, 4);
-    }
-    let sizes: Vec<_> = images.iter().map(|image| (image.0, image.1, image.2)).collect();
-    assert_eq!(sizes, [(333, 201, 48), (167, 101, 12), (84, 51, 4), (42, 26, 2)]);
-    assert!(
-        images
-            .windows(2)
-            .all(|pair| pair[0].3 > pair[1].3 && pair[0].4 < pair[1].4)
-    );
-    // The mean of four.
-    assert_eq!(number(&bytes, images[1].3, 2), 1);
-    assert_eq!(number(&bytes, images[1].3 + 2, 2), 3);
 }
 
 #[test]
@@ -424,120 +327,6 @@ fn a_file_that_changes_while_it_is_read_is_refused() {
     bytes.push(0);
     fs::write(&path, bytes).unwrap();
     assert!(refusal(image.rows(0..1), "h.tif").contains("changed"));
-}
-
-/// A product as EnMAP's ground segment makes them: six bands in hundredths, of which the fourth (of SWIR) is filled and the
-/// last is none that was expected.
-fn enmap(folder: &Path) {
-    let mut image = Cube::new(Array3::from_shape_fn((3, 4, 6), |(r, c, b)| match b {
-        3 => -32768.0,
-        _ => (100 * r + 10 * c + b) as f32,
-    }));
-    image.samples[[1, 2, 0]] = -32768.0;
-    image.sample_type = SampleType::I16;
-    image.metadata.grid = rich(SampleType::I16).metadata.grid;
-    io::write_cube(folder.join("scratch.tif"), &image).unwrap();
-    fs::rename(
-        folder.join("scratch.tif"),
-        folder.join("ENMAP01-X-SPECTRAL_IMAGE.TIF"),
-    )
-    .unwrap();
-    let bands: String = [420.0, 905.5, 990.25, 910.0, 2400.0, 2450.0]
-        .iter()
-        .enumerate()
-        .map(|(k, wavelength)| {
-            let n = k + 1;
-            format!(
-                "<bandID number=\"{n}\"><wavelengthCenterOfBand>{wavelength}</wavelengthCenterOfBand>\
-                 <FWHMOfBand>{n}.5</FWHMOfBand><GainOfBand>0.01</GainOfBand><OffsetOfBand>{k}</OffsetOfBand></bandID>"
-            )
-        })
-        .collect();
-    let statistics: String = (1..=6)
-        .map(|n| {
-            format!(
-                "<bandID number=\"{n}\"><stdDeviation>{}</stdDeviation></bandID>",
-                (n - 4) * 10
-            )
-        })
-        .collect();
-    let list = |detector: &str, list: &str| {
-        format!("<{detector}><expectedChannelsList>{list}</expectedChannelsList></{detector}>")
-    };
-    let xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><level_X xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\
-         <base><level>L2A</level></base><specific><backgroundValue>-32768</backgroundValue>{}{}\
-         <bandCharacterisation>{bands}</bandCharacterisation></specific>\
-         <product><bandStatistics>{statistics}</bandStatistics></product></level_X>",
-        list("vnirProductQuality", "1,2,3"),
-        list("swirProductQuality", "4, 5")
-    );
-    fs::write(folder.join("ENMAP01-X-METADATA.XML"), xml).unwrap();
-}
-
-#[test]
-fn an_enmap_product_is_read_by_its_folder_and_by_its_xml() {
-    let folder = tempfile::tempdir().unwrap();
-    enmap(folder.path());
-    let xml = folder.path().join("ENMAP01-X-METADATA.XML");
-    let tiff = folder.path().join("ENMAP01-X-SPECTRAL_IMAGE.TIF");
-    for path in [folder.path(), &xml, &tiff] {
-        let path = path.to_str().unwrap();
-        assert_eq!(io::format_of(path).unwrap(), io::Format::Enmap);
-        let reading = io::Reading {
-            memory: usize::MAX,
-            ..io::Reading::default()
-        };
-        let image = io::open_image_as(path, &reading).unwrap();
-        // The filled band and the one that nobody expected are left out, and take no pixel with them.
-        assert_eq!((image.dim(), image.sample_type()), ((3, 4, 4), SampleType::F32));
-        let cube = image.rows(0..3).unwrap();
-        assert_eq!(cube.masked_pixels(), 1);
-        assert!(!cube.is_valid(1, 2));
-        // Sample 234 of the fifth band, whose gain is 0.01 and whose offset 4.
-        assert_eq!(cube.samples[[2, 3, 3]], (234.0 * 0.01 + 4.0) as f32);
-        let m = &cube.metadata;
-        assert_eq!(m.wavelengths, Some(vec![420.0, 905.5, 990.25, 2400.0]));
-        assert_eq!(m.fwhm, Some(vec![1.5, 2.5, 3.5, 5.5]));
-        let names = ["VNIR band 1", "VNIR band 2", "VNIR band 3", "SWIR band 5"].map(str::to_owned);
-        assert_eq!(m.band_names, Some(names.into()));
-        assert_eq!(m.extra["detector overlap"], "910 to 990.25 nm");
-        assert_eq!(
-            (m.nodata, m.grid.as_ref().unwrap().epsg),
-            (Some(-32768.0), Some(32616))
-        );
-    }
-    let whole = io::open_cube(xml.to_str().unwrap(), 0).unwrap();
-    let bad = vec![false, false, false, true, false, true];
-    assert_eq!(whole.metadata().bad_bands, Some(bad));
-
-    let text = fs::read_to_string(&xml).unwrap();
-    let read = |text: &str| {
-        fs::write(&xml, text).unwrap();
-        refusal(io::read_cube(xml.to_str().unwrap()), "METADATA.XML")
-    };
-    assert!(
-        read(
-            &text
-                .replacen("bandID number=\"6\"", "x number=\"6\"", 1)
-                .replacen("</bandID></band", "</x></band", 1)
-        )
-        .contains("describes 5 bands")
-    );
-    assert!(
-        read(&text.replacen("wavelengthCenterOfBand>420", "wavelengthCenterOfBand>x", 1))
-            .contains("wavelengthCenter")
-    );
-    assert!(read("<level_X/>").contains("<specific>"));
-    assert!(read("<level_X").contains("no XML"));
-    fs::write(&xml, &text).unwrap();
-    fs::copy(&xml, folder.path().join("OTHER-METADATA.XML")).unwrap();
-    let several = refusal(io::read_cube(folder.path().to_str().unwrap()), "2 EnMAP products");
-    assert!(several.contains("name the METADATA.XML"));
-    fs::remove_file(folder.path().join("ENMAP01-X-SPECTRAL_IMAGE.TIF")).unwrap();
-    assert!(
-        refusal(io::read_cube(xml.to_str().unwrap()), "METADATA.XML").contains("SPECTRAL_IMAGE.TIF beside")
-    );
 }
 
 /// An image of a smooth scene by place on the ground: its first corner, pixel size and size in pixels.

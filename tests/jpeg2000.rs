@@ -82,6 +82,20 @@ fn a_sentinel_2_product_is_reflectances_of_one_resolution() {
     assert_eq!(coarse.metadata.wavelengths.as_deref().unwrap(), [864.7]);
     assert!((coarse.samples[[1, 1, 0]] - 0.0303).abs() < 1e-7);
     assert_eq!(coarse.masked_pixels(), 1);
+    // Clouds may be kept; what is no data stays so.
+    let keep = io::Arrangement {
+        clouds: Some(io::Clouds::Keep),
+        ..io::Arrangement::default()
+    };
+    let kept = io::open_cube_as(&product, &keep, usize::MAX).unwrap();
+    let notes = kept.notes().join("\n");
+    assert!(!notes.contains('%'), "{notes}");
+    let kept = kept.rows(0..kept.dim().0).unwrap();
+    assert!(
+        kept.masked_pixels() < fine.masked_pixels(),
+        "{}",
+        kept.masked_pixels()
+    );
     let error = refusal(
         io::open_cube(&format!("{product}:5m"), usize::MAX),
         "MTD_MSIL2A.xml",

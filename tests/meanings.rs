@@ -62,6 +62,34 @@ fn netcdf_by_its_conventions() {
 }
 
 #[test]
+fn products_of_pace() {
+    let (cube, _) = plain("pace_l2.nc");
+    assert_eq!(masked(&cube), [(1, 2)]);
+    assert_eq!(cube.samples[[2, 3, 4]], 0.5 * 234.0 + 10.0);
+    assert_eq!(
+        cube.metadata.wavelengths,
+        Some(vec![400.0, 450.0, 500.0, 550.0, 600.5])
+    );
+    let uncertainty = plain("pace_l2.nc:/geophysical_data/Rrs_unc").0;
+    assert_eq!(masked(&uncertainty), masked(&cube));
+    let (cube, _) = plain("pace_l3.nc");
+    assert_eq!(cube.samples, fixture_samples());
+    let grid = cube.metadata.grid.as_ref().unwrap();
+    assert_eq!(grid.epsg, Some(4326));
+    assert_eq!(grid.transform.unwrap().0, [19.875, 0.25, 0.0, 10.125, 0.0, -0.25]);
+    assert_eq!(cube.metadata.wavelengths.as_ref().unwrap().len(), 5);
+    // A file of wavelengths leaves the order of the axes to their names.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.csv");
+    fs::write(&file, "1\n2\n3\n4\n5\n").unwrap();
+    let given = Arrangement {
+        wavelengths: Some(file.to_str().unwrap().to_owned()),
+        ..Arrangement::default()
+    };
+    assert_eq!(read(&fixture("cf.nc"), &given).0.samples.dim(), (3, 4, 5));
+}
+
+#[test]
 fn zarr_of_both_versions_by_the_same_conventions() {
     let (netcdf, _) = plain("cf.nc");
     for name in ["cf_v2.zarr", "cf_v3.zarr"] {

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::io::{Arrangement, Axes, OutputSet, parse_size};
+use crate::io::{Arrangement, Axes, Clouds, OutputSet, parse_size};
 
 /// How the array of an image lies in its file.
 #[derive(Debug, Clone, Default, Args)]
@@ -18,6 +18,10 @@ pub struct ArrayOptions {
     /// .csv, .txt, .mat) [default: those of the file, or of NAME.wl.npy beside NAME.npy]
     #[arg(long, value_name = "FILE")]
     wavelengths: Option<String>,
+    /// What is done about pixels that the product of the HSI, or of the one image there is, takes for cloud, cirrus or their shadow
+    /// (Sentinel-2, EnMAP, DESIS): they are masked, or kept [default: mask]
+    #[arg(long, value_enum)]
+    clouds: Option<Clouds>,
 }
 
 /// The same of the MSI.
@@ -29,6 +33,9 @@ pub struct MsiArrayOptions {
     /// Wavelengths of the MSI
     #[arg(long, value_name = "FILE")]
     msi_wavelengths: Option<String>,
+    /// What is done about pixels that the product of the MSI takes for cloud, cirrus or their shadow [default: mask]
+    #[arg(long, value_enum)]
+    msi_clouds: Option<Clouds>,
 }
 
 impl ArrayOptions {
@@ -45,6 +52,7 @@ impl ArrayOptions {
             axes: self.axes,
             size: self.shape,
             wavelengths: self.wavelengths.clone(),
+            clouds: self.clouds,
         }
     }
 }
@@ -63,6 +71,7 @@ impl MsiArrayOptions {
             axes: self.msi_axes,
             size: None,
             wavelengths: self.msi_wavelengths.clone(),
+            clouds: self.msi_clouds,
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::io::{self, OutputSet, Reading};
     after_help = "The manifest has one scene a line: HSI,MSI (paths relative to the manifest; # begins a comment), and \
                   behind that what is so of one scene alone: bands=LIST, msi-bands=LIST (items of a list with spaces \
                   between them), hsi-mask=FILE, msi-mask=FILE, and for arrays axes=ORDER, shape=ROWSxCOLUMNS, \
-                  wavelengths=FILE, msi-axes=ORDER, msi-wavelengths=FILE.\n\nExample:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
+                  wavelengths=FILE, msi-axes=ORDER, msi-wavelengths=FILE, for products clouds=mask|keep, msi-clouds=mask|keep.\n\nExample:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
 )]
 pub struct Train {
     /// Manifest of the scenes

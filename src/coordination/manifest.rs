@@ -9,7 +9,7 @@ use crate::io::{self, Arrangement};
 
 /// The fields of [`SceneOptions`], for messages.
 pub const SCENE_FIELDS: &str = "[,bands=LIST][,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE][,axes=ORDER][,shape=ROWSxCOLUMNS]\
-     [,wavelengths=FILE][,msi-axes=ORDER][,msi-wavelengths=FILE]";
+     [,wavelengths=FILE][,clouds=mask|keep][,msi-axes=ORDER][,msi-wavelengths=FILE][,msi-clouds=mask|keep]";
 
 /// How the images of one scene are read, as its line says it: the options of `fuse` that are called like the fields.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,6 +63,10 @@ impl SceneOptions {
             "axes" | "msi-axes" => {
                 let axes = value.parse().map_err(wrong)?;
                 (array.axes.replace(axes).is_some(), value.to_owned())
+            }
+            "clouds" | "msi-clouds" => {
+                let clouds = value.parse().map_err(wrong)?;
+                (array.clouds.replace(clouds).is_some(), value.to_owned())
             }
             "shape" => {
                 let size = io::parse_size(value).map_err(wrong)?;
@@ -236,7 +240,7 @@ mod tests {
         assert_eq!(options.msi_mask, Some(place(&path, "m.png")));
         std::fs::write(
             &path,
-            "a.npy, b.npy, axes=bhw, wavelengths=w.csv, msi-axes=hbw, shape=3x4\n",
+            "a.npy, b.npy, axes=bhw, wavelengths=w.csv, msi-axes=hbw, shape=3x4, clouds=keep\n",
         )
         .unwrap();
         let options = &read(&path).unwrap()[0].options;
@@ -244,6 +248,7 @@ mod tests {
             axes: Some(io::Axes::Bhw),
             size: Some((3, 4)),
             wavelengths: Some(place(&path, "w.csv")),
+            clouds: Some(io::Clouds::Keep),
         };
         assert_eq!(
             (&options.array, options.msi_array.axes),

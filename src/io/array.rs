@@ -7,6 +7,7 @@ use std::path::Path;
 
 use ndarray::{Array, Array2, Array3, ArrayD, Axis, Dimension, IxDyn, ShapeBuilder};
 
+use super::clouds::Clouds;
 use super::file::read_error;
 use super::samples::{ByteOrder, Float, read_samples, sample_type_name, width};
 use crate::cube::{Cube, Metadata, SampleType};
@@ -86,7 +87,7 @@ impl Axes {
     }
 }
 
-/// What a user says of how an array is an image, for formats that do not say it.
+/// What a user says of how a file is an image: of arrays what their formats do not say, of products what is taken of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arrangement {
     /// Order of its axes.
@@ -95,6 +96,8 @@ pub struct Arrangement {
     pub size: Option<(usize, usize)>,
     /// A file of the bands' wavelengths.
     pub wavelengths: Option<String>,
+    /// What is done about what a product takes for cloud.
+    pub clouds: Option<Clouds>,
 }
 
 /// An array as an image.

@@ -1,5 +1,5 @@
-//! EnMAP products of level 1C and 2A as DLR delivers them: `...-METADATA.XML` beside `...-SPECTRAL_IMAGE.TIF`, given by the
-//! folder that holds both or by the XML file.
+//! EnMAP products of level 1C and 2A and DESIS products of level 1B to 2A as DLR delivers them: `...-METADATA.XML` beside
+//! `...-SPECTRAL_IMAGE.TIF`, given by the folder that holds both, by the XML file or by the image.
 //!
 //! Element names are those that EnPT, SNAP and the EnMAP-Box read; no product was at hand, so the tests make their own.
 //! Samples are scaled band by band to the product's unit (reflectance at 2A) as singles; the background value stays what
@@ -7,7 +7,11 @@
 //! (the water vapour bands, which are filled with background). VNIR and SWIR see 900 to 1000 nm both; all bands are kept,
 //! in the order of the file, their names say the detector, and the field `detector overlap` says where.
 //!
-//! Memory: that of `tiff`, and at most some hundred bytes for each byte of the XML.
+//! Pixels that the quality layers beside the image take for cloud, cirrus or their shadow are masked: of EnMAP
+//! `QL_QUALITY_CLOUD`, `QL_QUALITY_CIRRUS` and `QL_QUALITY_CLOUDSHADOW`, of DESIS three bands of `QL_QUALITY-2`. Haze, snow and defective
+//! pixels of single bands are left to the user.
+//!
+//! Memory: that of `tiff`, a byte a pixel, and at most some hundred bytes for each byte of the XML.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,12 +19,14 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ndarray::{Array2, Axis, s};
 use roxmltree::Node;
 
+use super::clouds::{self, Clouds};
 use super::file::{open, read_error};
 use super::tiff::{self, TiffFile};
 use super::xml;
-use crate::cube::strips::Strips;
+use crate::cube::strips::{self, Strips};
 use crate::cube::{Cube, Metadata, SampleType};
 use crate::error::{Error, Result};
 
@@ -33,6 +39,47 @@ const IMAGES: [&str; 4] = [
     "-SPECTRAL_IMAGE_COG.TIF",
     "-SPECTRAL_IMAGE_COG.TIFF",
 ];
+/// How the names of DESIS products begin.
+const DESIS_NAMES: &str = "DESIS-";
+/// What stands for no data in DESIS products that do not say it.
+const DESIS_NODATA: f64 = -32768.0;
+
+/// Quality layers: how the file's name ends, the band, and the smallest and largest number of a pixel that is no ground.
+const LAYERS: [(&str, usize, f32, f32); 6] = [
+    ("-QL_QUALITY_CLOUD.TIF", 0, 1.0, 1.0),
+    ("-QL_QUALITY_CLOUDSHADOW.TIF", 0, 1.0, 1.0),
+    // Thin, medium, thick.
+    ("-QL_QUALITY_CIRRUS.TIF", 0, 1.0, 3.0),
+    // Shadow, and cloud over land and over water.
+    ("-QL_QUALITY-2.TIF", 0, 1.0, 255.0),
+    ("-QL_QUALITY-2.TIF", 5, 1.0, 255.0),
+    ("-QL_QUALITY-2.TIF", 6, 1.0, 255.0),
+];
+
+/// What a mission calls things.
+struct Mission {
+    name: &'static str,
+    band: &'static str,
+    fwhm: &'static str,
+    gain: &'static str,
+    offset: &'static str,
+}
+
+const ENMAP: Mission = Mission {
+    name: "EnMAP",
+    band: "bandID",
+    fwhm: "FWHMOfBand",
+    gain: "GainOfBand",
+    offset: "OffsetOfBand",
+};
+const DESIS: Mission = Mission {
+    name: "DESIS",
+    band: "band",
+    fwhm: "wavelengthWidthOfBand",
+    gain: "gainOfBand",
+    offset: "offsetOfBand",
+};
+
 /// Longest XML file that is read; those of products have some hundred kilobytes.
 const MAX_XML: u64 = 1 << 25;
 
@@ -78,10 +125,15 @@ pub(crate) fn metadata_file(path: &Path) -> Result<Option<PathBuf>> {
     match found.len() {
         0 | 1 => Ok(found.pop()),
         n => Err(Error::input(format!(
-            "{}: holds {n} EnMAP products; name the METADATA.XML of one",
+            "{}: holds {n} products; name the METADATA.XML of one",
             path.display()
         ))),
     }
+}
+
+/// Whether an XML file is that of a DESIS product.
+pub(crate) fn is_desis(xml_file: &Path) -> bool {
+    capital_name(xml_file).starts_with(DESIS_NAMES)
 }
 
 /// The files of the product that a name means: the XML and what is called like it.
@@ -96,12 +148,15 @@ pub(super) fn files_of(path: &Path) -> Vec<PathBuf> {
 }
 
 /// An image whose samples are scaled as they are read.
-pub(crate) struct EnmapFile {
+pub(crate) struct DlrFile {
     image: TiffFile,
     /// Gain and offset of each band.
     scaling: Vec<(f64, f64)>,
     background: f64,
+    /// Pixels that no quality layer excludes, where there are layers.
+    usable: Option<Array2<bool>>,
     metadata: Metadata,
+    notes: Vec<String>,
 }
 
 /// The first element at a path of names.
@@ -119,14 +174,18 @@ fn number(from: Node, names: &[&str]) -> Option<f64> {
     text(from, names)?.parse().ok().filter(|x: &f64| x.is_finite())
 }
 
-/// The `bandID` elements at a path, by band from 0.
-fn bands<'a, 'd>(from: Node<'a, 'd>, names: &[&str]) -> BTreeMap<usize, Node<'a, 'd>> {
+/// The elements of bands at a path, by band from 0: as their numbers say, or as they stand there.
+fn bands<'a, 'd>(from: Node<'a, 'd>, names: &[&str], mission: &Mission) -> BTreeMap<usize, Node<'a, 'd>> {
     let children = element(from, names).into_iter().flat_map(|node| node.children());
     children
-        .filter(|child| child.tag_name().name() == "bandID")
-        .filter_map(|band| {
-            let number: usize = band.attribute("number")?.trim().parse().ok()?;
-            Some((number.checked_sub(1)?, band))
+        .filter(|child| child.tag_name().name() == mission.band)
+        .enumerate()
+        .filter_map(|(place, band)| {
+            let number = band.attribute("number").or_else(|| text(band, &["bandNumber"]));
+            match number {
+                Some(number) => Some((number.trim().parse::<usize>().ok()?.checked_sub(1)?, band)),
+                None => Some((place, band)),
+            }
         })
         .collect()
 }
@@ -139,11 +198,11 @@ struct Bands {
 }
 
 /// Reads the XML of a product with so many bands; what is wrong with it as the end of a sentence.
-fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
+fn parse(xml: &str, count: usize, mission: &Mission) -> std::result::Result<Bands, String> {
     let document = xml::parse(xml).map_err(|e| format!("is no XML that can be read ({e})"))?;
     let root = document.root_element();
     let specific = element(root, &["specific"]).ok_or("has no element <specific>, as products have")?;
-    let found = bands(specific, &["bandCharacterisation"]);
+    let found = bands(specific, &["bandCharacterisation"], mission);
     if found.len() != count || found.keys().next_back() != Some(&(count - 1)) {
         return Err(format!(
             "describes {} bands, and the image has {count}; take both from one product",
@@ -161,8 +220,8 @@ fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
             .ok_or_else(|| format!("gives no number {name} for a band"))
     };
     let wavelengths = each("wavelengthCenterOfBand", None)?;
-    let gains = each("GainOfBand", Some(1.0))?;
-    let offsets = each("OffsetOfBand", Some(0.0))?;
+    let gains = each(mission.gain, Some(1.0))?;
+    let offsets = each(mission.offset, Some(0.0))?;
     let expected = |detector: &str| -> Vec<usize> {
         let list = text(specific, &[detector, "expectedChannelsList"]).unwrap_or_default();
         list.split(',')
@@ -172,7 +231,7 @@ fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
     };
     let (vnir, swir) = (expected("vnirProductQuality"), expected("swirProductQuality"));
     let listed = !vnir.is_empty() || !swir.is_empty();
-    let statistics = bands(root, &["product", "bandStatistics"]);
+    let statistics = bands(root, &["product", "bandStatistics"], mission);
     let one_value = |band: usize| {
         let deviation = statistics.get(&band).and_then(|s| number(*s, &["stdDeviation"]));
         deviation == Some(0.0)
@@ -182,7 +241,7 @@ fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
         (_, true) => "SWIR ",
         _ => "",
     };
-    let mut extra = BTreeMap::from([("sensor type".to_owned(), "EnMAP".to_owned())]);
+    let mut extra = BTreeMap::from([("sensor type".to_owned(), mission.name.to_owned())]);
     if let Some(level) = text(root, &["base", "level"]) {
         extra.insert("product level".to_owned(), level.to_owned());
     }
@@ -204,7 +263,7 @@ fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
                 .map(|band| listed && detector(band).is_empty() || one_value(band))
                 .collect(),
         ),
-        fwhm: each("FWHMOfBand", None).ok(),
+        fwhm: each(mission.fwhm, None).ok(),
         wavelengths: Some(wavelengths),
         extra,
         ..Metadata::default()
@@ -216,11 +275,42 @@ fn parse(xml: &str, count: usize) -> std::result::Result<Bands, String> {
     })
 }
 
+/// Which pixels of an image of so many rows and columns no quality layer of the product takes for cloud, cirrus or shadow; `None` without
+/// layers.
+fn ground(folder: &Path, stem: &str, size: (usize, usize)) -> Result<Option<Array2<bool>>> {
+    let mut usable: Option<Array2<bool>> = None;
+    for (ending, band, low, high) in LAYERS {
+        let name = format!("{stem}{ending}");
+        let Some(file) = files(folder, |found| found == name)?.pop() else {
+            continue;
+        };
+        let layer = tiff::open_cube(&file)?;
+        let (rows, columns, bands) = layer.dim();
+        if (rows, columns) != size || band >= bands {
+            return Err(Error::input(format!(
+                "{}: {rows} x {columns} pixels of {bands} bands are no quality layer of an image of {} x {}; take all files from one product, or keep clouds (the setting clouds)",
+                file.display(),
+                size.0,
+                size.1
+            )));
+        }
+        let usable = usable.get_or_insert_with(|| Array2::from_elem(size, true));
+        strips::for_each(&layer, |first, strip| {
+            let classes = strip.samples.index_axis(Axis(2), band);
+            usable
+                .slice_mut(s![first..first + strip.rows(), ..])
+                .zip_mut_with(&classes, |ok, class| *ok &= !(low..=high).contains(class));
+            Ok(())
+        })?;
+    }
+    Ok(usable)
+}
+
 /// Opens the product of an XML file that [`metadata_file`] found.
 ///
 /// # Errors
 /// [`Error::Input`] if the XML or the image is missing or damaged, or the two do not belong together.
-pub(crate) fn open_cube(xml_file: &Path) -> Result<EnmapFile> {
+pub(crate) fn open_cube(xml_file: &Path, clouds: Clouds) -> Result<DlrFile> {
     let refuse = |what: String| Error::input(format!("{}: {what}", xml_file.display()));
     let (file, length) = open(xml_file)?;
     if length > MAX_XML {
@@ -247,14 +337,25 @@ pub(crate) fn open_cube(xml_file: &Path) -> Result<EnmapFile> {
         )
     })?;
     let image = tiff::open_cube(image)?;
+    let mission = if is_desis(xml_file) { &DESIS } else { &ENMAP };
     let Bands {
         scaling,
         background,
         mut metadata,
-    } = parse(&xml, image.dim().2).map_err(refuse)?;
+    } = parse(&xml, image.dim().2, mission).map_err(refuse)?;
     metadata.grid = image.metadata().grid.clone();
-    metadata.nodata = background.or(image.metadata().nodata);
-    Ok(EnmapFile {
+    let assumed = is_desis(xml_file).then_some(DESIS_NODATA);
+    metadata.nodata = background.or(image.metadata().nodata).or(assumed);
+    let (rows, columns, _) = image.dim();
+    let usable = match clouds {
+        Clouds::Mask => ground(folder, stem, (rows, columns))?,
+        Clouds::Keep => None,
+    };
+    let left_out = usable.iter().flatten().filter(|&&ok| !ok).count();
+    let note = (left_out > 0).then(|| clouds::note(xml_file, left_out, rows * columns));
+    Ok(DlrFile {
+        usable,
+        notes: note.into_iter().collect(),
         image,
         scaling,
         // NaN equals no sample.
@@ -263,7 +364,7 @@ pub(crate) fn open_cube(xml_file: &Path) -> Result<EnmapFile> {
     })
 }
 
-impl Strips for EnmapFile {
+impl Strips for DlrFile {
     fn dim(&self) -> (usize, usize, usize) {
         self.image.dim()
     }
@@ -277,7 +378,7 @@ impl Strips for EnmapFile {
     }
 
     fn rows(&self, rows: Range<usize>) -> Result<Cube> {
-        let mut strip = self.image.rows(rows)?;
+        let mut strip = self.image.rows(rows.clone())?;
         for mut spectrum in strip.samples.lanes_mut(ndarray::Axis(2)) {
             for (x, (gain, offset)) in spectrum.iter_mut().zip(&self.scaling) {
                 if f64::from(*x) != self.background {
@@ -287,6 +388,13 @@ impl Strips for EnmapFile {
         }
         strip.sample_type = SampleType::F32;
         strip.metadata = self.metadata.clone();
+        if let Some(usable) = &self.usable {
+            strip.mask_pixels(usable.slice(s![rows, ..]));
+        }
         Ok(strip)
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 }

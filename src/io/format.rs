@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::path::ending;
-use super::{enmap, envi, envi_header, envi_map, file, hdf5, jp2, npy, npz, png_image, safe, tiff, vrt, zarr};
+use super::{dlr, envi, envi_header, envi_map, file, hdf5, jp2, npy, npz, png_image, safe, tiff, vrt, zarr};
 use crate::cube::Metadata;
 use crate::error::{Error, Result};
 
@@ -33,6 +33,8 @@ pub enum Format {
     Tiff,
     /// EnMAP product: XML and GeoTIFF.
     Enmap,
+    /// DESIS product: XML and GeoTIFF.
+    Desis,
     /// Virtual image of GDAL's.
     Vrt,
     /// JPEG 2000.
@@ -59,6 +61,7 @@ impl Format {
             Format::Envi => "ENVI",
             Format::Tiff => "GeoTIFF",
             Format::Enmap => "EnMAP product",
+            Format::Desis => "DESIS product",
             Format::Vrt => "VRT",
             Format::Jp2 => "JPEG 2000",
             Format::Safe => "Sentinel-2 product",
@@ -117,8 +120,12 @@ impl Spec {
 
 /// Tells the format of an existing file: by its first bytes, else by its name.
 pub(super) fn detect(path: &Path) -> Result<Format> {
-    if enmap::metadata_file(path)?.is_some() {
-        return Ok(Format::Enmap);
+    if let Some(xml) = dlr::metadata_file(path)? {
+        return Ok(if dlr::is_desis(&xml) {
+            Format::Desis
+        } else {
+            Format::Enmap
+        });
     }
     if safe::is_product(path) {
         return Ok(Format::Safe);

@@ -10,9 +10,10 @@
 mod array;
 mod attributes;
 mod band_folder;
+mod clouds;
 mod conventions;
 mod crs;
-mod enmap;
+mod dlr;
 mod envi;
 mod envi_header;
 mod envi_map;
@@ -47,6 +48,7 @@ mod xml;
 mod zarr;
 
 pub use array::{Arrangement, Axes, parse_size};
+pub use clouds::Clouds;
 pub use envi_header::Interleave;
 pub use file::{Lock, check_writable, replace};
 pub use format::{Format, format_of, metadata_lost};

@@ -255,11 +255,18 @@ impl NamedFile {
             .iter()
             .flat_map(|among| tests.iter().map(move |test| (among, test)))
         {
-            let fits: Vec<usize> = among
+            let mut fits: Vec<usize> = among
                 .iter()
                 .copied()
                 .filter(|&i| test(&self.variables[i].1.shape))
                 .collect();
+            // Uncertainties are of what they are named after.
+            let names: Vec<&str> = fits.iter().map(|&i| self.variables[i].0.as_str()).collect();
+            let is_own = |&i: &usize| match self.variables[i].0.strip_suffix("_unc") {
+                Some(of) => !names.contains(&of),
+                None => true,
+            };
+            fits.retain(is_own);
             match fits.as_slice() {
                 [] => {}
                 [only] => return Ok(*only),
@@ -366,7 +373,7 @@ impl NamedFile {
     ) -> Result<ImageOf<T>> {
         let layout = &self.variables[index].1;
         let mut placed = asked.place(&self.path, &layout.shape, layout.first_axis_fastest)?;
-        if let Some(places) = named.filter(|_| *asked == Arrangement::default()) {
+        if let Some(places) = named.filter(|_| asked.axes.is_none() && asked.size.is_none()) {
             placed.places = places;
             placed.note = None;
         }

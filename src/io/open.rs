@@ -13,7 +13,7 @@ use super::text::ResponseTable;
 use super::tree::Tree;
 use super::zarr::Zarr;
 use super::{
-    array, band_folder, enmap, envi, hdf5, jp2, npy, png_image, prisma, safe, text, vrt, wavelength_file,
+    array, band_folder, dlr, envi, hdf5, jp2, npy, png_image, prisma, safe, text, vrt, wavelength_file,
 };
 use crate::cube::exact::Exact;
 use crate::cube::strips::{self, Strips};
@@ -158,6 +158,15 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
             format.name()
         )));
     }
+    let products = [Format::Enmap, Format::Desis, Format::Safe];
+    if arrangement.clouds.is_some() && !products.contains(&format) {
+        return Err(Error::input(format!(
+            "{}: {} does not say which pixels are cloud; leave the setting clouds out",
+            spec.path.display(),
+            format.name()
+        )));
+    }
+    let clouds = arrangement.clouds.unwrap_or_default();
     let array = spec.array.as_deref();
     let asked = Asked {
         array: spec.array.clone(),
@@ -168,10 +177,10 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
         Format::Npy => Box::new(npy::open_cube(spec.whole_file()?, arrangement)?),
         Format::Envi => envi::open_cube(spec.whole_file()?)?,
         Format::Tiff => Box::new(envi::open_tiff(spec.whole_file()?)?),
-        Format::Enmap => {
+        Format::Enmap | Format::Desis => {
             let path = spec.whole_file()?;
-            let xml = enmap::metadata_file(path)?;
-            Box::new(enmap::open_cube(xml.as_deref().unwrap_or(path))?)
+            let xml = dlr::metadata_file(path)?;
+            Box::new(dlr::open_cube(xml.as_deref().unwrap_or(path), clouds)?)
         }
         Format::Mat5 => Whole::of_named(NamedFile::open_level5(&spec.path)?, asked)?,
         Format::Mat73 => Whole::of_named(NamedFile::open_version73(&spec.path)?, asked)?,
@@ -179,6 +188,9 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
         Format::Hdf5 => {
             let path = &spec.path;
             let file = hdf5::Hdf5::open(path)?;
+            if let Some(pan) = prisma::read_pan(path, &file, array, memory)? {
+                return Ok(Box::new(pan));
+            }
             let product = match array {
                 None => prisma::Product::recognise(path, &file)?,
                 Some(_) => None,
@@ -205,7 +217,7 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
             Box::new(vrt::open_cube(path, Box::new(open))?)
         }
         Format::Jp2 => Box::new(jp2::read_cube(spec.whole_file()?, memory)?),
-        Format::Safe => Box::new(safe::open_cube(&spec.path, array, memory)?),
+        Format::Safe => Box::new(safe::open_cube(&spec.path, array, clouds, memory)?),
         Format::Folder => {
             let open = |name: &str, memory| open_samples(name, &Arrangement::default(), memory);
             let path = spec.whole_file()?.to_owned();
@@ -290,6 +302,7 @@ pub fn read_matrix(spec: &str) -> Result<Array2<f64>> {
         Format::Envi
         | Format::Tiff
         | Format::Enmap
+        | Format::Desis
         | Format::Png
         | Format::Vrt
         | Format::Jp2

@@ -13,7 +13,7 @@ use super::file::{check_name, check_takes_files, companions, lock_of};
 use super::format::{Format, Spec, cube_output_format, detect};
 use super::identity::{Known, resolved};
 use super::path::folder_of;
-use super::{band_folder, enmap, envi, safe, temporary, vrt, zarr};
+use super::{band_folder, dlr, envi, safe, temporary, vrt, zarr};
 use crate::error::{Error, Result};
 
 /// What becomes of a file.
@@ -83,7 +83,7 @@ pub fn files_of(spec: &str) -> Vec<PathBuf> {
         // A TIFF may have the header of one.
         Ok(Format::Envi | Format::Tiff) => envi::files_of(&path),
         Ok(Format::Folder) => band_folder::files_of(&path),
-        Ok(Format::Enmap) => enmap::files_of(&path),
+        Ok(Format::Enmap | Format::Desis) => dlr::files_of(&path),
         Ok(Format::Safe) => safe::files_of(&path),
         Ok(Format::Vrt) => vrt::files_of(&path),
         Ok(Format::Zarr) => zarr::files_of(&path),

@@ -3,7 +3,8 @@
 //! copies of others that level 2A has too.
 //!
 //! Samples are reflectances: (number + offset) / quantification, both from the XML (the offset is −1000 since processing baseline 04.00).
-//! Pixels without data, saturated ones, and at level 2A those that the scene classification takes for cloud, cirrus or their shadow, are masked.
+//! Pixels without data, saturated ones, and at level 2A those that the scene classification takes for cloud, cirrus or their shadow, are masked,
+//! unless the user keeps clouds.
 //!
 //! Element names are those of ESA's Product Specification Document; no product was at hand, so the tests make their own.
 //! Memory: 2 bytes a sample of the bands, and while a band is decoded that of `jp2`.
@@ -19,6 +20,7 @@ use rayon::prelude::*;
 use roxmltree::{Document, Node};
 use zip::ZipArchive;
 
+use super::clouds::{self, Clouds};
 use super::file::{open, read_error};
 use super::{jp2, xml};
 use crate::cube::strips::Strips;
@@ -39,8 +41,10 @@ const MAX_XML: u64 = 1 << 25;
 const NODATA: f32 = -9999.0;
 /// Number of a sample that is saturated.
 const SATURATED: u16 = u16::MAX;
-/// Classes of the scene classification that are no ground: no data, defective, shadow of clouds, clouds, cirrus.
-const NO_GROUND: [u16; 6] = [0, 1, 3, 8, 9, 10];
+/// Classes of the scene classification that are no measurements: no data, defective.
+const NO_DATA: [u16; 2] = [0, 1];
+/// Those that are no ground: shadow of clouds, clouds, cirrus.
+const NO_GROUND: [u16; 4] = [3, 8, 9, 10];
 
 /// Where the files of a product are.
 enum Product {
@@ -274,7 +278,12 @@ pub(crate) struct SafeImage {
 ///
 /// # Errors
 /// [`Error::Input`] where the product is not whole or damaged, has no such bands, or takes more than `memory` bytes.
-pub(crate) fn open_cube(path: &Path, resolution: Option<&str>, memory: usize) -> Result<SafeImage> {
+pub(crate) fn open_cube(
+    path: &Path,
+    resolution: Option<&str>,
+    clouds: Clouds,
+    memory: usize,
+) -> Result<SafeImage> {
     let (product, xml) = match xml_of(path) {
         Some(xml) => (Product::Folder(super::path::folder_of(&xml).to_owned()), xml),
         None => {
@@ -341,18 +350,14 @@ pub(crate) fn open_cube(path: &Path, resolution: Option<&str>, memory: usize) ->
     let usable = match &told.classification {
         None => None,
         Some(file) => Some(
-            ground(read(file)?.samples.slice(s![.., .., 0]), size)
+            ground(read(file)?.samples.slice(s![.., .., 0]), size, clouds)
                 .ok_or_else(|| Error::input(format!("{file}: its size does not divide that of the bands")))?,
         ),
     };
     if let Some(usable) = &usable {
-        let share = usable.iter().filter(|&&ok| !ok).count() as f64 / usable.len().max(1) as f64;
-        if share > 0.0 {
-            notes.push(format!(
-                "{}: {:.1} % of the pixels are cloud, shadow of cloud or without data by the scene classification and masked",
-                path.display(),
-                100.0 * share
-            ));
+        let masked = usable.iter().filter(|&&ok| !ok).count();
+        if masked > 0 && clouds == Clouds::Mask {
+            notes.push(clouds::note(path, masked, usable.len()));
         }
     }
     let names = told.bands.iter().map(|(_, band)| (*band).to_owned()).collect();
@@ -377,14 +382,15 @@ pub(crate) fn open_cube(path: &Path, resolution: Option<&str>, memory: usize) ->
 }
 
 /// Which pixels of an image of this size the classification takes for ground; `None` where its size does not fit.
-fn ground(classes: ArrayView2<f32>, (rows, columns): (usize, usize)) -> Option<Array2<bool>> {
+fn ground(classes: ArrayView2<f32>, (rows, columns): (usize, usize), clouds: Clouds) -> Option<Array2<bool>> {
     let (r, c) = classes.dim();
     let factor = rows.checked_div(r)?;
     if factor == 0 || (r * factor, c * factor) != (rows, columns) {
         return None;
     }
     Some(Array2::from_shape_fn((rows, columns), |(i, j)| {
-        !NO_GROUND.contains(&(classes[[i / factor, j / factor]] as u16))
+        let class = classes[[i / factor, j / factor]] as u16;
+        !NO_DATA.contains(&class) && (clouds == Clouds::Keep || !NO_GROUND.contains(&class))
     }))
 }
 
@@ -465,9 +471,9 @@ mod tests {
         assert!(Described::read(&text, "5m").err().unwrap().contains(":10m"));
         assert!(Described::read(&text, "60m").err().unwrap().contains("60m"));
         let classes = ndarray::arr2(&[[4.0, 9.0], [0.0, 5.0]]);
-        let usable = ground(classes.view(), (4, 4)).unwrap();
+        let usable = ground(classes.view(), (4, 4), Clouds::Mask).unwrap();
         assert_eq!(usable.iter().filter(|&&ok| ok).count(), 8);
         assert!(usable[[1, 1]] && !usable[[0, 2]]);
-        assert!(ground(classes.view(), (5, 4)).is_none());
+        assert!(ground(classes.view(), (5, 4), Clouds::Mask).is_none());
     }
 }

@@ -36,7 +36,7 @@ use crate::io::{self, OutputSet};
 pub struct Batch {
     /// Text file with one scene a line: HSI,MSI[,name=NAME][,reference=FILE] and, for a scene alone, [,bands=LIST]
     /// [,msi-bands=LIST][,hsi-mask=FILE][,msi-mask=FILE][,axes=ORDER][,shape=ROWSxCOLUMNS][,wavelengths=FILE][,msi-axes=ORDER]
-    /// [,msi-wavelengths=FILE] as the options of fuse that are called so, with spaces in lists;
+    /// [,msi-wavelengths=FILE][,clouds=mask|keep][,msi-clouds=mask|keep] as the options of fuse that are called so, with spaces in lists;
     /// paths are relative to its own folder
     #[arg(value_name = "MANIFEST")]
     manifest: PathBuf,
