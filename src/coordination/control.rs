@@ -10,7 +10,7 @@ use crate::coordination::refined::{denoise_scene, make_consistent};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::{Known, estimate_degradation};
 use crate::coordination::watcher::{StageTime, Watcher, stage};
-use crate::cube::filled;
+use crate::cube::{filled, in_order};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -85,11 +85,13 @@ pub fn control(
 pub fn quadratic_regression(scene: &Scene, psf: &Array2<f64>) -> Result<Array3<f32>> {
     let usable = scene.usable();
     let lr_msi = blur_samples(scene.hr_msi.view(), psf, scene.scale)?;
+    let (_, columns, msi_bands) = lr_msi.dim();
+    let colours = in_order(lr_msi.view());
     let pair = |((r, c), _): ((usize, usize), &bool)| {
-        let msi = lr_msi.slice(ndarray::s![r, c, ..]).to_slice();
-        msi.map(|msi| (msi, scene.lr_hsi.pixel(r, c)))
+        let at = (r * columns + c) * msi_bands;
+        (&colours[at..at + msi_bands], scene.lr_hsi.pixel(r, c))
     };
-    let pairs = usable.indexed_iter().filter(|(_, ok)| **ok).filter_map(pair);
+    let pairs = usable.indexed_iter().filter(|(_, ok)| **ok).map(pair);
     let regression = Regression::fit(pairs).ok_or_else(|| {
         Error::input("no LR pixel is usable: all are masked or see masked pixels of the MSI")
     })?;

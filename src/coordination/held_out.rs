@@ -10,6 +10,7 @@ use crate::coordination::model::Model;
 use crate::coordination::prior::{MixedPrior, MixtureReport, Shares};
 use crate::coordination::reconstruct::reconstruct_rows;
 use crate::coordination::scene::Scene;
+use crate::cube::{filled, in_order};
 use crate::engine::{Engine, Output};
 use crate::error::Result;
 use crate::evidence::expectation::{Disagreement, HeldOutErrors, expect};
@@ -65,11 +66,10 @@ pub fn weigh(
             parts.fold(images[0].clone(), |left, (image, share)| left - image * *share)
         })
         .collect();
-    let colours = lr_msi.as_standard_layout();
     let asked = Predictor::new(Lattice {
         rows,
         columns,
-        colours: colours.as_slice().unwrap_or_default(),
+        colours: &in_order(lr_msi),
         colour_variance: variance(scene.hr_msi.view()),
         usable: &usable,
     })
@@ -164,7 +164,8 @@ impl<'a> HeldOut<'a> {
         lr_msi: ArrayView3<'a, f32>,
         crossfit: Option<&'a CrossFit>,
     ) -> Self {
-        let (rows, columns, _) = lr_msi.dim();
+        let (rows, columns, msi_bands) = lr_msi.dim();
+        let colours = in_order(lr_msi);
         let folds = match crossfit {
             Some(fit) => fit.folds.iter().copied().collect(),
             None => folds(rows * columns, model.config.seed),
@@ -176,8 +177,8 @@ impl<'a> HeldOut<'a> {
             .map(|(at, _)| at)
             .collect();
         let pair = |&(r, c): &(usize, usize)| {
-            let msi = lr_msi.slice_move(s![r, c, ..]).to_slice();
-            msi.map(|msi| (msi, scene.lr_hsi.pixel(r, c)))
+            let at = (r * columns + c) * msi_bands;
+            (&colours[at..at + msi_bands], scene.lr_hsi.pixel(r, c))
         };
         let every = places.len().div_ceil(MOST_PAIRS).max(1);
         let without = |fold: usize| {
@@ -185,10 +186,10 @@ impl<'a> HeldOut<'a> {
             Regression::fit(
                 others
                     .filter(|(r, c)| usize::from(folds[r * columns + c]) != fold)
-                    .filter_map(pair),
+                    .map(pair),
             )
         };
-        let all = Regression::fit(places.iter().filter_map(pair));
+        let all = Regression::fit(places.iter().map(pair));
         let quadratic = all.zip((0..FOLDS).map(without).collect());
         let mut names = Vec::new();
         if quadratic.is_some() {
@@ -273,7 +274,7 @@ impl<'a> HeldOut<'a> {
             let made = without.iter().map(|regression| {
                 let alone = Blend::alone(regression.clone());
                 let (_, low) = self.blurred(model, sample, &mut |part, out| {
-                    alone.apply(part.as_slice().unwrap_or_default(), out);
+                    alone.apply(&in_order(part), out);
                     Ok(())
                 })?;
                 Ok(low)
@@ -337,10 +338,9 @@ impl<'a> HeldOut<'a> {
         ]);
         let part = part.as_standard_layout();
         let (height, width, _) = part.dim();
-        let mut made = Array3::zeros((height, width, model.architecture.bands));
-        if let Some(out) = made.as_slice_mut() {
-            make(part.view(), out)?;
-        }
+        let made = filled((height, width, model.architecture.bands), |out| {
+            make(part.view(), out)
+        })?;
         let low = blur_samples(made.view(), &model.psf(), scale)?;
         let inner = |part: &Range<usize>, near: &Range<usize>| part.start - near.start..part.end - near.start;
         let (r, c) = (

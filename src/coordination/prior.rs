@@ -7,13 +7,14 @@
 
 use std::ops::Range;
 
-use ndarray::{Array3, ArrayView3, Axis, s};
+use ndarray::{Array3, ArrayView3, s};
 use serde::Serialize;
 
 use crate::coordination::crossfit::CrossFit;
 use crate::coordination::model::Model;
 use crate::coordination::reconstruct::reconstruct_rows;
 use crate::cube::strips::strip_rows;
+use crate::cube::{filled, in_order};
 use crate::engine::{Engine, Output};
 use crate::error::Result;
 use crate::evidence::expectation::Expectation;
@@ -82,9 +83,7 @@ pub fn prior_rows(
 ) -> Result<()> {
     reconstruct_rows(engine, model, hr_msi, rows.clone(), Output::Mean, out)?;
     if let Some(blend) = blend {
-        let colours = hr_msi.slice_move(s![rows, .., ..]);
-        let colours = colours.as_standard_layout();
-        blend.apply(colours.as_slice().unwrap_or_default(), out);
+        blend.apply(&in_order(hr_msi.slice_move(s![rows, .., ..])), out);
     }
     Ok(())
 }
@@ -101,16 +100,15 @@ pub fn whole_prior(
 ) -> Result<Array3<f32>> {
     let (rows, columns, _) = hr_msi.dim();
     let bands = prior.0.architecture.bands;
-    let mut out = Array3::zeros((rows, columns, bands));
-    let tile = strip_rows(columns, bands);
-    for (k, mut part) in out.axis_chunks_iter_mut(Axis(0), tile).enumerate() {
-        let range = k * tile..k * tile + part.dim().0;
-        // A chunk of rows of an array in standard layout is contiguous.
-        let part = part.as_slice_mut().unwrap_or_default();
-        prior_rows(engine, prior, hr_msi, range.clone(), part)?;
-        progress(range.end, rows);
-    }
-    Ok(out)
+    let (tile, row) = (strip_rows(columns, bands), columns * bands);
+    filled((rows, columns, bands), |out| {
+        for (k, part) in out.chunks_mut((tile * row).max(1)).enumerate() {
+            let range = k * tile..k * tile + part.len() / row;
+            prior_rows(engine, prior, hr_msi, range.clone(), part)?;
+            progress(range.end, rows);
+        }
+        Ok(())
+    })
 }
 
 /// Weights of what runs as a network.
