@@ -241,6 +241,53 @@ fn damaged_enmap() {
 }
 
 #[test]
+fn damaged_zarr() {
+    // Array, its JSON and one of its chunks.
+    let stores = [
+        ("cf_v2.zarr", ".zarray", "0.0.0"),
+        ("cf_v3.zarr", "zarr.json", "c/0/0/0"),
+    ];
+    for (store, mark, chunk) in stores {
+        let from = format!("{}/tests/fixtures/{store}/refl", env!("CARGO_MANIFEST_DIR"));
+        let folder = tempfile::tempdir().unwrap();
+        let array = folder.path().join("refl");
+        fs::create_dir_all(array.join("c/0/0")).unwrap();
+        let spec = array.to_str().unwrap();
+        let whole = [mark, chunk].map(|name| fs::read(format!("{from}/{name}")).unwrap());
+        let put = |bytes: &[Vec<u8>; 2]| {
+            fs::write(array.join(mark), &bytes[0]).unwrap();
+            fs::write(array.join(chunk), &bytes[1]).unwrap();
+        };
+        put(&whole);
+        assert_eq!(io::read_cube(spec).unwrap().samples.len(), 60);
+        let (mut refused, mut worst) = (0, 0);
+        for case in 0..2000 {
+            let mut bytes = whole.clone();
+            damage(&mut bytes[case as usize % 2], &mut Random(case));
+            put(&bytes);
+            let before = HELD.get();
+            PEAK.set(before);
+            let read = catch_unwind(|| io::read_cube(spec));
+            worst = worst.max(PEAK.get() - before);
+            let Ok(read) = read else {
+                panic!("case {case} of {store} panicked");
+            };
+            if let Err(error) = read {
+                assert_eq!(error.exit_code(), 2, "case {case} of {store}: {error}");
+                assert!(
+                    !error.to_string().contains('\n'),
+                    "case {case} of {store}: {error}"
+                );
+                refused += 1;
+            }
+        }
+        println!("{store}: {refused} of 2000 refused, at most {worst} bytes held");
+        // 16 MiB of bytes are 64 MiB of singles, and once more where axes are turned.
+        assert!(refused > 500 && worst < 200 << 20, "{refused} {worst}");
+    }
+}
+
+#[test]
 fn damaged_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.csv");

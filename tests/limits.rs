@@ -3,6 +3,7 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::io::Write;
 use std::process::{Command, Output};
 
 use crate::common::{Folder, besides_times, fixture, scene};
@@ -20,6 +21,87 @@ fn limited(folder: &Folder, limit: &str, arguments: &str) -> (Option<i32>, Strin
         .output()
         .unwrap();
     (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+/// Runs the program as a user without rights, whose processes and threads may be so many; `None` where this test may not become one.
+#[cfg(target_os = "linux")]
+fn with_threads(folder: &Folder, most: usize, arguments: &str) -> Option<(Option<i32>, String)> {
+    use std::os::unix::process::CommandExt;
+    let shell = fs::metadata("/bin/bash").is_ok();
+    if !rustix::process::geteuid().is_root() || !shell {
+        return None;
+    }
+    // A user of whom nothing else runs.
+    const NOBODY: u32 = 61_023;
+    let program = env!("CARGO_BIN_EXE_hsr-gpu");
+    let Output { status, stderr, .. } = Command::new("/bin/bash")
+        .args(["-c", &format!("ulimit -u {most} && exec {program} {arguments}")])
+        .current_dir(folder.path(""))
+        .env("HSR_GPU_CACHE", "off")
+        .env_remove("XDG_RUNTIME_DIR")
+        .uid(NOBODY)
+        .output()
+        .unwrap();
+    Some((status.code(), String::from_utf8(stderr).unwrap()))
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn few_threads_are_enough_or_one_line() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    folder.cube("hsi.npy", &scene(12, 12, 6));
+    folder.cube("msi.npy", &scene(24, 24, 3));
+    fs::write(folder.path("scenes.txt"), "hsi.npy,msi.npy\n").unwrap();
+    for open in ["", "hsi.npy", "msi.npy", "scenes.txt"] {
+        fs::set_permissions(folder.path(open), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let fuse = "--steps 4 --finetune-steps 2 --backend cpu";
+    for most in [1, 2, 3, 4, 8] {
+        for arguments in [
+            format!("fuse hsi.npy msi.npy -o z{most}.npy {fuse}"),
+            format!("batch scenes.txt --out b{most} -- {fuse}"),
+            "info hsi.npy".to_owned(),
+        ] {
+            let Some((code, said)) = with_threads(&folder, most, &arguments) else {
+                println!("skipped: this test becomes another user, which takes root and bash");
+                return;
+            };
+            assert!(!said.contains("panicked"), "{most}: {arguments}: {said}");
+            if most == 1 {
+                assert_eq!((code, besides_times(&said).len()), (Some(1), 1), "{said}");
+                assert!(said.contains("ulimit -u"), "{said}");
+            } else if !arguments.starts_with("batch") {
+                assert_eq!(code, Some(0), "{most}: {arguments}: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_matrix_is_no_longer_unpacked_than_in_a_file() {
+    let folder = Folder::new();
+    folder.cube("hsi.npy", &scene(12, 12, 6));
+    folder.cube("msi.npy", &scene(24, 24, 3));
+    // 300 MB of zeros.
+    let header = "{'descr': '<f8', 'fortran_order': False, 'shape': (6250, 6000), }";
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(format!("{header:117}\n").bytes());
+    let mut archive = zip::ZipWriter::new(fs::File::create(folder.path("bomb.npz")).unwrap());
+    let options = zip::write::SimpleFileOptions::default();
+    archive.start_file("x.npy", options).unwrap();
+    archive.write_all(&bytes).unwrap();
+    let zeros = vec![0; 1_000_000];
+    for _ in 0..300 {
+        archive.write_all(&zeros).unwrap();
+    }
+    archive.finish().unwrap();
+    for option in ["--psf", "--srf", "--wavelengths"] {
+        let arguments = format!("estimate --hsi hsi.npy --msi msi.npy {option} bomb.npz");
+        let (code, said) = limited(&folder, "-v 400000", &arguments);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("bomb.npz: is 300 MB long"), "{said}");
+    }
 }
 
 #[test]

@@ -20,7 +20,11 @@ pub fn install() -> Result<()> {
     signals::ignore(&ignored);
     // What would end the process without a word is an error of the write instead.
     signals::ignore(&signals::OF_LIMITS);
-    installed.map_err(|e| Error::failed(format!("no handler for Ctrl-C: {e}")))
+    installed.map_err(|_| {
+        Error::failed(
+            "the system gives no thread to wait for Ctrl-C in; allow this user more processes (ulimit -u)",
+        )
+    })
 }
 
 /// Ends as after Ctrl-C once standard input is at its end: whoever holds the other end of that pipe is gone.

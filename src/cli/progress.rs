@@ -117,6 +117,12 @@ impl Events {
     }
 }
 
+/// Whether the system gives this process a thread more.
+fn thread_to_spare() -> bool {
+    let started = std::thread::Builder::new().spawn(|| ());
+    started.is_ok_and(|thread| thread.join().is_ok())
+}
+
 impl Watcher for Display {
     fn begin(&mut self, stage: &'static str) {
         self.events = Events::begin(stage);
@@ -124,7 +130,10 @@ impl Watcher for Display {
         self.bar = ProgressBar::with_draw_target(None, target(&self.output));
         self.bar.set_prefix(stage);
         self.style("{prefix:>12} {spinner} {elapsed}");
-        self.bar.enable_steady_tick(Duration::from_millis(250));
+        // The bar moves by itself on a thread of its own, and panics where the system has none to give.
+        if !self.bar.is_hidden() && thread_to_spare() {
+            self.bar.enable_steady_tick(Duration::from_millis(250));
+        }
     }
 
     fn progress(&mut self, done: usize, total: usize, losses: Option<&StepLosses>) {

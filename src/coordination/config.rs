@@ -298,7 +298,9 @@ impl Config {
         if self.network.members > MOST_MEMBERS {
             return bad(&format!("network.members must lie in 0..={MOST_MEMBERS}"));
         }
-        Ok(())
+        // With the fewest bands: what is too much for them is too much for any, and is said before images are read.
+        self.architecture(1, 1, usize::MAX)
+            .map_or_else(|e| bad(&e.to_string()), |_| Ok(()))
     }
 
     /// The configuration as TOML, as `--dump-config` prints it and `--config` reads it.
@@ -426,6 +428,18 @@ mod tests {
             error.to_string().starts_with("mine: ") && error.to_string().contains("step"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn widths_are_held_against_memory_before_any_image_is_read() {
+        let said = |text: &str| {
+            let error = Config::load("cave", Some(("mine", text))).unwrap_err();
+            error.to_string()
+        };
+        let wide = "[network]\nencoder = [4096, 4096, 4096]\nmembers = 64\n";
+        assert!(said(wide).contains("take fewer members"));
+        assert!(said("[network]\nencoder = [5000]\n").contains("1..=4096"));
+        assert!(said("[network]\nencoder = []\n").starts_with("mine: "));
     }
 
     #[test]

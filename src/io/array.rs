@@ -344,6 +344,25 @@ pub(crate) fn image_from<T: Clone>(
     })
 }
 
+/// Bytes of the longest matrix, in a file or unpacked: PSFs and responses have some thousand numbers.
+const MATRIX_BYTES: u64 = 1 << 28;
+
+/// Refuses what is too long for a matrix before memory is asked for.
+///
+/// # Errors
+/// [`Error::Input`] with both sizes.
+pub(crate) fn check_matrix_bytes(path: &Path, bytes: u64) -> Result<()> {
+    if bytes <= MATRIX_BYTES {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "{}: is {} MB long, and no PSF or response has more than {}; name a file that holds one",
+        path.display(),
+        bytes / 1_000_000,
+        MATRIX_BYTES / 1_000_000
+    )))
+}
+
 /// A matrix from an array of two axes, or of one (a single row).
 ///
 /// # Errors

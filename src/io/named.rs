@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use ndarray::{Array2, Array3, ArrayD, s};
 
-use super::array::{Arrangement, Axes, ImageOf, Layout, image_from, matrix_from, shape_text};
+use super::array::{
+    Arrangement, Axes, ImageOf, Layout, check_matrix_bytes, image_from, matrix_from, shape_text,
+};
 use super::attributes::Listing;
 use super::conventions::{self, Meaning, Variable};
 use super::hdf5::Hdf5;
@@ -508,6 +510,9 @@ impl NamedFile {
         let larger = |shape: &[usize]| shape.len() == 2 && shape.iter().any(|&d| d > 1);
         let single = |shape: &[usize]| shape == [1, 1];
         let index = self.choose(name, "matrix", &[&larger, &single])?;
+        // What is deflated may be many times as long as its file.
+        let count = self.variables[index].1.count().unwrap_or(usize::MAX) as u64;
+        check_matrix_bytes(&self.path, count.saturating_mul(size_of::<f64>() as u64))?;
         matrix_from(&self.path, self.read(index)?)
     }
 }

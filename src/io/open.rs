@@ -60,7 +60,7 @@ struct Whole {
 
 impl Whole {
     /// What was read, and how it is read again.
-    fn new(
+    fn boxed(
         (image, notes): (ImageOf<f32>, Vec<String>),
         again: impl Fn() -> Result<(ImageOf<Exact>, Vec<String>)> + 'static,
     ) -> Box<dyn Strips> {
@@ -74,7 +74,7 @@ impl Whole {
 
     fn of_named(file: NamedFile, asked: Asked) -> Result<Box<dyn Strips>> {
         let image = file.image(&asked)?;
-        Ok(Whole::new(image, move || file.image(&asked)))
+        Ok(Whole::boxed(image, move || file.image(&asked)))
     }
 }
 
@@ -223,7 +223,7 @@ fn open_stored(spec: &Spec, arrangement: &Arrangement, memory: usize) -> Result<
             let path = spec.whole_file()?.to_owned();
             let read = |band: &dyn Strips, rows| band.rows(rows).map(|strip| strip.samples);
             let image = band_folder::read_image(&path, memory, open, read)?;
-            Whole::new(image, move || {
+            Whole::boxed(image, move || {
                 band_folder::read_image(&path, memory, open, strips::exactly)
             })
         }
@@ -253,17 +253,9 @@ fn open_zarr(spec: &Spec) -> Result<(NamedFile, Option<String>)> {
     Ok((file, array))
 }
 
-/// Bytes of the longest file that a matrix is read from: PSFs and responses have some thousand numbers.
-const MATRIX_BYTES: u64 = 1 << 28;
-
 fn check_matrix_length(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
-        Ok(file) if file.is_file() && file.len() > MATRIX_BYTES => Err(Error::input(format!(
-            "{}: is {} MB long, and no PSF or response has more than {}; name a file that holds one",
-            path.display(),
-            file.len() / 1_000_000,
-            MATRIX_BYTES / 1_000_000
-        ))),
+        Ok(file) if file.is_file() => array::check_matrix_bytes(path, file.len()),
         _ => Ok(()),
     }
 }

@@ -326,10 +326,10 @@ impl VrtFile {
                 )));
             }
             if to.held.as_ref().is_none_or(|(held, ..)| *held != wanted) {
-                let (samples, valid) = (to.read)(source, wanted.clone())?;
-                to.held = Some((wanted, samples, valid));
+                let part = (to.read)(source, wanted.clone())?;
+                to.held = Some((wanted, part));
             }
-            let Some((_, samples, valid)) = &to.held else {
+            let Some((_, (samples, valid))) = &to.held else {
                 continue;
             };
             for (k, r) in (first - rows.start..end - rows.start).enumerate() {
@@ -403,7 +403,7 @@ struct Rows<T> {
     usable: Array2<bool>,
     /// How a source is read.
     read: fn(&dyn Strips, Range<usize>) -> Result<Part<T>>,
-    held: Option<(Range<usize>, Array3<T>, Option<Array2<bool>>)>,
+    held: Option<(Range<usize>, Part<T>)>,
 }
 
 impl Strips for VrtFile {

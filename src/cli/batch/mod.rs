@@ -237,20 +237,27 @@ impl Batch {
         let queue = Mutex::new((0..scenes.len()).collect::<VecDeque<_>>());
         let next = || queue.lock().ok()?.pop_front();
         let done = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for adapter in adapters {
-                let (next, done) = (&next, &done);
-                scope.spawn(move || {
-                    while let Some(k) = next().filter(|_| interrupt::check().is_ok()) {
-                        let scene = &scenes[k];
-                        let line = self.one(program, scene, adapter.as_deref(), output);
-                        if let Ok(mut done) = done.lock() {
-                            done.push((k, line.clone()));
-                            output.say(&format!("{} of {}: {}", done.len(), scenes.len(), line.text()));
-                        }
-                    }
-                });
+        let work = |adapter: Option<&str>| {
+            while let Some(k) = next().filter(|_| interrupt::check().is_ok()) {
+                let scene = &scenes[k];
+                let line = self.one(program, scene, adapter, output);
+                if let Ok(mut done) = done.lock() {
+                    done.push((k, line.clone()));
+                    output.say(&format!("{} of {}: {}", done.len(), scenes.len(), line.text()));
+                }
             }
+        };
+        std::thread::scope(|scope| {
+            let Some((first, others)) = adapters.split_first() else {
+                return;
+            };
+            for adapter in others {
+                let work = &work;
+                // Scenes of an adapter for which the system gives no thread are done by the others.
+                let _started =
+                    std::thread::Builder::new().spawn_scoped(scope, move || work(adapter.as_deref()));
+            }
+            work(first.as_deref());
         });
         interrupt::check()?;
         let mut lines = done.into_inner().unwrap_or_default();

@@ -104,7 +104,7 @@ pub(super) fn unshuffled(bytes: &[u8], size: usize) -> Vec<u8> {
 /// The same of bits. Only of samples in eights does Blosc turn the bits.
 fn bits_unshuffled(bytes: Vec<u8>, size: usize) -> Vec<u8> {
     let count = bytes.len() / size;
-    if count % 8 != 0 {
+    if !count.is_multiple_of(8) {
         return bytes;
     }
     let mut out = vec![0; bytes.len()];

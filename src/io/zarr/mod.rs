@@ -6,7 +6,7 @@
 //! stores that are no folders are not read.
 //!
 //! Memory: the array that is asked for, one chunk twice, and the names of the array's chunks. What an array claims is held against the number and the
-//! lengths of its chunks, sixteen times over (a store may lack chunks that hold nothing), and 64 MiB.
+//! lengths of its chunks, sixteen times over (a store may lack chunks that hold nothing), and 16 MiB.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ const DEEPEST: usize = 16;
 const MOST_GROUPS: usize = 10_000;
 /// Bytes that an array may have for each that its chunks hold, and besides.
 const SPARSE: u64 = 16;
-const SPARE: u64 = 1 << 26;
+const SPARE: u64 = 1 << 24;
 /// Most bytes for one that is compressed: a Zstandard block of one value.
 const EXPANSION: u64 = 32768;
 
