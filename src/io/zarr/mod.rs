@@ -1,7 +1,7 @@
 //! Zarr stores in folders, versions 2 and 3: arrays of all groups by path, with attributes and the names of their axes, which
 //! `conventions` reads as it does those of HDF5.
 //!
-//! Own code over `serde_json` and the decompressors that are here anyway: the crate `zarrs` (0.23) brings some fifty further crates, Zstandard
+//! Own code over `serde_json` and the decompressors that are here anyway: the crate `zarrs` (0.23) brings some sixty further crates, Zstandard
 //! and Blosc only by C or by a crate that has just begun, and holds what a chunk claims against nothing. Shards, virtual references and
 //! stores that are no folders are not read.
 //!
