@@ -213,26 +213,32 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
     })
 }
 
-/// Variance, in LR pixels squared, of the PSF that suspects are looked for with where none is known: one of a width of an LR pixel.
-const PLAUSIBLE: f64 = 0.18;
+/// Variances, LR pixels squared, of the PSFs that suspects are looked for with where none is known: widths of 0.4 to 1.8 LR pixels.
+const PLAUSIBLE: [f64; 5] = [0.03, 0.07, 0.18, 0.35, 0.6];
 
 /// Finds LR pixels that the others cannot explain, and masks them in the LR-HSI: what is estimated, trained and refined goes
-/// without them. The PSF is not known yet; a plausible one does, because what lies off is measured by what most pixels do.
+/// without them. The PSF is not known yet, so several are tried; what lies off is measured by what most pixels do.
 fn leave_out_suspects(scene: &mut Scene, known: &Known) -> Result<Option<Array2<u8>>> {
     let scale = scene.scale;
-    let psf = match &known.psf {
-        Some(psf) => psf.clone(),
+    let psfs = match &known.psf {
+        Some(psf) => vec![psf.clone()],
         None => {
-            let precision = 1.0 / (PLAUSIBLE.sqrt() * scale as f64);
-            let gaussian = GaussianPsf {
-                factor: [precision, 0.0, precision],
-                centre: [0.0; 2],
+            let of = |variance: f64| {
+                let precision = 1.0 / (variance.sqrt() * scale as f64);
+                let gaussian = GaussianPsf {
+                    factor: [precision, 0.0, precision],
+                    centre: [0.0; 2],
+                };
+                gaussian.kernel(3 * scale)
             };
-            gaussian.kernel(3 * scale)
+            PLAUSIBLE.map(of).to_vec()
         }
     };
-    let lr_msi = blur_samples(scene.hr_msi.view(), &psf, scale)?;
-    let marks = suspects(scene.lr_hsi.view(), lr_msi.view(), scene.usable().view());
+    let blurred = psfs
+        .iter()
+        .map(|psf| blur_samples(scene.hr_msi.view(), psf, scale));
+    let lr_msis = blurred.collect::<Result<Vec<_>>>()?;
+    let marks = suspects(scene.lr_hsi.view(), &lr_msis, scene.usable().view());
     if let Some(marks) = &marks {
         scene.lr_valid.zip_mut_with(marks, |ok, &mark| *ok &= mark == 0);
     }

@@ -2,11 +2,11 @@
 //!
 //! (Y∗C)↓ is fitted to the leading components of X by iteratively reweighted least squares, with a scale from the median, so that
 //! what a minority does leaves the fit alone (Holland and Welsch, Commun. Stat. A6, 1977). What lies far off and together is
-//! suspect. It is left out only where the rest is then explained much better: edges that a PSF blurs otherwise lie off,
-//! too, but do no harm.
+//! suspect. It is left out only where the rest is then explained much better. Edges that a PSF blurs otherwise lie off, too: of several
+//! PSFs that one is taken by which most pixels are explained best.
 
 use nalgebra::DMatrix;
-use ndarray::{Array2, ArrayView2, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
 use crate::evidence::agreement::components;
 
@@ -30,11 +30,59 @@ const HARM: f64 = 0.03;
 /// Median of the absolute value of a standard normal.
 const MEDIAN_ABSOLUTE: f64 = 0.674_489_75;
 
+/// How (Y∗C)↓ is explained by X as most pixels have it.
+struct Explained {
+    /// (Y∗C)↓, columns with mean 0 and deviation 1.
+    wanted: DMatrix<f64>,
+    /// What is left of each pixel.
+    off: Vec<f64>,
+    /// Deviation of what is left, from its median.
+    sigma: f64,
+}
+
+impl Explained {
+    /// `None` where most pixels are explained exactly, or nothing can be solved for.
+    fn new(inputs: &DMatrix<f64>, wanted: DMatrix<f64>) -> Option<Explained> {
+        let mut off = residual(inputs, &wanted, &vec![1.0; wanted.nrows()])?;
+        for round in 0..2 * ROUNDS {
+            let sigma = deviation(&off)?;
+            let weights: Vec<f64> = off
+                .iter()
+                .map(|r| {
+                    if round < ROUNDS {
+                        sigma / r.max(0.1 * sigma)
+                    } else {
+                        (1.0 - (r / (REACH * sigma)).min(1.0).powi(2)).powi(2)
+                    }
+                })
+                .collect();
+            off = residual(inputs, &wanted, &weights)?;
+        }
+        Some(Explained {
+            sigma: deviation(&off)?,
+            wanted,
+            off,
+        })
+    }
+}
+
+/// Deviation of a majority, by the median; `None` for 0.
+fn deviation(off: &[f64]) -> Option<f64> {
+    median(off)
+        .map(|m| m / MEDIAN_ABSOLUTE)
+        .filter(|&sigma| sigma > 0.0)
+}
+
+/// What a weighted fit leaves of each row.
+fn residual(inputs: &DMatrix<f64>, wanted: &DMatrix<f64>, weights: &[f64]) -> Option<Vec<f64>> {
+    fitted(inputs, wanted, weights).map(|fit| norms(&(wanted - fit)))
+}
+
 /// 0 for an LR pixel that is in order or was not usable, 1 where the HSI is suspect, 2 where the MSI is; `None` where nothing
-/// is. `lr_msi` is (Y∗C)↓, h×w×b.
+/// is. `lr_msis` are (Y∗C)↓, h×w×b each, by the PSFs that are plausible.
 pub fn suspects(
     lr_hsi: ArrayView3<f32>,
-    lr_msi: ArrayView3<f32>,
+    lr_msis: &[Array3<f32>],
     usable: ArrayView2<bool>,
 ) -> Option<Array2<u8>> {
     let places: Vec<(usize, usize)> = usable
@@ -47,39 +95,26 @@ pub fn suspects(
         return None;
     }
     let scores = standard(components(lr_hsi, &places, count));
-    let (n, b) = (places.len(), lr_msi.dim().2);
+    let n = places.len();
     // As many as there are bands, at most.
     let columns = scores.ncols();
     let inputs = scores.clone().insert_column(columns, 1.0);
-    let wanted = standard(DMatrix::from_fn(n, b, |k, j| {
-        f64::from(lr_msi[[places[k].0, places[k].1, j]])
-    }));
-    let residual = |weights: &[f64]| fitted(&inputs, &wanted, weights).map(|fit| norms(&(&wanted - fit)));
-    let mut weights = vec![1.0; n];
-    let mut off = residual(&weights)?;
-    for round in 0..2 * ROUNDS {
-        let sigma = median(&off)? / MEDIAN_ABSOLUTE;
-        if sigma <= 0.0 {
-            return None;
+    let mut best: Option<Explained> = None;
+    for lr_msi in lr_msis {
+        let seen = |k: usize, j: usize| f64::from(lr_msi[[places[k].0, places[k].1, j]]);
+        let wanted = standard(DMatrix::from_fn(n, lr_msi.dim().2, seen));
+        let explained = Explained::new(&inputs, wanted)?;
+        if best.as_ref().is_none_or(|best| explained.sigma < best.sigma) {
+            best = Some(explained);
         }
-        weights = off
-            .iter()
-            .map(|r| {
-                if round < ROUNDS {
-                    sigma / r.max(0.1 * sigma)
-                } else {
-                    (1.0 - (r / (REACH * sigma)).min(1.0).powi(2)).powi(2)
-                }
-            })
-            .collect();
-        off = residual(&weights)?;
     }
-    let sigma = median(&off)? / MEDIAN_ABSOLUTE;
+    let Explained { wanted, off, sigma } = best?;
+    let residual = |weights: &[f64]| residual(&inputs, &wanted, weights);
     let mut deviation = Array2::zeros(usable.dim());
     places
         .iter()
         .zip(&off)
-        .for_each(|(&at, r)| deviation[at] = r / sigma.max(f64::MIN_POSITIVE));
+        .for_each(|(&at, r)| deviation[at] = r / sigma);
     let found = connected(&deviation);
     let kept: Vec<f64> = places.iter().map(|&at| f64::from(u8::from(!found[at]))).collect();
     let suspected = n as f64 - kept.iter().sum::<f64>();
@@ -199,7 +234,26 @@ mod tests {
     fn a_clean_pair_has_no_suspects() {
         for seed in 1..6 {
             let (hsi, msi) = scene(24, 24, seed);
-            assert!(suspects(hsi.view(), msi.view(), all().view()).is_none(), "{seed}");
+            assert!(
+                suspects(hsi.view(), std::slice::from_ref(&msi), all().view()).is_none(),
+                "{seed}"
+            );
+        }
+    }
+
+    // Edges that a wrong PSF blurs otherwise are no strangers, whichever PSF comes first.
+    #[test]
+    fn of_several_psfs_the_one_that_fits_decides() {
+        let (hsi, msi) = scene(24, 24, 3);
+        let mut wrong = msi.clone();
+        for ((r, c, b), x) in wrong.indexed_iter_mut() {
+            // Some places are very sharp.
+            let edge = if (r / 5 + c / 7) % 3 == 0 { 2.0 } else { 0.0 };
+            *x += edge * (msi[[r, (c + 1).min(23), b]] - msi[[r, c, b]]);
+        }
+        assert!(suspects(hsi.view(), std::slice::from_ref(&wrong), all().view()).is_some());
+        for both in [[wrong.clone(), msi.clone()], [msi, wrong]] {
+            assert!(suspects(hsi.view(), &both, all().view()).is_none());
         }
     }
 
@@ -214,7 +268,7 @@ mod tests {
             noise = (noise + 0.37) % 1.0;
             *y += if cloud(r, c) { 30.0 } else { 0.0 } + 0.05 * noise;
         }
-        let marks = suspects(hsi.view(), msi.view(), all().view()).unwrap();
+        let marks = suspects(hsi.view(), std::slice::from_ref(&msi), all().view()).unwrap();
         let hit = marks
             .indexed_iter()
             .filter(|((r, c), m)| cloud(*r, *c) && **m == 2)
@@ -226,7 +280,7 @@ mod tests {
         assert!(hit >= 53 && wrong <= 5, "{hit} {wrong}");
         let (mut hsi, msi) = scene(24, 24, 2);
         hsi.slice_mut(ndarray::s![.., 7, ..]).fill(0.0);
-        let marks = suspects(hsi.view(), msi.view(), all().view()).unwrap();
+        let marks = suspects(hsi.view(), std::slice::from_ref(&msi), all().view()).unwrap();
         assert!(
             marks.column(7).iter().filter(|m| **m == 1).count() >= 20,
             "{:?}",
