@@ -36,6 +36,11 @@ fn every_result_says_what_it_is_made_of() {
         told(&folder, command);
     }
     let size = json!({"rows": 8, "columns": 6, "bands": 3});
+    // By its place or by its option, the name is one.
+    for pair in ["a.npy a.npy", "--hsi a.npy --msi a.npy"] {
+        let dumped = told(&folder, &format!("fuse {pair} --dump-config"));
+        assert_eq!(dumped["options"]["hsi"], "a.npy");
+    }
     let converted = told(&folder, "convert a.npy b.npy --type f64");
     let input = &converted["inputs"][0];
     assert_eq!((&input["path"], &input["size"]), (&"a.npy".into(), &size));

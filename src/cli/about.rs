@@ -160,8 +160,13 @@ fn asked(command: &Command, matches: &ArgMatches) -> BTreeMap<String, Value> {
             (_, [word]) if !several => word.clone(),
             _ => given.into(),
         };
-        let name = arg.get_long().unwrap_or(arg.get_id().as_str());
-        Some((name.replace('-', "_"), value))
+        // A value without an option is called what help calls it, as an option of the same meaning is.
+        let place = arg.get_value_names().and_then(|names| names.first());
+        let name = arg
+            .get_long()
+            .or(place.map(|name| name.as_str()))
+            .unwrap_or(arg.get_id().as_str());
+        Some((name.replace(['-', ' '], "_").to_lowercase(), value))
     })
     .collect()
 }
