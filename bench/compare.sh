@@ -44,7 +44,8 @@ work = pathlib.Path(sys.argv[1])
 def best(name):
     rows = {}
     for turn in (1, 2, 3):
-        for r in json.loads((work / f"{name}-{turn}.json").read_text()):
+        found = json.loads((work / f"{name}-{turn}.json").read_text())
+        for r in found["rows"] if isinstance(found, dict) else found:
             key = (r["name"], r.get("lr_pixels"), r.get("hr_pixels"))
             if key not in rows or r["seconds"] < rows[key]["seconds"]:
                 rows[key] = r

@@ -33,7 +33,7 @@ failed=0
 chosen=$("$python" - "$work/devices.json" "$adapter" <<'END'
 import json, sys
 
-adapters = json.load(open(sys.argv[1]))
+adapters = json.load(open(sys.argv[1]))["adapters"]
 wanted = sys.argv[2]
 rank = ["DiscreteGpu", "IntegratedGpu", "VirtualGpu", "Other"]
 if wanted:
@@ -193,8 +193,14 @@ def load(name):
         return None
 
 
+def measured(name):
+    # The rows of `bench`, or of the peer.
+    found = load(name) or []
+    return found["rows"] if isinstance(found, dict) else found
+
+
 def row(name, kind, lr=None):
-    rows = [r for r in load(name) or [] if r["name"] == kind and lr in (None, r.get("lr_pixels"))]
+    rows = [r for r in measured(name) if r["name"] == kind and lr in (None, r.get("lr_pixels"))]
     return rows[0]["seconds"] if rows else None
 
 
@@ -210,7 +216,7 @@ def trained(name):
 def reconstruct(name, size):
     # The row for so many HR pixels of 31 bands.
     rows = [
-        r for r in load(name) or []
+        r for r in measured(name)
         if r["name"] == "reconstruct" and r["hr_pixels"] == size * size and r["bands"] == 31
     ]
     return rows[0] if rows else None

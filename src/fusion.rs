@@ -391,8 +391,8 @@ impl<'a, 'e> Fusion<'a, 'e> {
                 config,
                 mut scene,
                 known,
+                metadata,
                 placement,
-                ..
             } = self.choices.prepare(self.pair)?;
             let found = estimate_degradation(&config, &scene, &known)?;
             let model = start(&config, &mut scene, &known, &found)?;
@@ -400,6 +400,7 @@ impl<'a, 'e> Fusion<'a, 'e> {
                 found,
                 model,
                 known,
+                wavelengths: metadata.wavelengths,
                 placement,
             })
         })
@@ -504,6 +505,8 @@ pub struct Estimated {
     pub model: Model,
     /// What was known.
     pub known: Known,
+    /// Centres of the HSI's bands in nm, where they are known.
+    pub wavelengths: Option<Vec<f64>>,
     /// How the images lie on each other; `None` for a scene that came placed.
     pub placement: Option<Placement>,
 }
@@ -517,7 +520,7 @@ impl Estimated {
     /// The estimate in numbers.
     pub fn report(&self) -> DegradationSummary {
         let used = (&self.degradation(), self.model.gaussian());
-        DegradationSummary::new(used, &self.found, &self.known)
+        DegradationSummary::new(used, &self.found, &self.known, self.wavelengths.as_deref())
     }
 }
 

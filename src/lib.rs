@@ -18,6 +18,7 @@ pub mod fusion;
 pub mod interrupt;
 pub mod io;
 pub mod metrics;
+pub mod named;
 pub mod network;
 pub mod random;
 pub mod real;

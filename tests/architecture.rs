@@ -79,7 +79,7 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ),
 ];
 /// Files that every room may use.
-const BOTTOM: [&str; 4] = ["error", "interrupt", "random", "real"];
+const BOTTOM: [&str; 5] = ["error", "interrupt", "named", "random", "real"];
 
 const MOST_LINES: usize = 600;
 const MOST_PARAMETERS: usize = 6;

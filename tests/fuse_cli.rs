@@ -42,8 +42,8 @@ fn training_ends_on_a_plateau_where_it_is_asked_to() {
     let run = format!("{run} --config constant.toml --patience 100");
     let steps = |json: &str| -> (u64, u64) {
         let summary: serde_json::Value = serde_json::from_str(json).unwrap();
-        let at = |k: usize| summary["steps"][k].as_u64().unwrap();
-        (at(0), at(1))
+        let at = |name: &str| summary["steps"][name].as_u64().unwrap();
+        (at("taken"), at("planned"))
     };
     let (done, scheduled) = steps(&folder.good(&format!("{run} --out a.npy")));
     assert!(
@@ -105,7 +105,10 @@ fn fuse_writes_the_image_the_sensors_and_a_report() {
         "{FUSE} --out f.npy --save-degradation s --reference z.npy --json --quiet"
     ));
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(report["shape"], serde_json::json!([24, 20, 9]));
+    assert_eq!(
+        report["size"],
+        serde_json::json!({"rows": 24, "columns": 20, "bands": 9})
+    );
     assert_eq!(report["degradation"]["psf"], "estimated");
     assert!(report["metrics"]["psnr_db"].as_f64().unwrap() > 10.0);
     assert!(report["bicubic"]["psnr_db"].as_f64().unwrap() > 10.0);

@@ -196,7 +196,7 @@ fn requests_for_a_profile_that_make_no_sense_are_refused() {
 fn bench_has_every_row_and_field() {
     let folder = Folder::new();
     let rows = json(&folder.good("bench --backend cpu --threads 1 --shrink 64 --json --quiet"));
-    let rows = rows.as_array().unwrap();
+    let rows = rows["rows"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|r| r["name"].as_str().unwrap()).collect();
     let members = ["member_step"; 3];
     assert_eq!(
@@ -225,6 +225,7 @@ fn bench_counts_the_memory_of_the_device() {
     let folder = Folder::new();
     let rows =
         json(&folder.good("bench --adapter 0 --checked --shrink 64 --only finetune_step --json --quiet"));
+    let rows = &rows["rows"];
     assert_eq!(rows[0]["backend"], "gpu");
     assert!(rows[0]["device_bytes"].as_u64().unwrap() > 0);
 }

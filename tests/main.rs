@@ -25,6 +25,7 @@ mod geotiff;
 mod geotiff_layout;
 mod instruments_cli;
 mod jpeg2000;
+mod json;
 mod limits;
 mod meanings;
 mod methods_cli;

@@ -45,7 +45,10 @@ fn every_method_writes_a_result_and_says_who_made_it() {
             "fuse x.npy y.npy -o {method}.npy --method {method} --reference z.npy --json --quiet"
         )));
         assert_eq!(summary["method"], method);
-        assert_eq!(summary["shape"], serde_json::json!([40, 36, 9]));
+        assert_eq!(
+            summary["size"],
+            serde_json::json!({"rows": 40, "columns": 36, "bands": 9})
+        );
         let psnr = |of: &str| summary[of]["psnr_db"].as_f64().unwrap();
         assert!(psnr("metrics") > psnr("bicubic"), "{method}: {}", psnr("metrics"));
         assert!(summary["engine"].is_null() && summary.get("weights").is_none());
@@ -69,7 +72,7 @@ fn every_method_writes_a_result_and_says_who_made_it() {
     assert!(summary["engine"].as_str().unwrap().contains("CPU"));
     let residual = &summary["refinement"]["residual"];
     assert!(
-        residual[1].as_f64().unwrap() < residual[0].as_f64().unwrap(),
+        residual["after"].as_f64().unwrap() < residual["before"].as_f64().unwrap(),
         "{residual}"
     );
 }
@@ -117,9 +120,15 @@ fn the_result_lies_on_the_grid_that_is_asked_for() {
     folder.cube("y.tif", &image(75, 75, 2.0, 2));
     let run = "fuse x.tif y.tif --method glp --align off --quiet --json";
     let on_msi = json(&folder.good(&format!("{run} -o a.tif")));
-    assert_eq!(on_msi["shape"], serde_json::json!([75, 75, 6]));
+    assert_eq!(
+        on_msi["size"],
+        serde_json::json!({"rows": 75, "columns": 75, "bands": 6})
+    );
     let on_hsi = json(&folder.good(&format!("{run} -o b.tif --grid hsi")));
-    assert_eq!(on_hsi["shape"], serde_json::json!([90, 90, 6]));
+    assert_eq!(
+        on_hsi["size"],
+        serde_json::json!({"rows": 90, "columns": 90, "bands": 6})
+    );
     let grid = |name: &str| read(&folder, name).metadata.grid.unwrap().transform;
     assert_eq!(grid("a.tif"), grid("y.tif"));
     assert!(read(&folder, "a.tif").samples.iter().all(|x| x.is_finite()));
@@ -175,7 +184,7 @@ fn experiments_measure_methods_beside_the_fusion() {
     }));
     folder.cube("z.npy", &large);
     let results = json(&folder.good(&run));
-    let rows = results["rows"].as_array().unwrap();
+    let rows = results["results"]["rows"].as_array().unwrap();
     // Blind and told the response.
     assert_eq!(rows.len(), 2);
     assert!(
@@ -183,7 +192,7 @@ fn experiments_measure_methods_beside_the_fusion() {
             .all(|row| row["method"] == "gsa" && row["seconds"].as_f64().unwrap() > 0.0)
     );
     let all = json(&folder.good(&run.replace("--only gsa", "").replace("--out e", "--out a")));
-    let names: Vec<&str> = all["rows"]
+    let names: Vec<&str> = all["results"]["rows"]
         .as_array()
         .unwrap()
         .iter()

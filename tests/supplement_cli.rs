@@ -32,8 +32,9 @@ const ON_CPU: &str = "--backend cpu --quiet --json";
 
 /// The results of an experiment without what differs from run to run.
 fn results(folder: &Folder, arguments: &str) -> Value {
-    let mut value: Value =
+    let told: Value =
         serde_json::from_str(&folder.good(&format!("experiment {arguments} {ON_CPU}"))).unwrap();
+    let mut value = told["results"].clone();
     for row in value["rows"].as_array_mut().unwrap() {
         row.as_object_mut().unwrap().remove("seconds").unwrap();
     }
@@ -225,7 +226,7 @@ fn network_counts_every_preset() {
     let counts: Value =
         serde_json::from_str(&folder.good("experiment network --out n --report n --json")).unwrap();
     let of = |name: &str| {
-        counts
+        counts["results"]
             .as_array()
             .unwrap()
             .iter()

@@ -63,7 +63,7 @@ fn a_good_pair_has_a_good_verdict_a_mixture_and_an_expectation() {
     assert_eq!(found["verdict"]["verdict"], "good", "{}", found["verdict"]);
     let weights = found["mixture"]["weights"].as_array().unwrap();
     assert_eq!(weights.len(), 5);
-    assert!(weights.iter().all(|w| w[1].as_f64().unwrap() >= 0.0));
+    assert!(weights.iter().all(|w| w["weight"].as_f64().unwrap() >= 0.0));
     assert!(found["mixture"]["expected"]["psnr_db"].as_f64().unwrap() > 15.0);
     assert_eq!(found["suspect_share"], 0.0);
     let read = |name: &str| read_cube(&folder.path(name).to_string_lossy()).unwrap().samples;

@@ -175,7 +175,7 @@ class Fused:
             ("device", self.report["engine"]),
             ("PSF", f"{degradation['psf']}, {self.psf.shape[0]} x {self.psf.shape[1]}"),
             ("SRF", degradation["srf"]),
-            ("misfit", f"{100 * degradation['misfit'][1]:.2f} %"),
+            ("misfit", f"{100 * degradation['misfit']['after']:.2f} %"),
             ("verdict", str(self.verdict)),
         ]
         cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows)

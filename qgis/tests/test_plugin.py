@@ -48,7 +48,7 @@ def test_the_program_runs_with_progress(pair):
     stages = []
     options = ["--hsi", pair / "lr.tif", "--msi", pair / "hr.tif", "--out", pair / "z.tif", "--steps", "50", "--backend", "cpu"]
     report = program.run(["fuse", *map(str, options)], lambda *event: stages.append(event))
-    assert report["shape"] == [64, 64, 12] and (pair / "z.tif").is_file()
+    assert report["size"] == {"rows": 64, "columns": 64, "bands": 12} and (pair / "z.tif").is_file()
     assert {"estimate", "train"} <= {stage for stage, _ in stages}
     assert all(0 <= share <= 1 for _, share in stages)
 

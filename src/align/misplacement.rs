@@ -26,16 +26,20 @@ pub struct Misplacement {
     /// The last stage that was kept.
     pub stage: Stage,
     /// Where the ground of an LR pixel in the middle lies in the MSI, down and across from where the files have it.
+    #[serde(serialize_with = "crate::named::down_across")]
     pub shift: [f64; 2],
     /// Of each.
+    #[serde(serialize_with = "crate::named::down_across")]
     pub shift_error: [f64; 2],
     /// Degrees, positive where the MSI's content is turned clockwise against the HSI's.
     pub rotation: f64,
     /// Of the rotation.
     pub rotation_error: f64,
     /// Down and across: how much larger an LR pixel is in the MSI than the files say, as a factor.
+    #[serde(serialize_with = "crate::named::down_across")]
     pub scale: [f64; 2],
     /// Of each.
+    #[serde(serialize_with = "crate::named::down_across")]
     pub scale_error: [f64; 2],
     /// Degrees between the axes beyond a right angle.
     pub shear: f64,
@@ -46,6 +50,7 @@ pub struct Misplacement {
     /// Its standard error, from halves of the LR pixels.
     pub field_error: f64,
     /// Share of the MSI's variance at the LR pixels that the HSI does not tell: as the files have it, and as kept.
+    #[serde(serialize_with = "crate::named::before_after_of")]
     pub misfit: [f64; 2],
     /// LR pixels that the last number was made of.
     pub pixels: usize,

@@ -15,6 +15,7 @@ use crate::coordination::placement::{OnGrid, Placement};
 use crate::cube::SampleType;
 use crate::error::Result;
 use crate::io::{OutputSet, Target, write_strips};
+use crate::named::Size;
 
 /// Bring an MSI onto the pixels of an HSI, each divided by the ratio rounded up, and say what was found of its place
 ///
@@ -36,7 +37,7 @@ pub struct Align {
 /// What `align --json` tells.
 #[derive(Serialize)]
 struct Aligned {
-    shape: (usize, usize, usize),
+    size: Size,
     placement: Placement,
 }
 
@@ -85,6 +86,12 @@ impl Align {
             Some(found) => found.line(),
             None => "not registered (--align off)".to_owned(),
         };
-        output.result(&Aligned { shape, placement }, &text)
+        output.result(
+            &Aligned {
+                size: shape.into(),
+                placement,
+            },
+            &text,
+        )
     }
 }

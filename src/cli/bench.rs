@@ -97,6 +97,12 @@ fn measure(mut work: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
     Ok(seconds)
 }
 
+/// What `bench --json` tells.
+#[derive(Serialize)]
+struct Rows<'a> {
+    rows: &'a [Measured],
+}
+
 impl Bench {
     /// Runs the command.
     ///
@@ -128,7 +134,7 @@ impl Bench {
             ));
             rows.push(self.row(engine.as_ref(), &sizes, opened)?);
         }
-        output.result(&rows, &table(&rows))
+        output.result(&Rows { rows: &rows }, &table(&rows))
     }
 
     fn row(&self, engine: &dyn Engine<f32>, sizes: &Sizes, opened: f64) -> Result<Measured> {

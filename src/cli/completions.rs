@@ -26,6 +26,6 @@ impl Completions {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, "hsr-gpu", &mut script);
         let script = String::from_utf8_lossy(&script);
-        output.result(&script, &script)
+        output.result(&serde_json::json!({"script": script}), &script)
     }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::Output;
 use super::engine_options::EngineOptions;
-use super::options::{ConfigOptions, RefineOptions};
+use super::options::{ConfigOptions, Printed, RefineOptions};
 use super::page::{Images, PAGE, page_path, write_page};
 use super::pending_engine::PendingEngine;
 use super::progress::Stages;
@@ -78,7 +78,7 @@ impl Demo {
         let mut config = self.config.load("single-scene", None)?;
         self.refine.apply(&mut config);
         if self.config.dump_config {
-            return output.result(&config, &config.to_toml()?);
+            return output.result(&Printed { config: &config }, &config.to_toml()?);
         }
         make_folder(&self.out)?;
         let page = page_path(self.report.as_deref().unwrap_or(&self.out))?;

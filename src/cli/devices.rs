@@ -56,6 +56,6 @@ impl Devices {
         if adapters.is_empty() {
             text += "no adapter: install a Vulkan driver, or use --backend cpu\n";
         }
-        output.result(&adapters, &text)
+        output.result(&serde_json::json!({"adapters": adapters}), &text)
     }
 }

@@ -20,7 +20,6 @@ pub struct Doctor {}
 /// What was found.
 #[derive(Debug, Serialize)]
 struct Report {
-    version: &'static str,
     system: String,
     /// Whether this build has the GPU engine.
     gpu_engine: bool,
@@ -63,9 +62,30 @@ struct Adapter {
     hardware: bool,
     /// Comparisons with the CPU engine: those that failed, all, and the seconds that they took; null where it cannot be
     /// opened.
+    #[serde(serialize_with = "test")]
     test: Option<(usize, usize, f64)>,
     /// What is wrong with it.
     trouble: Option<String>,
+}
+
+/// What comparisons with the CPU engine gave.
+#[derive(Serialize)]
+struct Test {
+    failed: usize,
+    comparisons: usize,
+    seconds: f64,
+}
+
+fn test<S: serde::Serializer>(
+    found: &Option<(usize, usize, f64)>,
+    to: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let named = |&(failed, comparisons, seconds): &(usize, usize, f64)| Test {
+        failed,
+        comparisons,
+        seconds,
+    };
+    found.as_ref().map(named).serialize(to)
 }
 
 /// Where compiled kernels are kept.
@@ -86,7 +106,6 @@ impl Doctor {
         let vulkan = cfg!(target_os = "linux").then(Vulkan::look);
         let chosen = adapters.iter().find(|a| a.hardware).map(|a| a.name.clone());
         let mut report = Report {
-            version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             gpu_engine: cfg!(feature = "gpu"),
             cpu: Cpu {
@@ -354,7 +373,10 @@ impl Report {
     fn text(&self) -> String {
         let mut text = format!(
             "hsr-gpu {} on {}\nCPU: {} threads, {}\n",
-            self.version, self.system, self.cpu.threads, self.cpu.instructions
+            env!("CARGO_PKG_VERSION"),
+            self.system,
+            self.cpu.threads,
+            self.cpu.instructions
         );
         // Writing to a string cannot fail.
         if let Some(vulkan) = &self.vulkan {
@@ -436,7 +458,6 @@ mod tests {
             trouble: None,
         };
         Report {
-            version: "0",
             system: String::new(),
             gpu_engine: true,
             cpu: Cpu {

@@ -10,14 +10,7 @@ use crate::coordination::placement::{OnGrid, Placement};
 use crate::coordination::scene::Scene;
 use crate::coordination::start::Foreseen;
 use crate::io::Planned;
-
-/// Rows, columns and bands of an image.
-#[derive(Debug, Serialize)]
-struct Shape {
-    rows: usize,
-    columns: usize,
-    bands: usize,
-}
+use crate::named::Size;
 
 /// What a run holds in memory.
 #[derive(Debug, Serialize)]
@@ -36,7 +29,7 @@ struct Memory {
 #[derive(Debug, Serialize)]
 pub struct Plan {
     engine: String,
-    shape: Shape,
+    size: Size,
     placement: Placement,
     #[serde(flatten)]
     foreseen: Foreseen,
@@ -58,11 +51,7 @@ impl Plan {
         let whole = whole_bytes(scene);
         Plan {
             engine,
-            shape: Shape {
-                rows,
-                columns,
-                bands: scene.lr_hsi.dim().2,
-            },
+            size: (rows, columns, scene.lr_hsi.dim().2).into(),
             placement: placement.clone(),
             foreseen,
             steps,
@@ -78,7 +67,7 @@ impl Plan {
 
     /// A line a fact.
     pub fn text(&self) -> String {
-        let (shape, placement, foreseen) = (&self.shape, &self.placement, &self.foreseen);
+        let (shape, placement, foreseen) = (&self.size, &self.placement, &self.foreseen);
         let grid = match placement.grid {
             OnGrid::Msi => "the MSI's pixels",
             OnGrid::Hsi => "the HSI's pixels, divided",

@@ -111,7 +111,7 @@ impl Eval {
         Ok(())
     }
 
-    /// Runs the command. `--json` prints one object, or an array of them for `--convention all`.
+    /// Runs the command.
     ///
     /// # Errors
     /// [`Error::Input`] if a file cannot be read or the images cannot be compared.
@@ -156,15 +156,11 @@ impl Eval {
             };
             let scores = scores(&image)?;
             let text = text + &table(&scores);
-            let shift = found.map_or([0.0; 2], |found| found.shift);
-            let scores: Vec<Aligned> = scores
-                .into_iter()
-                .map(|scores| Aligned { scores, shift })
-                .collect();
-            return show(output, &scores, &text);
+            return output.result(&Compared { scores, found }, &text);
         }
         let scores = scores(&estimate)?;
-        show(output, &scores, &table(&scores))
+        let text = table(&scores);
+        output.result(&Compared { scores, found: None }, &text)
     }
 
     /// How the estimate is read.
@@ -219,21 +215,15 @@ impl Eval {
     }
 }
 
-/// Scores of an estimate that was aligned first.
+/// What `--json` tells.
 #[derive(Serialize)]
-struct Aligned {
-    #[serde(flatten)]
-    scores: Told,
-    /// Where the estimate lay, pixels down and right of its reference.
-    shift: [f64; 2],
-}
-
-/// Shows scores: one object, or an array of them.
-fn show<T: Serialize>(output: &Output, scores: &[T], text: &str) -> Result<()> {
-    match scores {
-        [one] => output.result(one, text),
-        _ => output.result(&scores, text),
-    }
+struct Compared {
+    /// One for each convention.
+    scores: Vec<Told>,
+    /// Where the estimate lay against its reference, in their pixels, before that was taken back; null where it was not looked
+    /// for, or nothing could be found.
+    #[serde(rename = "alignment")]
+    found: Option<Misplacement>,
 }
 
 /// The estimate, its shift against the reference taken back, and what was found of it.

@@ -11,7 +11,9 @@ use super::creation::CreationOptions;
 use super::dry_run::Plan;
 use super::engine_options::EngineOptions;
 use super::log::Log;
-use super::options::{ConfigOptions, Pair, PairOptions, RefineOptions, ScratchOptions, SensorOptions};
+use super::options::{
+    ConfigOptions, Pair, PairOptions, Printed, RefineOptions, ScratchOptions, SensorOptions,
+};
 use super::page::{Images, PAGE, page_path, write_page};
 use super::pending_engine::PendingEngine;
 use super::progress::Stages;
@@ -330,7 +332,7 @@ impl Fuse {
         }
         self.refine.apply(&mut config);
         if self.config.dump_config {
-            return output.result(&config, &config.to_toml()?);
+            return output.result(&Printed { config: &config }, &config.to_toml()?);
         }
         let out = self
             .out

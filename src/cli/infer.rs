@@ -18,6 +18,7 @@ use crate::cube::strips::Strips;
 use crate::engine::Output as Wanted;
 use crate::error::{Error, Result};
 use crate::io::{self, OutputSet, Reading, Target, write_strips};
+use crate::named::Size;
 
 /// Reconstruct a high-resolution hyperspectral image from a multispectral one with a trained model
 #[derive(Debug, Args)]
@@ -62,7 +63,7 @@ pub struct Infer {
 struct Report {
     out: String,
     engine: String,
-    shape: (usize, usize, usize),
+    size: Size,
     masked_pixels: usize,
 }
 
@@ -131,7 +132,7 @@ impl Infer {
         let report = Report {
             out: self.out.display().to_string(),
             engine: engine.name(),
-            shape: image.dim(),
+            size: image.dim().into(),
             masked_pixels: masked,
         };
         let text = format!(

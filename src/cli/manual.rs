@@ -60,6 +60,6 @@ impl Manual {
             written.push(path.display().to_string());
         }
         written.sort();
-        output.result(&written, &written.join("\n"))
+        output.result(&serde_json::json!({"pages": written}), &written.join("\n"))
     }
 }

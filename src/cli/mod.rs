@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::about::About;
 use self::engine_options::ThreadOptions;
 use self::journal::Journal;
 use self::output::shown;
@@ -18,6 +19,7 @@ use crate::error::Result;
 use crate::interrupt;
 use crate::io::OutputSet;
 
+mod about;
 mod align;
 mod arrays;
 mod batch;
@@ -110,13 +112,16 @@ enum Command {
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
-    let Cli {
-        mut output,
-        threads,
-        end_with_input,
-        command,
-    } = match parsed() {
-        Ok(cli) => cli,
+    let (
+        Cli {
+            mut output,
+            threads,
+            end_with_input,
+            command,
+        },
+        about,
+    ) = match parsed() {
+        Ok(parsed) => parsed,
         Err(e) => return misuse(&e),
     };
     let mut files = OutputSet::new();
@@ -129,6 +134,8 @@ pub fn main() -> ExitCode {
             Ok(())
         }
     });
+    let files = Arc::new(files);
+    output.about = Arc::new(about.with_files(Arc::clone(&files)));
     match ready.and_then(|()| command.run(&output)) {
         Ok(()) => {
             let written: Vec<String> = files.written().iter().map(written::line).collect();
@@ -147,11 +154,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line as its structs; `-h` anywhere in it asks for short help.
-fn parsed() -> std::result::Result<Cli, clap::Error> {
+/// The command line as its structs, and what is told of it; `-h` anywhere in it asks for short help.
+fn parsed() -> std::result::Result<(Cli, About), clap::Error> {
     let short = std::env::args_os().any(|word| word == "-h");
-    let matches = help::helpful(Cli::command(), short).try_get_matches()?;
-    Cli::from_arg_matches(&matches)
+    let mut program = help::helpful(Cli::command(), short);
+    let matches = program.try_get_matches_from_mut(std::env::args_os())?;
+    Ok((Cli::from_arg_matches(&matches)?, About::new(&program, &matches)))
 }
 
 /// The program with all of its help.

@@ -432,6 +432,12 @@ impl SensorOptions {
     }
 }
 
+/// What `--dump-config` tells under `--json`.
+#[derive(serde::Serialize)]
+pub struct Printed<'a> {
+    pub config: &'a Config,
+}
+
 /// Configuration: a preset, a TOML file over it, flags over that.
 #[derive(Debug, Clone, Args)]
 pub struct ConfigOptions {

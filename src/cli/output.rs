@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use super::about::About;
 use super::journal::Journal;
 use crate::cube::strips::Strips;
 use crate::error::{Error, Result};
@@ -53,16 +54,18 @@ pub struct Output {
     pub(super) log_file: Option<PathBuf>,
     #[arg(skip)]
     pub(super) journal: Option<Arc<Journal>>,
+    #[arg(skip)]
+    pub(super) about: Arc<About>,
 }
 
 impl Output {
-    /// Prints a result: `value` as JSON under `--json`, else `text`.
+    /// Prints a result: `value`, a struct, as JSON under `--json` (see [`About`]), else `text`.
     ///
     /// # Errors
     /// [`Error::Failed`] if standard output cannot be written.
     pub fn result(&self, value: &impl serde::Serialize, text: &str) -> Result<()> {
         let line = if self.json {
-            serde_json::to_string(value).map_err(|e| Error::failed(format!("result as JSON: {e}")))?
+            self.about.json(value)?
         } else {
             with_options(text.trim_end())
         };

@@ -178,7 +178,7 @@ fn facts(summary: &Summary) -> Vec<(String, String)> {
         ),
         ("Verdict", with_options(&summary.verdict.to_string())),
         ("Time", format!("{:.1} s", summary.seconds)),
-        ("Program", format!("hsr-gpu {}", summary.version)),
+        ("Program", format!("hsr-gpu {}", env!("CARGO_PKG_VERSION"))),
     ]);
     let mixture = summary.network.as_ref().and_then(|n| n.mixture.as_ref());
     if let Some(mixture) = mixture {

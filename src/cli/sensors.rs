@@ -40,9 +40,21 @@ struct Listed {
 struct ListedBand {
     name: String,
     /// Wavelengths of half the largest response.
+    #[serde(serialize_with = "limits")]
     half_power_nm: (f64, f64),
     /// Whether the sensor's name alone means it, too.
     by_default: bool,
+}
+
+/// Limits of a band.
+#[derive(Serialize)]
+struct Limits {
+    low: f64,
+    high: f64,
+}
+
+fn limits<S: serde::Serializer>(&(low, high): &(f64, f64), to: S) -> std::result::Result<S::Ok, S::Error> {
+    Limits { low, high }.serialize(to)
 }
 
 impl Listed {
@@ -145,12 +157,12 @@ impl Sensors {
             let known = sensor(name)?;
             let listed = Listed::of(name, &known);
             let text = if self.csv { csv(&known) } else { listed.table() };
-            return output.result(&listed, &text);
+            return output.result(&serde_json::json!({"sensors": [listed]}), &text);
         }
         let all: Vec<Listed> = sensor_names()
             .map(|name| Ok(Listed::of(name, &sensor(name)?)))
             .collect::<Result<_>>()?;
         let text: String = all.iter().map(Listed::text).collect();
-        output.result(&all, &text)
+        output.result(&serde_json::json!({"sensors": all}), &text)
     }
 }

@@ -16,6 +16,7 @@ use crate::coordination::response::{psf_kernel, srf_response};
 use crate::cube::strips::{Cropped, Strips};
 use crate::error::{Error, Result};
 use crate::io::{self, OutputSet, Reading, Target, TiffOptions, write_strips};
+use crate::named::Size;
 use crate::sensor::catalogue::{PsfSpec, SrfSpec};
 use crate::sensor::observe::Observation;
 use crate::sensor::observe_strips::{Blurred, Noisy, Responded};
@@ -86,9 +87,9 @@ pub struct Simulate {
 
 #[derive(Serialize)]
 struct Written {
-    hsi: [usize; 3],
-    msi: [usize; 3],
-    reference: [usize; 3],
+    hsi: Size,
+    msi: Size,
+    reference: Size,
     masked_hsi: usize,
     masked_msi: usize,
 }

@@ -8,7 +8,7 @@ use super::Output;
 use super::checkpoint::CheckpointOptions;
 use super::engine_options::EngineOptions;
 use super::log::Log;
-use super::options::{BandOptions, ConfigOptions, PlacementOptions, ScratchOptions, SensorOptions};
+use super::options::{BandOptions, ConfigOptions, PlacementOptions, Printed, ScratchOptions, SensorOptions};
 use super::pending_engine::PendingEngine;
 use super::progress::Stages;
 use crate::coordination::checkpoint;
@@ -165,7 +165,7 @@ impl Train {
         let from = self.model_to_go_on_from()?;
         let config = self.config.load("cave", Some(&self.sensors))?;
         if self.config.dump_config {
-            return output.result(&config, &config.to_toml()?);
+            return output.result(&Printed { config: &config }, &config.to_toml()?);
         }
         let missing = |what: &str| Error::input(format!("{what} is missing"));
         let list = self

@@ -64,6 +64,7 @@ pub struct Placement {
     /// Where the result lies.
     pub grid: OnGrid,
     /// MSI pixels of an LR pixel, down and across, before what registration found.
+    #[serde(serialize_with = "crate::named::down_across")]
     pub ratio: [f64; 2],
     /// What says so.
     pub ratio_from: RatioFrom,
@@ -72,8 +73,10 @@ pub struct Placement {
     /// Whether the MSI was resampled for the model.
     pub resampled: bool,
     /// Rows and columns of the HSI's file that take part.
+    #[serde(serialize_with = "crate::named::part")]
     pub hsi_part: Part,
     /// Rows and columns of the MSI's file that take part; where the result lies on its pixels, these.
+    #[serde(serialize_with = "crate::named::part")]
     pub msi_part: Part,
     /// Rows and columns of both files.
     #[serde(skip)]

@@ -25,9 +25,24 @@ use crate::network::Branch;
 #[derive(Debug, Clone, Serialize)]
 pub struct MixtureReport {
     /// Predictions and their weights; what is missing to 1 is left to interpolation.
+    #[serde(serialize_with = "weights")]
     pub weights: Vec<(String, f64)>,
     /// What the result is expected to be off by, in the scaled image; `None` where there are no pixels to tell.
     pub expected: Option<Expectation>,
+}
+
+/// A prediction and its weight.
+#[derive(Serialize)]
+struct Weighted<'a> {
+    name: &'a str,
+    weight: f64,
+}
+
+fn weights<S: serde::Serializer>(all: &[(String, f64)], to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.collect_seq(all.iter().map(|(name, weight)| Weighted {
+        name,
+        weight: *weight,
+    }))
 }
 
 impl MixtureReport {

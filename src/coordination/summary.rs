@@ -1,6 +1,6 @@
 //! What a run tells about itself, in numbers: the PSF and SRF it found, its objective, metrics and times.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::coordination::deviation::Calibration;
 use crate::coordination::fused_scene::FusedScene;
@@ -16,6 +16,7 @@ use crate::coordination::watcher::StageTime;
 use crate::evidence::agreement::Agreement;
 use crate::evidence::verdict::Verdict;
 use crate::metrics::Scores;
+use crate::named;
 use crate::refine::RefinementReport;
 use crate::sensor::estimate::Estimate;
 use crate::sensor::psf::GaussianPsf;
@@ -23,14 +24,74 @@ use crate::sensor::psf::GaussianPsf;
 /// Rise of the objective, as a share of it, from which on a fusion speaks of it.
 const RISE_WORTH_SAYING: f64 = 0.05;
 
+/// Response of each MSI band.
+#[derive(Debug, Clone, Serialize)]
+pub struct Curves {
+    /// Centres of the HSI's bands in nm; null where they are not known.
+    pub wavelengths_nm: Option<Vec<f64>>,
+    /// A curve for each MSI band.
+    pub msi_bands: Vec<Curve>,
+}
+
+/// Response of one MSI band.
+#[derive(Debug, Clone, Serialize)]
+pub struct Curve {
+    /// A weight for each band of the HSI.
+    pub weights: Vec<f64>,
+}
+
+/// A Gaussian PSF as programs read it.
+#[derive(Serialize)]
+struct Gaussian {
+    variance_1: f64,
+    variance_2: f64,
+    angle: f64,
+}
+
+fn gaussian<S: Serializer>(found: &Option<(f64, f64, f64)>, to: S) -> std::result::Result<S::Ok, S::Error> {
+    let named = |&(variance_1, variance_2, angle): &(f64, f64, f64)| Gaussian {
+        variance_1,
+        variance_2,
+        angle,
+    };
+    found.as_ref().map(named).serialize(to)
+}
+
+/// Pixels that could be used and those that were.
+#[derive(Serialize)]
+struct Pixels {
+    usable: usize,
+    used: usize,
+}
+
+fn training_pixels<S: Serializer>(
+    &(usable, used): &(usize, usize),
+    to: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    Pixels { usable, used }.serialize(to)
+}
+
+/// Steps that were taken and those of the schedule.
+#[derive(Serialize)]
+struct Steps {
+    taken: u32,
+    planned: u32,
+}
+
+fn steps<S: Serializer>(&(taken, planned): &(u32, u32), to: S) -> std::result::Result<S::Ok, S::Error> {
+    Steps { taken, planned }.serialize(to)
+}
+
 /// The degradation of a run, in numbers.
 #[derive(Debug, Clone, Serialize)]
 pub struct DegradationSummary {
     /// `estimated` or `given`.
     pub psf: &'static str,
     /// Variances along the axes in HR pixels squared and angle in radians; null for a kernel of no such form.
+    #[serde(rename = "psf_gaussian", serialize_with = "gaussian")]
     pub psf_variances_angle: Option<(f64, f64, f64)>,
     /// Offset (row, column) of the PSF's centre in HR pixels; null likewise.
+    #[serde(serialize_with = "named::down_across_if")]
     pub psf_centre: Option<[f64; 2]>,
     /// Side K of the PSF.
     pub kernel: usize,
@@ -38,7 +99,10 @@ pub struct DegradationSummary {
     pub srf: &'static str,
     /// Band (from 0) where each MSI band responds most.
     pub srf_peak_band: Vec<usize>,
+    /// The SRF.
+    pub srf_curves: Curves,
     /// Root mean square of X·R − (Y∗C)↓ relative to the spread of (Y∗C)↓: at the isotropic start, and as estimated.
+    #[serde(serialize_with = "named::before_after")]
     pub misfit: (f64, f64),
     /// Gain of each MSI band that was taken out of it.
     pub gain: Vec<f64>,
@@ -54,6 +118,7 @@ impl DegradationSummary {
         (used, gaussian): (&Degradation, Option<GaussianPsf>),
         estimate: &Estimate,
         known: &Known,
+        wavelengths: Option<&[f64]>,
     ) -> Self {
         let word = |given| if given { "given" } else { "estimated" };
         let peak = |column: ndarray::ArrayView1<f64>| {
@@ -70,6 +135,17 @@ impl DegradationSummary {
             kernel: used.psf.nrows(),
             srf: word(known.srf.is_some()),
             srf_peak_band: used.srf.columns().into_iter().map(peak).collect(),
+            srf_curves: Curves {
+                wavelengths_nm: wavelengths.map(<[f64]>::to_vec),
+                msi_bands: used
+                    .srf
+                    .columns()
+                    .into_iter()
+                    .map(|column| Curve {
+                        weights: column.to_vec(),
+                    })
+                    .collect(),
+            },
             misfit: (estimate.misfit_start, estimate.misfit),
             gain: estimate.gain.clone(),
             offset: estimate.offset.clone(),
@@ -110,12 +186,15 @@ pub struct NetworkSummary {
     /// Members.
     pub members: usize,
     /// LR pixels that could be trained on, and that were.
+    #[serde(serialize_with = "training_pixels")]
     pub training_pixels: (usize, usize),
     /// Steps of the coordination loop that were taken, and of its schedule.
+    #[serde(serialize_with = "steps")]
     pub steps: (u32, u32),
     /// Outputs and members that were given another start on the way.
     pub revived: Vec<Revived>,
     /// Outputs (member, band) that are zero at every LR pixel: their bands are lost.
+    #[serde(serialize_with = "named::outputs")]
     pub dead_outputs: Vec<(usize, usize)>,
     /// The coordination loop.
     pub objective: ObjectiveSummary,
@@ -130,8 +209,6 @@ pub struct NetworkSummary {
 /// Everything that a fusion tells.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary {
-    /// Version of the program.
-    pub version: &'static str,
     /// What fused: `network`, or the name of a method.
     pub method: &'static str,
     /// The device; null where none was needed.
@@ -139,6 +216,7 @@ pub struct Summary {
     /// What went wrong with devices on the way and was mended, a line each.
     pub mishaps: Vec<String>,
     /// Rows, columns and bands of the result.
+    #[serde(rename = "size", serialize_with = "named::size")]
     pub shape: (usize, usize, usize),
     /// Ratio s of the grids.
     pub scale: usize,
@@ -213,7 +291,6 @@ impl Summary {
 
     fn of(method: &'static str, fused: &FusedScene, used: (&Degradation, Option<GaussianPsf>)) -> Self {
         Summary {
-            version: env!("CARGO_PKG_VERSION"),
             method,
             engine: None,
             mishaps: Vec::new(),
@@ -222,7 +299,12 @@ impl Summary {
             masked_pixels: fused.scene.result_valid().iter().filter(|&&ok| !ok).count(),
             placement: fused.placement.clone(),
             scored_on: None,
-            degradation: DegradationSummary::new(used, &fused.estimate, &fused.known),
+            degradation: DegradationSummary::new(
+                used,
+                &fused.estimate,
+                &fused.known,
+                fused.metadata.wavelengths.as_deref(),
+            ),
             verdict: fused.verdict.clone(),
             agreement: fused.agreement,
             suspect_share: fused.suspect_share(),

@@ -28,10 +28,27 @@ pub struct Agreement {
     pub left: f64,
     /// The same at the best of the moves, and that move: rows and columns by which an LR pixel of the HSI lies further down and
     /// to the right than that of the MSI which it explains.
+    #[serde(serialize_with = "elsewhere")]
     pub elsewhere: Option<(f64, [isize; 2])>,
     /// By how many standard deviations of the moves' logarithms `left` lies below their mean; none where they are fewer than
     /// can tell.
     pub distance: Option<f64>,
+}
+
+/// What a move leaves, and the move.
+#[derive(Serialize)]
+struct Elsewhere {
+    left: f64,
+    down: isize,
+    across: isize,
+}
+
+fn elsewhere<S: serde::Serializer>(
+    best: &Option<(f64, [isize; 2])>,
+    to: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let named = |&(left, [down, across]): &(f64, [isize; 2])| Elsewhere { left, down, across };
+    best.as_ref().map(named).serialize(to)
 }
 
 /// Agreement of X (h×w×B) and (Y∗C)↓ (h×w×b) over the LR pixels that are `usable`; `None` where these are too few.

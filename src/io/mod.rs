@@ -55,7 +55,7 @@ pub use format::{Format, format_of, metadata_lost};
 pub use image::{Image, Reading, open_image, open_image_as, read_image, read_mask};
 pub use npy::read_array;
 pub use open::{is_there, open_cube, open_cube_as, read_cube, read_matrix, read_response};
-pub use output_set::{OutputSet, Planned, Written, files_of, same_file};
+pub use output_set::{OutputSet, Planned, Source, Written, bytes_of, files_of, same_file};
 pub use path::folder_of;
 pub use samples::{parse_sample_type, sample_type_name};
 pub use text::ResponseTable;

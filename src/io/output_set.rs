@@ -69,6 +69,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct OutputSet {
     entries: Vec<Entry>,
+    sources: Vec<Source>,
     /// Put after the options' names.
     scene: String,
     /// Whether the command only says what it would write.
@@ -93,6 +94,16 @@ pub fn files_of(spec: &str) -> Vec<PathBuf> {
     beside.extend(Some(path.with_extension("wl.npy")).filter(|file| file.is_file()));
     files.append(&mut beside);
     files
+}
+
+/// Bytes of the files that an image, matrix or table is read from.
+pub fn bytes_of(spec: &str) -> u64 {
+    let files = files_of(spec).into_iter();
+    let lengths = files.filter_map(|file| std::fs::metadata(file).ok());
+    lengths
+        .filter(std::fs::Metadata::is_file)
+        .map(|file| file.len())
+        .sum()
 }
 
 /// Whether two paths mean one file.
@@ -133,6 +144,10 @@ impl OutputSet {
     /// An image, matrix, table or other file that `whose` has the command read.
     pub fn reads(&mut self, whose: &str, spec: &str) {
         let path = Spec::parse(spec).path;
+        self.sources.push(Source {
+            option: format!("{whose}{}", self.scene),
+            name: spec.to_owned(),
+        });
         if path.is_dir() {
             self.add(whose, path, Role::ReadFolder, None);
         }
@@ -360,11 +375,31 @@ impl OutputSet {
         self.entries.iter().filter(stays).map(planned).collect()
     }
 
+    /// What the options that name a file to read were given.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The results that are there and were written by this process.
+    fn made(&self) -> impl Iterator<Item = &Entry> {
+        let told = |e: &&Entry| !self.dry && e.role == Role::Result && !e.apart && e.path.exists();
+        self.entries.iter().filter(told)
+    }
+
+    /// The results, each file by itself.
+    pub fn results(&self) -> Vec<Written> {
+        let written = |e: &Entry| Written {
+            path: e.path.clone(),
+            replaced: e.there,
+            image: e.image,
+        };
+        self.made().map(written).collect()
+    }
+
     /// The results, for a line at the end: single files, and folders of several.
     pub fn written(&self) -> Vec<Written> {
         let mut groups: Vec<(&Path, bool, bool)> = Vec::new();
-        let told = |e: &&Entry| !self.dry && e.role == Role::Result && !e.apart && e.path.exists();
-        for entry in self.entries.iter().filter(told) {
+        for entry in self.made() {
             let name = entry.within.as_deref().unwrap_or(&entry.path);
             match groups.iter_mut().find(|(path, ..)| *path == name) {
                 Some((_, there, _)) => *there |= entry.there,
@@ -378,6 +413,15 @@ impl OutputSet {
         };
         groups.into_iter().map(written).collect()
     }
+}
+
+/// A file that is read, as an option names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The option.
+    pub option: String,
+    /// What it was given: a file, or FILE:NAME for one of several arrays in it.
+    pub name: String,
 }
 
 /// A result that is to come.

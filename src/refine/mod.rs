@@ -36,6 +36,7 @@ pub struct RefinementReport {
     /// Reach in LR pixels of the guided spread; null where only interpolation was used.
     pub reach: Option<f64>,
     /// Root mean square of X − (Z∗C)↓ before and after, of the scaled image.
+    #[serde(serialize_with = "crate::named::before_after")]
     pub residual: (f64, f64),
 }
 

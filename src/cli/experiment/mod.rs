@@ -10,7 +10,7 @@ use self::run::{ExperimentFiles, MethodOptions, PlannedExperiment};
 use self::supplement::{Network, Plain, Table2, Tuned};
 use super::Output;
 use super::engine_options::EngineOptions;
-use super::options::ConfigOptions;
+use super::options::{ConfigOptions, Printed};
 use crate::error::Result;
 use crate::experiment::{manifest, misplaced, robustness, scenes};
 use crate::io::OutputSet;
@@ -141,7 +141,7 @@ impl Experiment {
         };
         let config = common.config.load("single-scene", None)?;
         if common.config.dump_config {
-            return output.result(&config, &config.to_toml()?);
+            return output.result(&Printed { config: &config }, &config.to_toml()?);
         }
         let references = match &common.place.scenes {
             Some(path) => manifest::read(path)?,

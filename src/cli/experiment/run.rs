@@ -207,8 +207,14 @@ impl PlannedExperiment<'_> {
             times: results.times(),
             settings: Some(self.paper.to_toml()?),
         })?;
-        output.result(&results, &results.text())
+        output.result(&Told { results: &results }, &results.text())
     }
+}
+
+/// What `experiment --json` tells: what it wrote as results.json.
+#[derive(Serialize)]
+pub(super) struct Told<'a, T> {
+    pub(super) results: &'a T,
 }
 
 fn facts(results: &Results) -> Vec<(String, String)> {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::run::{Delivery, ExperimentFiles, MethodOptions, NETWORK, PlannedExperiment, delivered};
+use super::run::{Delivery, ExperimentFiles, MethodOptions, NETWORK, PlannedExperiment, Told, delivered};
 use crate::cli::Output;
 use crate::cli::engine_options::EngineOptions;
-use crate::cli::options::load_config;
+use crate::cli::options::{Printed, load_config};
 use crate::coordination::config::Config;
 use crate::error::Result;
 use crate::experiment::conditions::Observation;
@@ -274,7 +274,7 @@ impl Protocol {
         output: &Output,
     ) -> Result<()> {
         if self.dump_config {
-            return output.result(&paper, &paper.to_toml()?);
+            return output.result(&Printed { config: &paper }, &paper.to_toml()?);
         }
         let references = match &self.place.scenes {
             Some(path) => manifest::read(path)?,
@@ -348,6 +348,9 @@ impl Network {
             times: Vec::new(),
             settings: None,
         })?;
-        output.result(&counts, &format!("{}\nran: {ran}", text.join("\n")))
+        output.result(
+            &Told { results: &counts },
+            &format!("{}\nran: {ran}", text.join("\n")),
+        )
     }
 }
