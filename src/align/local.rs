@@ -4,12 +4,12 @@
 //! not the PSF that the HSI was seen with: once it is about right, the MSI is brought to the HSI by it before it is blurred, and what is
 //! left is found there.
 
+use super::compared::{Compared, Unseen};
 use super::features::Guide;
 use super::fit::Problem;
 use super::freedom::Freedom;
 use super::geometry::{Base, Displacement, Field, Geometry};
 use super::parts::{CLEAR, clearness};
-use super::register::{Register, Unseen};
 
 /// Nodes over the HSI's longer side that are tried, coarse to fine, and the least distance of two, LR pixels.
 const LEVELS: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0];
@@ -48,7 +48,7 @@ impl Bent {
 }
 
 /// The field that held-out pixels choose, if they reward it; with those of the two halves.
-pub(super) fn local(this: &Register, geometry: &Geometry) -> Option<(Geometry, [Geometry; 2])> {
+pub fn local(this: &Compared, geometry: &Geometry) -> Option<(Geometry, [Geometry; 2])> {
     let size = this.hsi.size();
     let longer = size[0].max(size[1]) as f64;
     let halves = this.halves();
@@ -103,7 +103,7 @@ fn on_nodes(mut geometry: Geometry, size: [usize; 2], spacing: f64) -> Geometry 
 
 /// Both halves with what is left of their displacement, and what unseen pixels say of it.
 fn corrected(
-    this: &Register,
+    this: &Compared,
     halves: &Halves,
     before: &Unseen,
     from: &[Geometry; 2],
@@ -122,7 +122,7 @@ fn corrected(
 }
 
 /// The nodes and the bending that tell unseen pixels best.
-fn chosen(this: &Register, geometry: &Geometry, halves: &Halves, before: &Unseen) -> Option<Bent> {
+fn chosen(this: &Compared, geometry: &Geometry, halves: &Halves, before: &Unseen) -> Option<Bent> {
     let size = this.hsi.size();
     let longer = size[0].max(size[1]) as f64;
     let mut best: Option<Bent> = None;
@@ -159,7 +159,7 @@ fn chosen(this: &Register, geometry: &Geometry, halves: &Halves, before: &Unseen
 }
 
 /// Displacements of both halves from which a field converges: from blurred images on, whose displacements may be larger.
-fn rough(this: &Register, geometry: &Geometry, halves: &Halves) -> [Geometry; 2] {
+fn rough(this: &Compared, geometry: &Geometry, halves: &Halves) -> [Geometry; 2] {
     let size = this.hsi.size();
     let longer = size[0].max(size[1]) as f64;
     let mut at = geometry.clone();
@@ -193,7 +193,7 @@ struct Brought {
 }
 
 impl Brought {
-    fn new(this: &Register, by: &Geometry) -> Brought {
+    fn new(this: &Compared, by: &Geometry) -> Brought {
         let size = this.hsi.size();
         let msi = this.msi.brought(size, |place| by.at(place));
         let [down, across] = msi.ratio();
@@ -205,7 +205,7 @@ impl Brought {
     }
 
     /// The displacement by which it was brought and what these pixels say is left of it.
-    fn corrected(&self, this: &Register, pixels: &[(usize, usize)], bending: f64) -> Option<Geometry> {
+    fn corrected(&self, this: &Compared, pixels: &[(usize, usize)], bending: f64) -> Option<Geometry> {
         let size = this.hsi.size();
         let with = self.by.displacement.field.as_ref()?;
         let problem = Problem {

@@ -3,13 +3,14 @@
 //!
 //! Pure functions of images; which image a user wants on which grid is for `coordination`.
 
+pub mod compared;
 mod crs;
 pub mod features;
 pub mod files;
 pub mod fit;
 pub mod freedom;
 pub mod geometry;
-mod local;
+pub mod local;
 pub mod misplacement;
 pub mod parts;
 pub mod ratio;

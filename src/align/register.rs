@@ -3,13 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::features::{Components, Guide, Reduced};
-use super::fit::{Fit, Problem};
+use super::compared::Compared;
+use super::features::{Components, Reduced};
+use super::fit::Fit;
 use super::freedom::Freedom;
 use super::geometry::Geometry;
 use super::local::local;
 use super::misplacement::{Misplacement, Stage};
-use super::parts::{CLEAR, Parts, chosen, clearness, halved};
+use super::parts::{CLEAR, clearness};
 use super::search::{FULL, Search, search};
 
 /// How far registration may climb.
@@ -64,19 +65,10 @@ const CANDIDATES: usize = 12;
 const SMALLEST: f64 = 0.05;
 /// Widths of the PSF that are tried, LR pixels.
 const WIDTHS: [f64; 8] = [0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5, 1.8];
-/// Costs of the pixels that each half has not seen, nats; `None` where the MSI does not tell one.
-pub(super) type Unseen = [Vec<Option<f64>>; 2];
 
 /// An HSI and an MSI that are registered.
-pub(super) struct Register<'a> {
-    pub(super) hsi: &'a Components,
-    pub(super) msi: &'a Reduced,
-    pub(super) guide: Guide,
-    pub(super) pixels: Vec<(usize, usize)>,
-    /// Random halves in blocks of 2 × 2, `true` and `false`.
-    half: Vec<bool>,
-    /// Squares whose gains count as independent.
-    squares: Parts,
+struct Register<'a> {
+    with: Compared<'a>,
     least: usize,
 }
 
@@ -88,56 +80,34 @@ pub fn register(
     size: [usize; 2],
     align: Align,
 ) -> Registration {
-    let pixels = chosen(hsi);
-    let half = halved(&pixels);
+    let with = Compared::new(hsi, msi);
     let ratio = start.base.ratio(start.size);
     let area = size[0] as f64 * size[1] as f64 / (ratio[0] * ratio[1]);
     let usable = hsi.valid.iter().filter(|ok| **ok).count() as f64;
-    let thin = pixels.len() as f64 / usable.max(1.0);
+    let thin = with.pixels.len() as f64 / usable.max(1.0);
     let least = (LEAST * usable.min(area) * thin).max((6 * (hsi.axes() + 1)) as f64) as usize;
-    let mut this = Register {
-        guide: msi.guide(1.0),
-        squares: Parts::squares(hsi, &pixels, 6),
-        hsi,
-        msi,
-        pixels,
-        half,
-        least,
-    };
+    let mut this = Register { with, least };
     this.run(start, size, align)
 }
 
 impl Register<'_> {
-    pub(super) fn problem<'b>(&'b self, pixels: &'b [(usize, usize)]) -> Problem<'b> {
-        Problem {
-            hsi: self.hsi,
-            guide: &self.guide,
-            pixels,
-        }
-    }
-
-    pub(super) fn halves(&self) -> [Vec<(usize, usize)>; 2] {
-        [true, false].map(|side| {
-            let chosen = self.pixels.iter().zip(&self.half).filter(|(_, h)| **h == side);
-            chosen.map(|(&p, _)| p).collect()
-        })
-    }
-
     fn evidence(&self, geometry: &Geometry) -> Option<f64> {
-        self.problem(&self.pixels).evidence(geometry, self.least)
+        self.with
+            .problem(&self.with.pixels)
+            .evidence(geometry, self.least)
     }
 
     fn run(&mut self, start: &Geometry, size: [usize; 2], align: Align) -> Registration {
         let mut found = Misplacement::none();
         let misfit = |this: &Self, geometry: &Geometry| {
-            let r = this.problem(&this.pixels).regress(geometry);
+            let r = this.with.problem(&this.with.pixels).regress(geometry);
             r.map_or((1.0, 0), |(r, misfit)| (misfit, r.pixels()))
         };
         let mut geometry = start.clone();
         let mut fit = None;
         let (told, width) = self.sharpen(start);
         // The width of a misplaced pair is none of the PSF.
-        self.guide = self.msi.guide(1.0);
+        self.with.guide = self.with.msi.guide(1.0);
         if align > Align::Off
             && let Some(shifted) = self.shift(start, size)
         {
@@ -149,7 +119,7 @@ impl Register<'_> {
             }
         }
         if found.stage == Stage::None {
-            self.guide = self.msi.guide(width);
+            self.with.guide = self.with.msi.guide(width);
         }
         for (freedom, stage, least) in [
             (Freedom::Shift, Stage::Shift, Align::Off),
@@ -161,7 +131,10 @@ impl Register<'_> {
             {
                 // Once more with the width that suits it.
                 self.sharpen(&better.geometry);
-                let again = self.problem(&self.pixels).fit(&better.geometry, freedom);
+                let again = self
+                    .with
+                    .problem(&self.with.pixels)
+                    .fit(&better.geometry, freedom);
                 let better = again.unwrap_or(better);
                 geometry = better.geometry.clone();
                 found.stage = stage;
@@ -170,15 +143,16 @@ impl Register<'_> {
         }
         let mut halves: Option<[Geometry; 2]> = None;
         if align > Align::Affine
-            && let Some((local, sides)) = local(self, &geometry)
+            && let Some((local, sides)) = local(&self.with, &geometry)
         {
             geometry = local;
             found.stage = Stage::Local;
             halves = Some(sides);
         }
         let told = |this: &Self, geometry: &Geometry| {
-            let squares = &this.squares;
-            this.problem(&this.pixels)
+            let squares = &this.with.squares;
+            this.with
+                .problem(&this.with.pixels)
                 .gains(geometry, &squares.part, squares.count)
         };
         let mut gains = told(self, &geometry);
@@ -200,7 +174,7 @@ impl Register<'_> {
         let (after, pixels) = misfit(self, &geometry);
         found.misfit = [before, after];
         found.pixels = pixels;
-        found.describe(&geometry, &self.pixels, fit.as_ref(), halves.as_ref());
+        found.describe(&geometry, &self.with.pixels, fit.as_ref(), halves.as_ref());
         Registration {
             geometry,
             found,
@@ -210,11 +184,12 @@ impl Register<'_> {
 
     /// The best shift of the search, if parts of the image that did not choose it are better told by it than by the start.
     fn shift(&self, start: &Geometry, size: [usize; 2]) -> Option<Fit> {
-        let longer = self.hsi.size()[0].max(self.hsi.size()[1]);
+        let longer = self.with.hsi.size()[0].max(self.with.hsi.size()[1]);
         let factor = longer.div_ceil(SEARCHED);
-        let coarse = self.hsi.reduced([factor; 2]);
-        let guide = self.msi.guide(if factor == 1 { 1.0 } else { factor as f64 });
-        let thin = self.pixels.len() as f64 / self.hsi.valid.iter().filter(|ok| **ok).count().max(1) as f64;
+        let coarse = self.with.hsi.reduced([factor; 2]);
+        let guide = self.with.msi.guide(if factor == 1 { 1.0 } else { factor as f64 });
+        let thin = self.with.pixels.len() as f64
+            / self.with.hsi.valid.iter().filter(|ok| **ok).count().max(1) as f64;
         let least = (self.least as f64 / thin / (factor * factor) as f64) as usize;
         let what = Search {
             hsi: &coarse,
@@ -225,7 +200,7 @@ impl Register<'_> {
             effort: FULL,
         };
         let list = search(&what, least.max(24), CANDIDATES);
-        let whole = self.problem(&self.pixels);
+        let whole = self.with.problem(&self.with.pixels);
         let fitted = |shift: Option<[f64; 2]>| {
             let mut at = start.clone();
             at.displacement.shift = shift.unwrap_or(at.displacement.shift);
@@ -248,12 +223,13 @@ impl Register<'_> {
             }
         }
         // What each part of the image gains over its own mean, told by the other parts.
-        let gains = |geometry: &Geometry| whole.gains(geometry, &self.squares.part, self.squares.count);
+        let gains =
+            |geometry: &Geometry| whole.gains(geometry, &self.with.squares.part, self.with.squares.count);
         let before = gains(start);
         let after: Vec<Vec<f64>> = fits.iter().map(|f| gains(&f.geometry)).collect();
         let total: Vec<f64> = after.iter().map(|g| g.iter().sum()).collect();
         let best = (0..fits.len()).max_by(|&a, &b| total[a].total_cmp(&total[b]))?;
-        let differences: Vec<f64> = (0..self.squares.count)
+        let differences: Vec<f64> = (0..self.with.squares.count)
             .filter_map(|part| {
                 // Chosen without this part.
                 let other = |k: usize| total[k] - after[k][part];
@@ -271,58 +247,21 @@ impl Register<'_> {
     fn sharpen(&mut self, geometry: &Geometry) -> (f64, f64) {
         let mut best = (f64::NEG_INFINITY, WIDTHS[WIDTHS.len() / 2]);
         for width in WIDTHS {
-            self.guide = self.msi.guide(width);
+            self.with.guide = self.with.msi.guide(width);
             match self.evidence(geometry) {
                 Some(e) if e > best.0 => best = (e, width),
                 _ => {}
             }
         }
-        self.guide = self.msi.guide(best.1);
+        self.with.guide = self.with.msi.guide(best.1);
         best
-    }
-
-    /// What each half of the pixels costs by a displacement and a regression of the other half: `fitted[k]` is of `halves[k]`, and
-    /// `guides[k]` what it is asked with.
-    pub(super) fn unseen(
-        &self,
-        halves: &[Vec<(usize, usize)>; 2],
-        fitted: &[Geometry; 2],
-        guides: [&Guide; 2],
-    ) -> Option<Unseen> {
-        let side = |k: usize| {
-            let problem = |pixels| Problem {
-                hsi: self.hsi,
-                guide: guides[k],
-                pixels,
-            };
-            let regression = problem(&halves[k]).regress(&fitted[k])?.0;
-            Some(problem(&halves[1 - k]).costs(&fitted[k], &regression))
-        };
-        Some([side(0)?, side(1)?])
-    }
-
-    /// How much less unseen pixels cost after than before, by squares.
-    pub(super) fn gained(&self, before: &Unseen, after: &Unseen) -> Vec<f64> {
-        let mut gains = vec![(0.0, 0usize); self.squares.count];
-        for side in 0..2 {
-            // Half 0 are those that are `true`; unseen of it are the others.
-            let squares = self.half.iter().zip(&self.squares.part);
-            let squares = squares.filter(|(half, _)| **half == (side == 1)).map(|(_, &s)| s);
-            for (square, (before, after)) in squares.zip(before[side].iter().zip(&after[side])) {
-                if let (Some(before), Some(after)) = (before, after) {
-                    gains[square].0 += before - after;
-                    gains[square].1 += 1;
-                }
-            }
-        }
-        gains.into_iter().filter(|g| g.1 > 0).map(|g| g.0).collect()
     }
 
     /// The fit from `from` on, if held-out pixels are told better by it than by `old` as it stands.
     fn improved(&self, old: &Geometry, from: &Geometry, freedom: Freedom) -> Option<Fit> {
-        let halves = self.halves();
+        let halves = self.with.halves();
         let fitted = |side: usize, from: &Geometry, freedom: Freedom| {
-            let fit = self.problem(&halves[side]).fit(from, freedom)?;
+            let fit = self.with.problem(&halves[side]).fit(from, freedom)?;
             Some(fit.geometry)
         };
         let new = [fitted(0, from, freedom)?, fitted(1, from, freedom)?];
@@ -331,13 +270,13 @@ impl Register<'_> {
             Freedom::Shift => [old.clone(), old.clone()],
             _ => [fitted(0, old, Freedom::Shift)?, fitted(1, old, Freedom::Shift)?],
         };
-        let unseen = |fitted: &[Geometry; 2]| self.unseen(&halves, fitted, [&self.guide; 2]);
-        let gains = self.gained(&unseen(&old)?, &unseen(&new)?);
+        let unseen = |fitted: &[Geometry; 2]| self.with.unseen(&halves, fitted, [&self.with.guide; 2]);
+        let gains = self.with.gained(&unseen(&old)?, &unseen(&new)?);
         let clear = clearness(&gains);
         if clear <= CLEAR {
             return None;
         }
-        let fit = self.problem(&self.pixels).fit(from, freedom)?;
+        let fit = self.with.problem(&self.with.pixels).fit(from, freedom)?;
         self.evidence(&fit.geometry)?;
         Some(fit)
     }

@@ -573,25 +573,7 @@ impl Fuse {
         placement: &Placement,
     ) -> Result<(Part, OnGrid)> {
         let (rows, columns, bands) = image.dim();
-        let size = (rows, columns);
-        let times = |n: &std::ops::Range<usize>| n.start * placement.scale..n.end * placement.scale;
-        let [(lr_rows, lr_columns), msi] = placement.whole;
-        let hsi = (lr_rows * placement.scale, lr_columns * placement.scale);
-        let ((msi_rows, msi_columns), (part_rows, part_columns)) = (&placement.msi_part, &placement.hsi_part);
-        let (part_rows, part_columns) = (times(part_rows), times(part_columns));
-        let on_msi = placement.grid == OnGrid::Msi;
-        let whole = || (0..rows, 0..columns);
-        let fit = if size == (shape.0, shape.1) {
-            Some((whole(), placement.grid))
-        } else if on_msi && size == msi {
-            Some(((msi_rows.clone(), msi_columns.clone()), OnGrid::Msi))
-        } else if size == hsi && (placement.resampled || !on_msi) {
-            Some(((part_rows, part_columns), OnGrid::Hsi))
-        } else if placement.resampled && size == (part_rows.len(), part_columns.len()) {
-            Some((whole(), OnGrid::Hsi))
-        } else {
-            None
-        };
+        let fit = placement.shown((rows, columns), (shape.0, shape.1));
         if let Some((part, grid)) = fit.filter(|_| bands == shape.2) {
             // Bad samples are found now and not after the work.
             strips::for_each(&cropped(image, &part), |_, _| Ok(()))?;

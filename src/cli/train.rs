@@ -36,9 +36,9 @@ use crate::io::{self, OutputSet, Reading};
 #[derive(Debug, Args)]
 #[command(
     after_help = "The manifest has one scene a line: HSI,MSI (paths relative to the manifest; # begins a comment), and \
-                  behind that what is so of one scene alone: bands=LIST, msi-bands=LIST (items of a list with spaces \
-                  between them), hsi-mask=FILE, msi-mask=FILE, and for arrays axes=ORDER, shape=ROWSxCOLUMNS, \
-                  wavelengths=FILE, msi-axes=ORDER, msi-wavelengths=FILE, for products clouds=mask|keep, msi-clouds=mask|keep.\n\nExample:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
+                  behind that what is so of one scene alone, as options of fuse: bands=, msi-bands= (items of a list with \
+                  spaces between them), hsi-mask=, msi-mask=, axes=, shape=, wavelengths=, msi-axes=, msi-wavelengths=, \
+                  clouds=, msi-clouds=.\n\nExample:\n  hsr-gpu train --scenes scenes.txt --out model.safetensors"
 )]
 pub struct Train {
     /// Manifest of the scenes

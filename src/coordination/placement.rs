@@ -5,6 +5,8 @@
 //! else is resampled, once, onto the HSI's grid divided by the ratio rounded up: after a shift at whole pixels, where nothing is
 //! interpolated. A result on the MSI's pixels has all that the HSI shows, and those less than an LR pixel beyond.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::align::features::{Components, Pyramid, Reduced};
@@ -462,6 +464,28 @@ struct Cut {
 }
 
 impl Placement {
+    /// The part of an image of `size` that a result of `shape` shows, and the grid that it lies on: that of the result, of the whole MSI
+    /// or HSI of which the result is a part, or the HSI's, each pixel divided by the scale, where only that fits.
+    pub fn shown(&self, size: (usize, usize), shape: (usize, usize)) -> Option<(Part, OnGrid)> {
+        let times = |n: &Range<usize>| n.start * self.scale..n.end * self.scale;
+        let [(lr_rows, lr_columns), msi] = self.whole;
+        let hsi = (lr_rows * self.scale, lr_columns * self.scale);
+        let (part_rows, part_columns) = (times(&self.hsi_part.0), times(&self.hsi_part.1));
+        let on_msi = self.grid == OnGrid::Msi;
+        let whole = (0..size.0, 0..size.1);
+        if size == shape {
+            Some((whole, self.grid))
+        } else if on_msi && size == msi {
+            Some((self.msi_part.clone(), OnGrid::Msi))
+        } else if size == hsi && (self.resampled || !on_msi) {
+            Some(((part_rows, part_columns), OnGrid::Hsi))
+        } else if self.resampled && size == (part_rows.len(), part_columns.len()) {
+            Some((whole, OnGrid::Hsi))
+        } else {
+            None
+        }
+    }
+
     /// Lines about what was found and what is cut off, for people.
     pub fn notes(&self) -> Vec<String> {
         let mut lines = Vec::new();
