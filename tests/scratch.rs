@@ -143,6 +143,9 @@ fn other_commands_over_scenes_have_the_same_bits() {
         let estimate = folder.good(&format!("estimate --hsi x.bil --msi y.tif --json {options}"));
         nothing_left(&folder);
         let model = |name: &str| checkpoint::load(&folder.path(name)).unwrap();
+        let mut estimate: serde_json::Value = serde_json::from_str(&estimate).unwrap();
+        // It says what memory it was given.
+        assert_eq!(estimate["options"]["max_memory"].take(), memory);
         (model("m.safetensors"), model("t.safetensors"), estimate)
     };
     let (held, on_disk) = (run("4GiB"), run(TINY));

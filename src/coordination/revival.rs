@@ -35,7 +35,6 @@ pub struct Revived {
     /// Step after which it was seen.
     pub step: u32,
     /// Outputs of the mean decoders (member, band) that had died.
-    #[serde(serialize_with = "crate::named::outputs")]
     pub outputs: Vec<(usize, usize)>,
     /// Members that had learned nothing.
     pub members: Vec<usize>,

@@ -192,6 +192,7 @@ pub struct NetworkSummary {
     #[serde(serialize_with = "steps")]
     pub steps: (u32, u32),
     /// Outputs and members that were given another start on the way.
+    #[serde(serialize_with = "revived")]
     pub revived: Vec<Revived>,
     /// Outputs (member, band) that are zero at every LR pixel: their bands are lost.
     #[serde(serialize_with = "named::outputs")]
@@ -204,6 +205,22 @@ pub struct NetworkSummary {
     pub mixture: Option<MixtureReport>,
     /// How well `--save-std` holds, where it and a reference were given.
     pub calibration: Option<Calibration>,
+}
+
+/// Serializes what was revived with outputs by their names; checkpoints hold them as they are.
+fn revived<S: Serializer>(all: &[Revived], to: S) -> std::result::Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        step: u32,
+        #[serde(serialize_with = "named::outputs")]
+        outputs: &'a [(usize, usize)],
+        members: &'a [usize],
+    }
+    to.collect_seq(all.iter().map(|r| Named {
+        step: r.step,
+        outputs: &r.outputs,
+        members: &r.members,
+    }))
 }
 
 /// Everything that a fusion tells.
