@@ -59,7 +59,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Prints a result: `value`, a struct, as JSON under `--json` (see [`About`]), else `text`.
+    /// Prints a result: `value`, a struct, as JSON under `--json` (see `About`), else `text`.
     ///
     /// # Errors
     /// [`Error::Failed`] if standard output cannot be written.
