@@ -79,7 +79,7 @@ impl<'a> Tried<'a> {
     }
 
     /// The same with the ratio and the shift that fit best from there on, an integer where that is near.
-    fn exact(&self, geometry: &Geometry) -> Option<Geometry> {
+    fn exact(&self, geometry: &Geometry) -> Geometry {
         let [lr, _] = self.sizes;
         let factor = self.factor as f64;
         // In pixels of the coarse HSI.
@@ -99,34 +99,25 @@ impl<'a> Tried<'a> {
             guide: &guide,
             pixels: &pixels,
         };
-        let fit = problem.fit(&coarse, Freedom::Affine)?.geometry;
-        let [[down, _], [_, across]] = fit.displacement.linear;
-        let found = ratio / factor * ((1.0 + down) * (1.0 + across)).max(0.0).sqrt();
-        let near = found.round();
-        let ratio = if (found - near).abs() <= INTEGER * near {
-            near
+        let (before, middle) = (ratio / factor, [0, 1].map(|k| 0.5 * lr[k] as f64));
+        // Not further than the next hypothesis: a fit that goes there has lost its way.
+        let fitted = problem.fit(&coarse, Freedom::Affine).and_then(|fit| {
+            let [[down, _], [_, across]] = fit.geometry.displacement.linear;
+            let found = before * ((1.0 + down) * (1.0 + across)).max(0.0).sqrt();
+            let at = fit.geometry.at(middle.map(|m| m / factor));
+            ((found / before).ln().abs() <= STEP.ln()).then_some((found, at, INTEGER))
+        });
+        let (found, at, near) = fitted.unwrap_or((before, geometry.at(middle), STEP - 1.0));
+        let integer = found.round();
+        let ratio = if (found - integer).abs() <= near * integer {
+            integer
         } else {
             found
         };
-        // Not further than the next hypothesis: from there on it would be found from there.
-        if !ratio.is_finite()
-            || ratio < LEAST
-            || (found * factor / coarse.base.ratio(self.hsi.size())[0])
-                .ln()
-                .abs()
-                > STEP.ln()
-        {
-            return None;
-        }
-        let middle = [0, 1].map(|k| 0.5 * lr[k] as f64);
-        let at = fit.at(middle.map(|m| m / factor));
         // The shift is where the images lie, and no misplacement: nothing said otherwise. An image that was cut begins at a whole
         // pixel; registration finds what is left.
         let corner = [0, 1].map(|k| (at[k] - ratio * middle[k]).round());
-        Some(Geometry::new(
-            lr,
-            Base::affine(corner, [[ratio, 0.0], [0.0, ratio]]),
-        ))
+        Geometry::new(lr, Base::affine(corner, [[ratio, 0.0], [0.0, ratio]]))
     }
 }
 
@@ -162,17 +153,20 @@ pub fn ratios(
     let least = sizes
         .and_then(|sizes| more.best(sizes, FULL))
         .map_or(0.0, |c| c.evidence);
-    let mut again: Vec<(Candidate, Geometry)> = peaks
-        .into_iter()
-        .filter_map(|(ratio, _)| more.shifted(ratio, FULL))
+    // Few pixels may prefer the neighbour of the right one.
+    let near = peaks.first().map(|&(ratio, _)| [ratio / STEP, ratio * STEP]);
+    let again = peaks
+        .iter()
+        .map(|&(ratio, _)| ratio)
+        .chain(near.into_iter().flatten());
+    let mut again: Vec<(Candidate, Geometry)> = again
+        .filter_map(|ratio| more.shifted(ratio, FULL))
         .filter(|(candidate, _)| candidate.evidence > least)
         .collect();
     again.sort_by(|a, b| best_first(a.0.evidence, b.0.evidence));
     let mut kept: Vec<Geometry> = Vec::new();
     for (_, geometry) in again {
-        let Some(exact) = more.exact(&geometry) else {
-            continue;
-        };
+        let exact = more.exact(&geometry);
         let same = |other: &Geometry| {
             let ratio = |g: &Geometry| g.base.ratio(lr)[0];
             !is_another(ratio(other) / ratio(&exact))
