@@ -246,6 +246,8 @@ def test_hyperbench_pipeline(pair):
     truth, hsi, msi, _, srf = pair
     kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
     assert block_psf(kernel, SCALE).shape == (6, 6)
+    # A convolution turns its kernel round.
+    assert np.array_equal(block_psf([[0, 0, 0], [0, 0, 1], [0, 0, 0]], 1), [[0, 0, 0], [1, 0, 0], [0, 0, 0]])
     settings = {"backend": "cpu", **FEW}
     plain = run_pipeline(msi, hsi, srf, None, {}, **settings)
     batch = run_pipeline(msi[None], hsi[None], srf.T, None, None, **settings)

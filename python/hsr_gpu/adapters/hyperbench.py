@@ -15,8 +15,11 @@ import hsr_gpu
 
 
 def block_psf(kernel: npt.ArrayLike, scale: int) -> npt.NDArray[np.float64]:
-    """The PSF of blurring with ``kernel`` (odd, K x K) and averaging blocks: (K + scale - 1) squared, sum 1."""
-    blur = np.asarray(kernel, dtype=np.float64)
+    """The PSF of blurring with ``kernel`` (odd, K x K) and averaging blocks: (K + scale - 1) squared, sum 1.
+
+    HyperBench convolves with its kernel; a PSF weighs pixels where they lie, so it is the kernel turned round.
+    """
+    blur = np.asarray(kernel, dtype=np.float64)[::-1, ::-1]
     rows, columns = blur.shape
     psf = np.zeros((rows + scale - 1, columns + scale - 1))
     for i in range(scale):
