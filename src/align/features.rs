@@ -19,6 +19,8 @@ const BLOCKS: f64 = 4.0;
 const LARGE: usize = 1024;
 /// Pixels on the shorter side of its coarsest level, at least.
 const SMALL: usize = 8;
+/// Full width at half maximum of a Gaussian of deviation 1: √(8 ln 2).
+pub const FWHM: f64 = 2.354_820_045;
 /// Share of the variance below which an axis is rounding.
 const ROUNDING: f64 = 1e-7;
 
@@ -278,10 +280,7 @@ impl Reduced {
     /// The same on pixels of an HSI of `size` divided by an integer, at the places that `at` says for those of the HSI.
     pub fn brought(&self, size: [usize; 2], at: impl Fn(Place) -> Place + Sync) -> Reduced {
         let fine = [0, 1].map(|k| (self.ratio[k] / self.factor[k] as f64).round().max(1.0));
-        let sharp = Guide {
-            components: self.components.clone(),
-            factor: self.factor.map(|f| f as f64),
-        };
+        let factor = self.factor.map(|f| f as f64);
         let [rows, columns] = [0, 1].map(|k| size[k] * fine[k] as usize);
         let mut samples = Array3::zeros((rows, columns, self.components.axes()));
         let mut valid = Array2::from_elem((rows, columns), false);
@@ -293,7 +292,7 @@ impl Reduced {
             .for_each(|(r, (mut row, mut valid))| {
                 for (c, (mut to, ok)) in row.outer_iter_mut().zip(valid.iter_mut()).enumerate() {
                     let place = [(r as f64 + 0.5) / fine[0], (c as f64 + 0.5) / fine[1]];
-                    if let Some((value, _)) = sharp.at(at(place)) {
+                    if let Some((value, _)) = self.components.at(factor, at(place)) {
                         *ok = true;
                         to.iter_mut().zip(value).for_each(|(to, x)| *to = x);
                     }
@@ -320,7 +319,7 @@ impl Reduced {
     fn guide_at(&self, ratio: [f64; 2], width: f64) -> Guide {
         let deviation = [0, 1].map(|k| {
             let factor = self.factor[k] as f64;
-            let wanted = (width * ratio[k] / 2.354_820_045).powi(2);
+            let wanted = (width * ratio[k] / FWHM).powi(2);
             ((wanted - (factor * factor - 1.0) / 12.0).max(0.0)).sqrt() / factor
         });
         Guide {
@@ -387,9 +386,16 @@ impl Guide {
 
     /// At a place of the MSI; slopes are to its pixels. `None` beyond what is valid.
     pub fn at(&self, place: Place) -> Option<Sampled> {
-        let [rows, columns] = self.components.size();
+        self.components.at(self.factor, place)
+    }
+}
+
+impl Components {
+    /// At a place of the image whose means of `factor` pixels these are; slopes are to its pixels. `None` beyond what is valid.
+    fn at(&self, factor: Place, place: Place) -> Option<Sampled> {
+        let [rows, columns] = self.size();
         let axis = |k: usize, n: usize| {
-            let x = place[k] / self.factor[k] - 0.5;
+            let x = place[k] / factor[k] - 0.5;
             let first = x.floor() - 1.0;
             // Half a pixel beyond the outermost centres is within the image; further is not.
             if !(x >= -0.5 && x <= n as f64 - 0.5) {
@@ -405,10 +411,10 @@ impl Guide {
         let (mut value, mut slope) = ([0.0; CHANNELS], [[0.0; CHANNELS]; 2]);
         for i in 0..4 {
             for j in 0..4 {
-                if !self.components.valid[[r[i], c[j]]] {
+                if !self.valid[[r[i], c[j]]] {
                     return None;
                 }
-                let pixel = self.components.samples.slice(s![r[i], c[j], ..]);
+                let pixel = self.samples.slice(s![r[i], c[j], ..]);
                 let (w, down, across) = (wr[i] * wc[j], dr[i] * wc[j], wr[i] * dc[j]);
                 for (k, &x) in pixel.iter().enumerate() {
                     value[k] += w * x;
@@ -418,7 +424,7 @@ impl Guide {
             }
         }
         for (axis, slope) in slope.iter_mut().enumerate() {
-            slope.iter_mut().for_each(|d| *d /= self.factor[axis]);
+            slope.iter_mut().for_each(|d| *d /= factor[axis]);
         }
         Some((value, slope))
     }

@@ -5,7 +5,7 @@
 //! left is found there.
 
 use super::compared::{Compared, Unseen};
-use super::features::Guide;
+use super::features::{FWHM, Guide};
 use super::fit::Problem;
 use super::freedom::Freedom;
 use super::geometry::{Base, Displacement, Field, Geometry};
@@ -21,8 +21,6 @@ const PATIENCE: usize = 2;
 /// Blur of images that the search begins with: full width at half maximum, LR pixels; and what bending costs there.
 const BLURS: [f64; 2] = [3.0, 1.5];
 const ROUGH: f64 = 0.3;
-/// Full width at half maximum of a Gaussian of deviation 1.
-const FWHM: f64 = 2.354_820_045;
 /// What bending costs where what is left of a displacement is found, in turn.
 const REST: [f64; 3] = [10.0, 3.0, 1.0];
 /// How often it is found by all pixels.
@@ -45,12 +43,20 @@ impl Bent {
     fn total(&self) -> f64 {
         self.gains.iter().sum()
     }
+
+    /// Takes the place of what is worse, and says whether it did.
+    fn replaces(self, best: &mut Option<Bent>) -> bool {
+        let better = best.as_ref().is_none_or(|best| self.total() > best.total());
+        if better {
+            *best = Some(self);
+        }
+        better
+    }
 }
 
 /// The field that held-out pixels choose, if they reward it; with those of the two halves.
 pub fn local(this: &Compared, geometry: &Geometry) -> Option<(Geometry, [Geometry; 2])> {
     let size = this.hsi.size();
-    let longer = size[0].max(size[1]) as f64;
     let halves = this.halves();
     let straight = |side: usize| {
         Some(
@@ -65,31 +71,39 @@ pub fn local(this: &Compared, geometry: &Geometry) -> Option<(Geometry, [Geometr
         return None;
     }
     let mut best: Option<Bent> = None;
-    let mut worse = 0;
-    for spacing in LEVELS.map(|level| longer / level) {
-        if spacing < CLOSEST || worse == PATIENCE {
-            break;
-        }
-        worse += 1;
-        let mut sides = first.sides.clone().map(|side| on_nodes(side, size, spacing));
+    by_levels(size, |spacing| {
+        let sides = first.sides.clone().map(|side| on_nodes(side, size, spacing));
+        let mut brought = sides.map(|side| Brought::new(this, side));
+        let mut better = false;
         for bending in REST {
-            let Some(next) = corrected(this, &halves, &before, &sides, bending) else {
+            let side = |k: usize| brought[k].corrected(this, &halves[k], bending);
+            let (Some(a), Some(b)) = (side(0), side(1)) else {
                 break;
             };
-            sides.clone_from(&next.sides);
-            if best.as_ref().is_none_or(|best| next.total() > best.total()) {
-                worse = 0;
-                best = Some(next);
-            }
+            brought = [Brought::new(this, a), Brought::new(this, b)];
+            let Some(after) = this.unseen(
+                &halves,
+                &brought.each_ref().map(|b| b.still.clone()),
+                brought.each_ref().map(|b| &b.guide),
+            ) else {
+                break;
+            };
+            let bent = Bent {
+                gains: this.gained(&before, &after),
+                bending,
+                sides: brought.each_ref().map(|b| b.by.clone()),
+            };
+            better |= bent.replaces(&mut best);
         }
-    }
+        better
+    });
     let best = best?;
     if clearness(&best.gains) <= CLEAR {
         return None;
     }
     let mut whole = best.sides[0].clone();
     for _ in 0..ROUNDS {
-        whole = Brought::new(this, &whole).corrected(this, &this.pixels, best.bending)?;
+        whole = Brought::new(this, whole).corrected(this, &this.pixels, best.bending)?;
     }
     Some((whole, best.sides))
 }
@@ -101,39 +115,26 @@ fn on_nodes(mut geometry: Geometry, size: [usize; 2], spacing: f64) -> Geometry 
     geometry
 }
 
-/// Both halves with what is left of their displacement, and what unseen pixels say of it.
-fn corrected(
-    this: &Compared,
-    halves: &Halves,
-    before: &Unseen,
-    from: &[Geometry; 2],
-    bending: f64,
-) -> Option<Bent> {
-    let side = |k: usize| Brought::new(this, &from[k]).corrected(this, &halves[k], bending);
-    let sides = [side(0)?, side(1)?];
-    let brought = sides.each_ref().map(|side| Brought::new(this, side));
-    let still = brought.each_ref().map(|b| b.still.clone());
-    let after = this.unseen(halves, &still, [&brought[0].guide, &brought[1].guide])?;
-    Some(Bent {
-        gains: this.gained(before, &after),
-        bending,
-        sides,
-    })
-}
-
-/// The nodes and the bending that tell unseen pixels best.
-fn chosen(this: &Compared, geometry: &Geometry, halves: &Halves, before: &Unseen) -> Option<Bent> {
-    let size = this.hsi.size();
+/// Calls `better` with distances of nodes, LR pixels, until it has tried them all or says some times that they were no better.
+fn by_levels(size: [usize; 2], mut better: impl FnMut(f64) -> bool) {
     let longer = size[0].max(size[1]) as f64;
-    let mut best: Option<Bent> = None;
-    let mut starts = rough(this, geometry, halves);
     let mut worse = 0;
     for spacing in LEVELS.map(|level| longer / level) {
         if spacing < CLOSEST || worse == PATIENCE {
             break;
         }
-        worse += 1;
+        worse = if better(spacing) { 0 } else { worse + 1 };
+    }
+}
+
+/// The nodes and the bending that tell unseen pixels best.
+fn chosen(this: &Compared, geometry: &Geometry, halves: &Halves, before: &Unseen) -> Option<Bent> {
+    let size = this.hsi.size();
+    let mut best: Option<Bent> = None;
+    let mut starts = rough(this, geometry, halves);
+    by_levels(size, |spacing| {
         let mut sides = starts.clone().map(|side| on_nodes(side, size, spacing));
+        let mut better = false;
         for bending in BENDINGS {
             let fit = |k: usize| this.problem(&halves[k]).fit(&sides[k], Freedom::local(bending));
             let (Some(a), Some(b)) = rayon::join(|| fit(0), || fit(1)) else {
@@ -148,13 +149,13 @@ fn chosen(this: &Compared, geometry: &Geometry, halves: &Halves, before: &Unseen
                 bending,
                 sides: sides.clone(),
             };
-            if best.as_ref().is_none_or(|best| bent.total() > best.total()) {
-                worse = 0;
+            if bent.replaces(&mut best) {
+                better = true;
                 starts.clone_from(&sides);
-                best = Some(bent);
             }
         }
-    }
+        better
+    });
     best
 }
 
@@ -193,14 +194,14 @@ struct Brought {
 }
 
 impl Brought {
-    fn new(this: &Compared, by: &Geometry) -> Brought {
+    fn new(this: &Compared, by: Geometry) -> Brought {
         let size = this.hsi.size();
         let msi = this.msi.brought(size, |place| by.at(place));
         let [down, across] = msi.ratio();
         Brought {
             guide: msi.guide(1.0),
             still: Geometry::new(size, Base::affine([0.0; 2], [[down, 0.0], [0.0, across]])),
-            by: by.clone(),
+            by,
         }
     }
 

@@ -85,8 +85,8 @@ impl<'a> Tried<'a> {
         // In pixels of the coarse HSI.
         let mut coarse = Geometry::new(self.hsi.size(), geometry.base.magnified(factor));
         coarse.displacement.shift = geometry.displacement.shift.map(|s| s / factor);
-        let ratio = coarse.base.ratio(self.hsi.size())[0];
-        let guide = self.msi.guide(ratio / factor, factor);
+        let before = geometry.base.ratio(lr)[0];
+        let guide = self.msi.guide(before, factor);
         let pixels: Vec<(usize, usize)> = self
             .hsi
             .valid
@@ -99,7 +99,7 @@ impl<'a> Tried<'a> {
             guide: &guide,
             pixels: &pixels,
         };
-        let (before, middle) = (ratio / factor, [0, 1].map(|k| 0.5 * lr[k] as f64));
+        let middle = lr.map(|n| 0.5 * n as f64);
         // Not further than the next hypothesis: a fit that goes there has lost its way.
         let fitted = problem.fit(&coarse, Freedom::Affine).and_then(|fit| {
             let [[down, _], [_, across]] = fit.geometry.displacement.linear;

@@ -8,11 +8,10 @@ use nalgebra::{DMatrix, DVector};
 use ndarray::{Array2, Array3, s};
 use rayon::prelude::*;
 use rustfft::num_complex::Complex;
-use rustfft::{Fft, FftPlanner};
-use std::sync::Arc;
 
 use super::features::{Components, Guide};
 use super::geometry::{Geometry, Place};
+use crate::cube::fourier::{Fourier, Plane, quick};
 
 /// How closely a search looks. Cost grows with the square of the components, and in proportion to the rest.
 #[derive(Debug, Clone, Copy)]
@@ -51,39 +50,19 @@ pub struct Candidate {
     pub evidence: f64,
 }
 
-type Spectrum = Vec<Complex<f64>>;
+type Spectrum = Plane<f64>;
 
-/// Two-dimensional transforms of one size.
+/// Two-dimensional transforms of one size, of images and zeros behind and below them.
 struct Transforms {
     size: [usize; 2],
-    rows: [Arc<dyn Fft<f64>>; 2],
-    columns: [Arc<dyn Fft<f64>>; 2],
+    fourier: Fourier<f64>,
 }
 
 impl Transforms {
     fn new(size: [usize; 2]) -> Self {
-        let mut planner = FftPlanner::new();
-        let mut both = |n| [planner.plan_fft_forward(n), planner.plan_fft_inverse(n)];
         Transforms {
             size,
-            rows: both(size[1]),
-            columns: both(size[0]),
-        }
-    }
-
-    fn run(&self, data: &mut Spectrum, inverse: bool) {
-        let [rows, columns] = self.size;
-        let which = usize::from(inverse);
-        self.rows[which].process(data);
-        let mut turned: Spectrum = (0..columns)
-            .flat_map(|c| (0..rows).map(move |r| (r, c)))
-            .map(|(r, c)| data[r * columns + c])
-            .collect();
-        self.columns[which].process(&mut turned);
-        for r in 0..rows {
-            for c in 0..columns {
-                data[r * columns + c] = turned[c * rows + r];
-            }
+            fourier: Fourier::new(size[0], size[1]),
         }
     }
 
@@ -93,7 +72,7 @@ impl Transforms {
         for ((r, c), &x) in image.indexed_iter() {
             plane[r * self.size[1] + c].re = x;
         }
-        self.run(&mut plane, false);
+        self.fourier.forward(&mut plane);
         plane
     }
 
@@ -103,8 +82,8 @@ impl Transforms {
         let mut plane: Spectrum = (0..n)
             .map(|i| pairs.iter().map(|(a, b)| a[i].conj() * b[i]).sum())
             .collect();
-        self.run(&mut plane, true);
-        plane.into_iter().map(|z| z.re / n as f64).collect()
+        self.fourier.inverse(&mut plane);
+        plane.into_iter().map(|z| z.re).collect()
     }
 }
 
@@ -193,7 +172,7 @@ pub fn search(what: &Search, least: usize, most: usize) -> Vec<Candidate> {
         return Vec::new();
     };
     let lattice = [0, 1].map(|k| (reach[k].1 - reach[k].0).max(1) as usize);
-    let fft = Transforms::new([lattice[0] + rows, lattice[1] + columns].map(smooth_size));
+    let fft = Transforms::new([lattice[0] + rows, lattice[1] + columns].map(quick));
     let components = hsi.axes().min(effort.components);
     let pairs: Vec<(usize, usize)> = (0..components)
         .flat_map(|i| (0..=i).map(move |j| (i, j)))
@@ -321,19 +300,4 @@ fn reached(
         let end = (reach[k].1 / factor as f64).ceil().min(2.0 * own as f64) as isize;
         (first, end.max(first))
     }))
-}
-
-/// The least product of 2, 3 and 5 that is not below `n`.
-fn smooth_size(n: usize) -> usize {
-    (n..)
-        .find(|&m| {
-            let mut rest = m;
-            for p in [2, 3, 5] {
-                while rest % p == 0 {
-                    rest /= p;
-                }
-            }
-            rest == 1
-        })
-        .unwrap_or(n)
 }

@@ -51,7 +51,7 @@ const LANES: usize = 16;
 pub(super) fn fuse(pair: &Pair, progress: &mut dyn FnMut(usize, usize)) -> Result<Array3<f32>> {
     let steps = 2 * ROUNDS;
     progress(0, steps);
-    let hsi = pair.hsi.mapv(|x| x.max(0.0));
+    let hsi = pair.hsi.view().mapv(|x| x.max(0.0));
     let msi = pair.msi.mapv(|x| x.max(0.0));
     let mut spectra = vertices(pair, SPECTRA);
     let m = spectra.ncols();

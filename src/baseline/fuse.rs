@@ -18,9 +18,10 @@ use ndarray::{Array3, ArrayView3, Axis};
 use rayon::prelude::*;
 use rustfft::num_complex::Complex;
 
-use super::fourier::{Blur, Fourier, Frame, Plane};
+use super::fourier::{Blur, Frame};
 use super::pair::{Pair, mapped};
 use super::subspace::Subspace;
+use crate::cube::fourier::{Fourier, Plane};
 use crate::error::{Error, Result};
 use crate::interrupt;
 

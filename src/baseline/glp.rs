@@ -41,7 +41,7 @@ pub(super) fn fuse(pair: &Pair, injection: Injection) -> Result<Array3<f32>> {
     let low = pair.applied(&regression, pair.lr_msi.view())?;
     Ok(match injection {
         Injection::Additive => {
-            sharp += &pair.expanded((&pair.hsi - &low).view());
+            sharp += &pair.expanded((&pair.hsi.view() - &low).view());
             sharp
         }
         Injection::Modulated => modulated(pair, &sharp, &pair.expanded(low.view())),

@@ -23,10 +23,11 @@ use ndarray::{Array3, Axis};
 use rayon::prelude::*;
 use rustfft::num_complex::Complex;
 
-use super::fourier::{Blur, Frame, Plane};
+use super::fourier::{Blur, Frame};
 use super::pair::{Pair, mapped};
 use super::regression::Degree;
 use super::subspace::Subspace;
+use crate::cube::fourier::Plane;
 use crate::error::{Error, Result};
 use crate::interrupt;
 
@@ -350,7 +351,7 @@ mod tests {
         let (psf, size) = (pair.psf, pair.psf.nrows() as isize);
         let start = (frame.scale / 2) as isize - size / 2;
         let hsi: Vec<Plane<f64>> = (0..basis.nrows())
-            .map(|k| frame.plane(pair.hsi.mapv(f64::from).view(), 1, (k, None)))
+            .map(|k| frame.plane(pair.hsi.view().mapv(f64::from).view(), 1, (k, None)))
             .collect();
         let msi: Vec<Plane<f64>> = (0..pair.msi.dim().2)
             .map(|j| frame.plane(pair.msi.mapv(f64::from).view(), frame.scale, (j, None)))

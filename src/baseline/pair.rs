@@ -1,12 +1,13 @@
 //! The two images as the methods take them: the LR-MSI beside the LR-HSI, no pixel left out, edges mirrored where asked for.
 
 use nalgebra::DMatrix;
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis, s};
 use rayon::prelude::*;
 
 use super::regression::{Blend, Degree, Regression};
 use crate::cube::bicubic::keys;
-use crate::cube::filled;
+use crate::cube::raster::Raster;
+use crate::cube::{filled, in_order};
 use crate::error::{Error, Result};
 use crate::sensor::observe::blur_samples;
 use crate::sensor::psf::{centroid, window_start};
@@ -37,9 +38,9 @@ pub(super) struct Pair<'a> {
     pub response: &'a Array2<f64>,
     pub usable: ArrayView2<'a, bool>,
     /// X; LR pixels that may not be gone by hold what the MSI says there.
-    pub hsi: Array3<f32>,
+    pub hsi: Raster,
     /// (Y∗C)↓, h×w×b.
-    pub lr_msi: Array3<f32>,
+    pub lr_msi: Raster,
 }
 
 impl<'a> Pair<'a> {
@@ -72,28 +73,25 @@ impl<'a> Pair<'a> {
             psf,
             response,
             usable,
-            hsi: hsi.as_standard_layout().into_owned(),
-            lr_msi: blur_samples(msi, psf, scale)?,
+            hsi: hsi.to_owned().into(),
+            lr_msi: blur_samples(msi, psf, scale)?.into(),
         };
         if !usable.iter().all(|ok| *ok) {
             let regression = pair.regression(Degree::Two)?;
             let mut told = pair.applied(&regression, pair.lr_msi.view())?;
-            for (at, _) in usable.indexed_iter().filter(|(_, ok)| **ok) {
-                let from = pair.hsi.slice(ndarray::s![at.0, at.1, ..]);
-                told.slice_mut(ndarray::s![at.0, at.1, ..]).assign(&from);
+            for ((r, c), _) in usable.indexed_iter().filter(|(_, ok)| **ok) {
+                let from = ArrayView1::from(pair.hsi.pixel(r, c));
+                told.slice_mut(s![r, c, ..]).assign(&from);
             }
-            pair.hsi = told;
+            pair.hsi = told.into();
         }
         Ok(pair)
     }
 
     /// Spectra of the usable LR pixels, (Y∗C)↓ and X.
     pub fn spectra(&self) -> impl Iterator<Item = (&[f32], &[f32])> + Clone {
-        let (b, bands) = (self.lr_msi.dim().2, self.hsi.dim().2);
-        let msi = self.lr_msi.as_slice().unwrap_or_default().chunks_exact(b);
-        let hsi = self.hsi.as_slice().unwrap_or_default().chunks_exact(bands);
-        let all = msi.zip(hsi).zip(self.usable.iter());
-        all.filter(|(_, ok)| **ok).map(|(spectra, _)| spectra)
+        let usable = self.usable.indexed_iter().filter(|(_, ok)| **ok);
+        usable.map(|((r, c), _)| (self.lr_msi.pixel(r, c), self.hsi.pixel(r, c)))
     }
 
     /// The regression of X on (Y∗C)↓.
@@ -114,7 +112,7 @@ impl<'a> Pair<'a> {
     /// None that can be met.
     pub fn applied(&self, regression: &Blend, msi: ArrayView3<f32>) -> Result<Array3<f32>> {
         let (rows, columns, _) = msi.dim();
-        let msi = crate::cube::in_order(msi);
+        let msi = in_order(msi);
         filled((rows, columns, self.hsi.dim().2), |out| {
             regression.apply(&msi, out);
             Ok(())

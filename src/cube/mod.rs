@@ -19,6 +19,7 @@ pub mod bicubic;
 pub mod demo_scene;
 pub mod exact;
 pub mod extend;
+pub mod fourier;
 pub mod grid;
 pub mod raster;
 pub mod scratch;
