@@ -2,7 +2,7 @@
 
 use ndarray::Array2;
 
-use crate::coordination::config::{Config, Refine, Robust};
+use crate::coordination::config::{Config, Robust};
 use crate::coordination::crossfit::{self, cross_fit};
 use crate::coordination::fused_scene::FusedScene;
 use crate::coordination::held_out::weigh;
@@ -10,7 +10,7 @@ use crate::coordination::keeper::{Identity, Keeper};
 use crate::coordination::memory::fits;
 use crate::coordination::prior::{MixedPrior, whole_prior};
 use crate::coordination::product::{Fused, Product};
-use crate::coordination::refined::{correct_strips, denoise_scene, make_consistent};
+use crate::coordination::refined::{correct_strips, denoised, make_consistent};
 use crate::coordination::run::Run;
 use crate::coordination::scene::Scene;
 use crate::coordination::stages::{fine_tune, train};
@@ -23,7 +23,6 @@ use crate::error::Result;
 use crate::evidence::agreement::agreement;
 use crate::evidence::suspects::suspects;
 use crate::evidence::verdict::verdict;
-use crate::refine::RefinementReport;
 use crate::sensor::observe::blur_samples;
 use crate::sensor::psf::GaussianPsf;
 
@@ -69,12 +68,7 @@ pub fn fuse<'e>(job: Job<'_, 'e>, watcher: &mut dyn Watcher, keeper: &mut Keeper
     } else {
         None
     };
-    let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);
-    if let Some(report) = &mut refinement {
-        stage("denoise", watcher, &mut times, |_| {
-            denoise_scene(|| Ok(engine()?.refiner()), &mut scene, report)
-        })?;
-    }
+    let mut refinement = denoised((engine, config), &mut scene, watcher, &mut times)?;
     let suspect = match config.robust {
         Robust::Off => None,
         Robust::Auto => stage("suspects", watcher, &mut times, |_| {

@@ -6,19 +6,17 @@ use std::ops::Range;
 use ndarray::{Array3, s};
 
 use crate::baseline::{self, Inputs, Method};
-use crate::coordination::config::Refine;
 use crate::coordination::fuse::Job;
 use crate::coordination::fused_scene::{FusedImage, FusedScene, Maker};
 use crate::coordination::memory::method_bytes;
 use crate::coordination::model::{Calibration, Degradation};
 use crate::coordination::native::Native;
-use crate::coordination::refined::{denoise_scene, make_consistent};
+use crate::coordination::refined::{denoised, make_consistent};
 use crate::coordination::start::estimate_degradation;
 use crate::coordination::watcher::{Watcher, stage};
 use crate::error::{Error, Result};
 use crate::evidence::agreement::agreement;
 use crate::evidence::verdict::verdict;
-use crate::refine::RefinementReport;
 use crate::sensor::observe::blur_samples;
 
 /// A scene that was fused by a method.
@@ -57,12 +55,7 @@ pub fn fuse_by(method: Method, job: Job, watcher: &mut dyn Watcher) -> Result<By
         )));
     }
     let mut times = Vec::new();
-    let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);
-    if let Some(report) = &mut refinement {
-        stage("denoise", watcher, &mut times, |_| {
-            denoise_scene(|| Ok(engine()?.refiner()), &mut scene, report)
-        })?;
-    }
+    let mut refinement = denoised((engine, config), &mut scene, watcher, &mut times)?;
     let estimate = stage("estimate", watcher, &mut times, |_| {
         estimate_degradation(config, &scene, &known)
     })?;

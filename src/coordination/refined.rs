@@ -6,9 +6,11 @@ use web_time::Instant;
 use ndarray::{Array2, Array3};
 
 use crate::baseline::regression::Blend;
+use crate::coordination::config::{Config, Refine};
 use crate::coordination::model::Model;
 use crate::coordination::prior::prior_rows;
 use crate::coordination::scene::Scene;
+use crate::coordination::watcher::{StageTime, Watcher, stage};
 use crate::cube::strips;
 use crate::engine::refinement::Refiner;
 use crate::engine::{Engine, Geometry};
@@ -16,11 +18,31 @@ use crate::error::Result;
 use crate::refine::consistency::{Correction, Observed, Prior, correct};
 use crate::refine::{RefinementReport, denoise, refine};
 
+/// Denoises a scene where the configuration has refinement, for whose report this is the first part; the engine is asked for where there
+/// is noise.
+///
+/// # Errors
+/// As [`denoise()`], and [`crate::Error::Interrupted`] after a stop.
+pub fn denoised<'e>(
+    (engine, config): (&dyn Fn() -> Result<&'e dyn Engine<f32>>, &Config),
+    scene: &mut Scene,
+    watcher: &mut dyn Watcher,
+    times: &mut Vec<StageTime>,
+) -> Result<Option<RefinementReport>> {
+    let mut refinement = (config.refine == Refine::Auto).then(RefinementReport::default);
+    if let Some(report) = &mut refinement {
+        stage("denoise", watcher, times, |_| {
+            denoise_scene(|| Ok(engine()?.refiner()), scene, report)
+        })?;
+    }
+    Ok(refinement)
+}
+
 /// Denoises the MSI of a scene, on its own pixels, where noise is independent; what is resampled from it follows.
 ///
 /// # Errors
 /// As [`denoise()`].
-pub fn denoise_scene<'r>(
+fn denoise_scene<'r>(
     refiner: impl FnOnce() -> Result<&'r dyn Refiner<f32>>,
     scene: &mut Scene,
     report: &mut RefinementReport,
